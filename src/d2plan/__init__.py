@@ -1,0 +1,30 @@
+"""d2plan: several learnt characters in one picture, each itself, each doing what its own prompt says."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from d2plan.workflows.compose import compose
+    from d2plan.workflows.generate import generate
+    from d2plan.workflows.train import train_concept
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "compose", "generate", "train_concept"]
+
+_HOMES = {
+    "train_concept": "d2plan.workflows.train",
+    "compose": "d2plan.workflows.compose",
+    "generate": "d2plan.workflows.generate",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a verb's module when the verb is first asked for, so that ``import d2plan`` brings no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'd2plan' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the verbs too, though they are not imported yet."""
+    return sorted({*globals(), *__all__})

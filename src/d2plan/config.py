@@ -1,0 +1,215 @@
+"""The paper's numbers as frozen settings, and the defaults that a base model brings along.
+
+Numbers are the paper's (section 5, "Implementation Details") unless a comment says otherwise. What belongs to a
+base (steps, guidance, rank, rates) lies beside its weights in ``d2plan.json``; without that file SDXL's hold.
+"""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from d2plan.errors import FileError, InputError
+
+DEFAULTS_FILE = "d2plan.json"
+
+
+@dataclass(frozen=True)
+class DisLoRASettings:
+    """How a concept is trained (eq. 1, 3 and 4).
+
+    Attributes:
+        rank: of every low-rank update; alpha is equal to it, so that its scale is 1.
+        unet_rate: AdamW's constant learning rate for the U-Net's updates.
+        text_rate: the same for the text encoders' updates.
+        token_weight: of L_token, eq. (3).
+        attention_weight: of L_atten, eq. (4).
+        steps: optimiser steps; the paper does not say, SDXL's value is the field's custom.
+        batch_size: images a step; the paper does not say.
+        joint_fraction: part of the steps, 0..1, that train on "identifier + class word", not the identifier alone.
+        weight_decay: AdamW's.
+        gradient_clip: largest norm of all gradients together.
+        token_reduction: "sum" over the features as printed in eq. (3), or "mean".
+        masked: weigh L_LDM by the subject masks where they lie beside the images.
+    """
+
+    rank: int = 128
+    unet_rate: float = 3e-4
+    text_rate: float = 3e-6
+    token_weight: float = 1e-3
+    attention_weight: float = 1e-2
+    steps: int = 500
+    batch_size: int = 1
+    joint_fraction: float = 0.5
+    weight_decay: float = 1e-2
+    gradient_clip: float = 1.0
+    token_reduction: Literal["sum", "mean"] = "sum"
+    masked: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        _need(1 <= self.rank <= 1024, "rank", self.rank, "1..1024")
+        _need(1 <= self.steps <= 1_000_000, "steps", self.steps, "1..1000000")
+        _need(1 <= self.batch_size <= 1024, "batch_size", self.batch_size, "1..1024")
+        _need(0 <= self.joint_fraction <= 1, "joint_fraction", self.joint_fraction, "0..1")
+        for name in ("unet_rate", "text_rate"):
+            _need(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0..1")
+        for name in ("token_weight", "attention_weight", "weight_decay"):
+            _need(0 <= getattr(self, name) <= 1e6, name, getattr(self, name), "0 or more")
+        _need(0 < self.gradient_clip <= 1e6, "gradient_clip", self.gradient_clip, "more than 0")
+        _need(self.token_reduction in ("sum", "mean"), "token_reduction", self.token_reduction, "sum or mean")
+
+
+@dataclass(frozen=True)
+class IspSettings:
+    """How a scene is composed (eq. 7 and 9).
+
+    Attributes:
+        steps: denoising steps.
+        guidance_scale: w of eq. (2) and (9).
+        warmup_fraction: part of the steps, 0..1, before composition starts; the paper's is 15 of 50.
+        calibrate: replace the class word's maps by the identifier's, eq. (7).
+        compose: blend the predictions by masks, eq. (9); without it the calibrated global row alone counts.
+        values: whose value vectors a replaced map reads, the global row's (eq. 7) or the sub row's.
+        map_level: where masks take their maps: 0 is the latent's own size, each next level one half of it; the
+            nearest one with cross-attention is used.
+        map_steps: how many of the last warm-up steps the maps are averaged over.
+        refresh_every: make the masks anew after that many composing steps; 0 keeps those of the warm-up.
+        most_rows: rows of one U-Net call when many scenes are composed together; one scene is never split.
+    """
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    warmup_fraction: float = 0.3
+    calibrate: bool = True
+    compose: bool = True
+    values: Literal["global", "sub"] = "global"
+    map_level: int = 1
+    map_steps: int = 5
+    refresh_every: int = 0
+    most_rows: int = 32
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be composed with."""
+        _need(1 <= self.steps <= 1000, "steps", self.steps, "1..1000")
+        _need(0 <= self.guidance_scale <= 100, "guidance_scale", self.guidance_scale, "0..100")
+        _need(0 <= self.warmup_fraction <= 1, "warmup_fraction", self.warmup_fraction, "0..1")
+        _need(self.values in ("global", "sub"), "values", self.values, "global or sub")
+        _need(0 <= self.map_level <= 5, "map_level", self.map_level, "0..5")
+        _need(1 <= self.map_steps <= 1000, "map_steps", self.map_steps, "1..1000")
+        _need(0 <= self.refresh_every <= 1000, "refresh_every", self.refresh_every, "0..1000")
+        _need(1 <= self.most_rows <= 4096, "most_rows", self.most_rows, "1..4096")
+
+    @property
+    def warmup(self) -> int:
+        """Steps of plain guidance at the start: the fraction of the steps, rounded half up."""
+        return int(self.warmup_fraction * self.steps + 0.5)
+
+
+@dataclass(frozen=True)
+class BaseDefaults:
+    """What a base works best with; SDXL's numbers where the base brings none of its own.
+
+    Attributes:
+        steps: denoising steps.
+        guidance_scale: w of eq. (2).
+        height: of a picture, pixels.
+        width: of a picture, pixels.
+        rank: of an adapter.
+        unet_rate: learning rate of an adapter's U-Net part.
+        text_rate: learning rate of an adapter's text encoder part.
+        train_steps: optimiser steps for a concept.
+        batch_size: images an optimiser step.
+        identifiers: words for concepts that are one token in both tokenizers and mean next to nothing.
+    """
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    height: int = 1024
+    width: int = 1024
+    rank: int = 128
+    unet_rate: float = 3e-4
+    text_rate: float = 3e-6
+    train_steps: int = 500
+    batch_size: int = 1
+    identifiers: tuple[str, ...] = ("sks", "ohwx")
+
+    def __post_init__(self) -> None:
+        """Refuse what no base can work with."""
+        _need(1 <= self.steps <= 1000, "steps", self.steps, "1..1000")
+        _need(0 <= self.guidance_scale <= 100, "guidance_scale", self.guidance_scale, "0..100")
+        for name in ("height", "width"):
+            size = getattr(self, name)
+            _need(64 <= size <= 4096 and size % 8 == 0, name, size, "a multiple of 8, 64..4096")
+        _need(1 <= self.rank <= 1024, "rank", self.rank, "1..1024")
+        _need(1 <= self.train_steps <= 1_000_000, "train_steps", self.train_steps, "1..1000000")
+        _need(1 <= self.batch_size <= 1024, "batch_size", self.batch_size, "1..1024")
+
+    def training(self) -> DisLoRASettings:
+        """Give the settings of a concept's training on this base."""
+        return DisLoRASettings(
+            rank=self.rank,
+            unet_rate=self.unet_rate,
+            text_rate=self.text_rate,
+            steps=self.train_steps,
+            batch_size=self.batch_size,
+        )
+
+    def composing(self) -> IspSettings:
+        """Give the settings of a scene's composition on this base."""
+        return IspSettings(steps=self.steps, guidance_scale=self.guidance_scale)
+
+
+def load_defaults(folder: str | Path | None) -> BaseDefaults:
+    """Read the defaults that lie beside a base's weights.
+
+    Args:
+        folder: the base's folder; None, or one without ``d2plan.json``, gives SDXL's.
+
+    Returns:
+        The defaults; a field that the file leaves out is SDXL's.
+
+    Raises:
+        FileError: the file is there and cannot be read.
+        InputError: it is not a JSON object, names an unknown field, or a value cannot be used.
+    """
+    if folder is None or not (path := Path(folder) / DEFAULTS_FILE).is_file():
+        return BaseDefaults()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}; make it readable.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not readable as JSON: {error}; copy the base anew.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object; write fields of BaseDefaults.")
+    return _make_defaults(content, path)
+
+
+def _make_defaults(content: dict[str, object], path: Path) -> BaseDefaults:
+    kinds = {field.name: type(field.default) for field in fields(BaseDefaults)}
+    values: dict[str, object] = {}
+    for name, value in content.items():
+        if name not in kinds:
+            raise InputError(f"{path}: {name} is not a field; use {', '.join(kinds)}.")
+        values[name] = _as_kind(value, kinds[name], f"{path}: {name}")
+    try:
+        return BaseDefaults(**values)  # type: ignore[arg-type]  # each value was checked against its field
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _as_kind(value: object, kind: type, where: str) -> object:
+    if kind is tuple and isinstance(value, list) and all(isinstance(item, str) and item for item in value):
+        return tuple(value)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    needed = {tuple: "a list of words", float: "a number", int: "a whole number"}[kind]
+    raise InputError(f"{where} is {value!r}; write {needed}.")
+
+
+def _need(holds: bool, name: str, value: object, allowed: str) -> None:
+    if not holds:
+        raise InputError(f"{name} is {value!r}, but must be {allowed}.")

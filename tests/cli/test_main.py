@@ -1,0 +1,105 @@
+import json
+import sys
+from types import ModuleType
+
+import pytest
+
+from d2plan.cli.main import COMMANDS, main
+from d2plan.errors import InputError
+
+
+@pytest.fixture
+def with_command(monkeypatch):
+    """Put a function in the place of `d2plan generate`."""
+
+    def place(function):
+        module = ModuleType(COMMANDS["generate"][0])
+        module.command = function
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    return place
+
+
+def leave(arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    return caught.value.code or 0
+
+
+def test_arguments_reach_the_command(with_command, capsys):
+    def command(prompt: str, seed: int = 0) -> None:
+        print(f"{prompt}/{seed}")
+
+    with_command(command)
+    assert leave(["generate", "a dog", "--seed", "7"]) == 0
+    assert capsys.readouterr().out == "a dog/7\n"
+
+
+def test_a_wrong_input_is_one_sentence_on_stderr_and_code_2(with_command, capsys):
+    def command() -> None:
+        raise InputError("x.yaml: steps is [0], but must be 1..1000.")
+
+    with_command(command)
+    assert leave(["generate"]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "d2plan: x.yaml: steps is [0], but must be 1..1000.\n")
+
+
+def test_a_stop_by_the_keyboard_is_code_130(with_command, capsys):
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    with_command(command)
+    assert leave(["generate"]) == 130
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_an_error_of_the_program_keeps_its_traceback(with_command):
+    def command() -> None:
+        raise ZeroDivisionError("a defect")
+
+    with_command(command)
+    with pytest.raises(ZeroDivisionError):
+        main(["generate"])
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["doctor", "--nothing"], ["--nothing"]])
+def test_an_unknown_command_or_option_is_code_2(arguments, capsys):
+    assert leave(arguments) == 2
+    assert "No such" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help_lists_every_command_with_its_whole_line(arguments, capsys):
+    assert leave(arguments) == 0
+    out = capsys.readouterr().out
+    for name, (_, line) in COMMANDS.items():
+        assert name in out
+        assert line in out
+
+
+def test_the_version_is_the_packages(capsys):
+    assert leave(["--version"]) == 0
+    assert capsys.readouterr().out == "d2plan 0.1.0\n"
+
+
+def test_doctor_tells_every_finding_and_writes_them(tmp_path, capsys):
+    out = tmp_path / "findings.json"
+    code = leave(["doctor", "--out", str(out)])
+    findings = {finding["name"]: finding for finding in json.loads(out.read_text())}
+    assert {"python", "torch", "machine", "disk", "device", "base", "judge"} <= set(findings)
+    assert findings["torch"]["state"] == "ok"
+    assert findings["device"]["state"] == "ok"
+    assert code == int(any(finding["state"] == "missing" for finding in findings.values()))
+    assert all(name in capsys.readouterr().out for name in ["python"])
+
+
+def test_doctor_names_what_a_base_lacks(tmp_path, capsys):
+    (tmp_path / "unet").mkdir()
+    assert leave(["doctor", "--base", str(tmp_path)]) == 1
+    assert "lacks vae, text_encoder, text_encoder_2" in capsys.readouterr().out
+
+
+def test_doctor_says_where_it_cannot_write(tmp_path, capsys):
+    assert leave(["doctor", "--out", str(tmp_path / "none" / "x.json")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
