@@ -1,0 +1,236 @@
+"""Pictures in and out: read what people give, write what they get, and lay several on one sheet."""
+
+import io
+import math
+import os
+import stat
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
+
+from d2plan.errors import FileError, InputError
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_PIXELS = 32_000_000
+MAX_BYTES = 256 * 2**20
+WHITE, BLACK = 255, 0
+
+Picture = NDArray[np.uint8]
+
+
+def read_image(path: str | Path) -> Picture:
+    """Read a picture as people would see it.
+
+    The format is taken from the content, never from the name, and its size from the header before anything is
+    decoded. Turned as its EXIF data say; transparent parts show white; 16 bits become 8; CMYK and palettes become
+    RGB; of several frames the first is taken.
+
+    Args:
+        path: a PNG, JPEG or WebP file.
+
+    Returns:
+        ``[h w 3]``, 0..255.
+
+    Raises:
+        FileError: missing, not a regular file, another format, larger than 32 million pixels, or damaged.
+    """
+    return np.asarray(_flatten(_decode(Path(path)), WHITE))
+
+
+def read_mask(path: str | Path) -> NDArray[np.float32]:
+    """Read a mask: white is inside, black and transparent are outside.
+
+    Args:
+        path: a PNG, JPEG or WebP file.
+
+    Returns:
+        ``[h w]``, 0..1.
+
+    Raises:
+        FileError: as for `read_image`.
+    """
+    grey = _flatten(_decode(Path(path)), BLACK).convert("L")
+    return np.asarray(grey, dtype=np.float32) / np.float32(255)
+
+
+def write_png(path: str | Path, array: Picture, texts: Mapping[str, str] | None = None) -> None:
+    """Write a picture as PNG, whole or not at all.
+
+    Args:
+        path: the file's final name; replaced when it is there.
+        array: ``[h w 3]`` or ``[h w]``, 0..255.
+        texts: keyword to text, kept inside the file.
+
+    Raises:
+        InputError: the array is no picture.
+        FileError: the file cannot be written.
+    """
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise InputError(f"{path}: a picture is uint8 [h w 3] or [h w], this is {array.dtype} {list(array.shape)}.")
+    info = PngImagePlugin.PngInfo()
+    for key, text in (texts or {}).items():
+        info.add_itxt(key, text)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="PNG", pnginfo=info)
+    write_file(path, buffer.getvalue())
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write a file, whole or not at all: beside it first, then renamed.
+
+    Args:
+        path: the file's final name; replaced when it is there.
+        content: its bytes.
+
+    Raises:
+        FileError: the folder is missing, full, or may not be written.
+    """
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.", suffix=".part")
+    except OSError as error:
+        raise FileError(f"{target}: cannot be written here ({error.strerror or error}).") from error
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except OSError as error:
+        raise FileError(f"{target}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def fit_image(array: Picture, height: int, width: int) -> Picture:
+    """Cut the middle out of a picture in the wanted shape and scale it.
+
+    Args:
+        array: ``[h w 3]``, 0..255.
+        height: of the result, pixels.
+        width: of the result, pixels.
+
+    Returns:
+        ``[height width 3]``, 0..255; the same array when it fits already.
+    """
+    if array.shape[:2] == (height, width):
+        return array
+    return np.asarray(ImageOps.fit(Image.fromarray(array), (width, height), Image.Resampling.LANCZOS))
+
+
+def fit_mask(mask: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Cut and scale a mask as `fit_image` does its picture.
+
+    Args:
+        mask: ``[h w]``, 0..1.
+        height: of the result, pixels.
+        width: of the result, pixels.
+
+    Returns:
+        ``[height width]``, 0..1.
+    """
+    if mask.shape == (height, width):
+        return mask
+    fitted = ImageOps.fit(Image.fromarray(mask), (width, height), Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(fitted, dtype=np.float32), 0, 1)
+
+
+def contact_sheet(
+    images: Sequence[Picture], columns: int = 4, labels: Sequence[str] | None = None, text_size: int = 14
+) -> Picture:
+    """Lay pictures on one white sheet, with a line of text below each.
+
+    Args:
+        images: each ``[h w 3]``, 0..255; smaller ones stand in the middle of their cell.
+        columns: how many stand side by side.
+        labels: one for each picture; a text too long for its cell ends in dots.
+        text_size: height of the letters, pixels.
+
+    Returns:
+        ``[h w 3]``, 0..255.
+
+    Raises:
+        InputError: no pictures, no columns, or another number of labels than pictures.
+    """
+    if not images or columns < 1:
+        raise InputError("a contact sheet needs at least one picture and one column.")
+    if labels is not None and len(labels) != len(images):
+        raise InputError(f"a contact sheet of {len(images)} pictures needs {len(images)} labels, not {len(labels)}.")
+    gap = 8
+    cell_height, cell_width = max(image.shape[0] for image in images), max(image.shape[1] for image in images)
+    line = text_size + 8 if labels is not None else 0
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    size = (gap + columns * (cell_width + gap), gap + rows * (cell_height + line + gap))
+    sheet = Image.new("RGB", size, (255, 255, 255))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(text_size)
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        left, top = gap + column * (cell_width + gap), gap + row * (cell_height + line + gap)
+        inset = ((cell_width - image.shape[1]) // 2, (cell_height - image.shape[0]) // 2)
+        sheet.paste(Image.fromarray(image), (left + inset[0], top + inset[1]))
+        if labels is not None:
+            text = _shorten(labels[index], font, cell_width)
+            draw.text((left + cell_width / 2, top + cell_height + 4), text, (40, 40, 40), font, anchor="ma")
+    return np.asarray(sheet)
+
+
+def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    text = " ".join(text.split())
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text.rstrip() + "..."
+
+
+def _decode(path: Path) -> Image.Image:
+    try:
+        details = path.stat()
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+    if not stat.S_ISREG(details.st_mode):
+        raise FileError(f"{path}: is not a regular file; give a PNG, JPEG or WebP picture.")
+    if details.st_size > MAX_BYTES:
+        raise FileError(f"{path}: is larger than {MAX_BYTES // 2**20} MiB; make it smaller.")
+    try:
+        with warnings.catch_warnings():
+            # The limit below is stricter than the one that Pillow warns about.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as picture:
+                _check_size(path, picture)
+                picture.load()
+                return ImageOps.exif_transpose(picture)
+    except FileError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise FileError(f"{path}: is not a PNG, JPEG or WebP picture.") from error
+    except Image.DecompressionBombError as error:
+        raise FileError(f"{path}: has more than {MAX_PIXELS:,} pixels; make it smaller.") from error
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError) as error:
+        raise FileError(f"{path}: is damaged or cut off and cannot be decoded; save it again.") from error
+
+
+def _check_size(path: Path, picture: Image.Image) -> None:
+    width, height = picture.size
+    if width < 1 or height < 1 or width * height > MAX_PIXELS:
+        raise FileError(f"{path}: is {width} x {height} pixels; the limit is {MAX_PIXELS:,}. Make it smaller.")
+
+
+def _flatten(picture: Image.Image, background: int) -> Image.Image:
+    """Bring any mode to RGB, with transparent parts over one grey."""
+    if picture.mode.startswith("I"):
+        # Greys of 16 bits: Pillow's own conversion would cut them off at 255.
+        values = np.asarray(picture).astype(np.int64).clip(0, 65535)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, (background, background, background, 255))
+        return Image.alpha_composite(ground, layer).convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
