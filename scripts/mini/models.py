@@ -1,0 +1,79 @@
+"""The embedded model's shapes: U-Net, text encoders and scheduler in the diffusers SDXL layout."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
+from tokenizer import IDENTIFIERS, LENGTH
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+WIDTHS = (96, 160)
+PROJECTION = 160
+TIME = 32
+
+
+def make_text_encoders(tokenizer: CLIPTokenizer) -> nn.ModuleList:
+    """Make both text encoders; as on SDXL the U-Net reads their last but one layer."""
+    kinds = (CLIPTextModel, CLIPTextModelWithProjection)
+    encoders = nn.ModuleList()
+    for kind, width in zip(kinds, WIDTHS, strict=True):
+        config = CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=4 * width,
+            projection_dim=PROJECTION,
+            num_hidden_layers=3,
+            num_attention_heads=width // 32,
+            max_position_embeddings=LENGTH,
+            hidden_act="quick_gelu",
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        encoders.append(kind(config))
+    return encoders
+
+
+def make_unet() -> UNet2DConditionModel:
+    """Make the U-Net: like SDXL a first block without attention, then cross-attention at 16x16 and 8x8."""
+    return UNet2DConditionModel(
+        sample_size=32,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(48, 128, 160),
+        layers_per_block=1,
+        norm_num_groups=16,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=(2, 4, 5),
+        transformer_layers_per_block=(1, 1, 2),
+        use_linear_projection=True,
+        cross_attention_dim=sum(WIDTHS),
+        addition_embed_type="text_time",
+        addition_time_embed_dim=TIME,
+        projection_class_embeddings_input_dim=6 * TIME + PROJECTION,
+    )
+
+
+def make_scheduler() -> EulerDiscreteScheduler:
+    """Make the scheduler: velocity prediction down to pure noise, so that nights come out dark and snow bright."""
+    return EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
+
+
+def settle_identifiers(tokenizer: CLIPTokenizer, encoders: nn.ModuleList, seed: int = 0) -> None:
+    """Give the reserved identifiers, which no caption holds, embeddings near the mean of those that were learnt."""
+    places = tokenizer.convert_tokens_to_ids(list(IDENTIFIERS))
+    known = [place for place in range(len(tokenizer)) if place not in set(places)]
+    generator = torch.Generator().manual_seed(seed)
+    for encoder in encoders:
+        table = encoder.get_input_embeddings().weight.data
+        noise = torch.randn(len(places), table.shape[1], generator=generator) * table[known].std(0) * 0.1
+        table[places] = table[known].mean(0) + noise
