@@ -1,0 +1,271 @@
+"""Open a base model: an SDXL folder in the diffusers layout, from the disk alone, as one frozen ``Backbone``.
+
+Nothing here reaches for the network: a base that is not on this machine is an error that says how to get it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from d2plan.config import BaseDefaults, load_defaults
+from d2plan.errors import FileError, InputError
+
+MINI = "mini"
+WORDS_FILE = "words.txt"
+_ASSETS = Path(__file__).resolve().parent.parent / "assets"
+_FINGERPRINTED = ("unet", "text_encoder", "text_encoder_2")
+_SAMPLES = 4096
+_Model = TypeVar("_Model", UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTextModelWithProjection)
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A base model's components; the verbs that use them live in ``d2plan.backbone.sdxl``.
+
+    Attributes:
+        unet: the denoiser, with SDXL's text and time conditioning.
+        text_encoders: the CLIP encoder, and the one with the projection that gives the pooled vector.
+        tokenizers: one for each encoder.
+        vae: pictures to latents and back.
+        scheduler: only its configuration is used; ``sdxl.make_scheduler`` makes a fresh one for each picture.
+        folder: where it was loaded from.
+        name: the folder's name.
+        fingerprint: 16 hexadecimal digits that tell this base's weights from another's.
+        defaults: what this base works best with.
+        words: those it was trained on, lower case; empty when the base brings no list.
+        zero_null: the prompt-free row has states of zeros (``force_zeros_for_empty_prompt``).
+    """
+
+    unet: UNet2DConditionModel
+    text_encoders: tuple[CLIPTextModel, CLIPTextModelWithProjection]
+    tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]
+    vae: AutoencoderKL
+    scheduler: EulerDiscreteScheduler
+    folder: Path | None
+    name: str
+    fingerprint: str
+    defaults: BaseDefaults
+    words: tuple[str, ...] = ()
+    zero_null: bool = True
+
+    @property
+    def device(self) -> torch.device:
+        """Where the U-Net's weights lie."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The U-Net's number format."""
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def latent_scale(self) -> int:
+        """Pixels of a picture along one side of a latent cell."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a picture where nobody asks for others, pixels."""
+        return self.defaults.height, self.defaults.width
+
+
+def load_backbone(base: str | Path = MINI, device: str = "cpu", dtype: torch.dtype | None = None) -> Backbone:
+    """Open a base model from this machine's disk.
+
+    Args:
+        base: "mini" for the embedded model, a folder in the diffusers SDXL layout, or the hub id of one that was
+            downloaded before.
+        device: where to put it, such as "cpu" or "cuda".
+        dtype: number format of U-Net and encoders; None takes ``choose_dtype``. A VAE that overflows in half
+            precision stays in float32.
+
+    Returns:
+        The components in evaluation mode.
+
+    Raises:
+        InputError: no such folder or download, or the folder is not in the SDXL layout.
+        FileError: the embedded model is not there, or a file of the base cannot be read.
+    """
+    folder = find_base(base)
+    form = dtype or choose_dtype(device)
+    defaults = load_defaults(folder)
+    try:
+        with _quiet():
+            backbone = _read(folder, device, form, defaults)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, (InputError, FileError)):
+            raise
+        raise FileError(f"{folder} cannot be opened as a base: {_first_line(error)}; copy the base anew.") from error
+    return backbone
+
+
+def choose_dtype(device: str) -> torch.dtype:
+    """Say which number format a device computes fastest in without harm.
+
+    Args:
+        device: such as "cpu", "mps" or "cuda:0".
+
+    Returns:
+        bfloat16 on a CUDA device that has it, else float16 there; float32 everywhere else.
+    """
+    if torch.device(device).type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def find_base(base: str | Path = MINI) -> Path:
+    """Find a base's folder without reading its weights.
+
+    Args:
+        base: as for ``load_backbone``.
+
+    Returns:
+        A folder that holds ``model_index.json``.
+
+    Raises:
+        InputError: no such folder or download, or the folder is not in the SDXL layout.
+        FileError: the embedded model is not there.
+    """
+    if str(base) == MINI:
+        if not (_ASSETS / MINI / "model_index.json").is_file():
+            raise FileError(
+                f"The embedded base is missing from {_ASSETS / MINI}; install d2plan with its assets, "
+                "or make it with the programs in scripts/mini (train_vae.py, train_unet.py, then export.py)."
+            )
+        return _ASSETS / MINI
+    folder = Path(base).expanduser()
+    if not folder.is_dir():
+        folder = _find_download(str(base))
+    if not (folder / "model_index.json").is_file():
+        raise InputError(f"base: {folder} holds no model_index.json; name a folder in the diffusers SDXL layout.")
+    for part in (*_FINGERPRINTED, "tokenizer", "tokenizer_2", "vae", "scheduler"):
+        if not (folder / part).is_dir():
+            raise InputError(f"base: {folder} has no folder {part}; name a base in the diffusers SDXL layout.")
+    return folder
+
+
+def fingerprint_base(folder: Path) -> str:
+    """Tell a base's weights from another's.
+
+    Taken from U-Net and text encoders: each tensor's name, shape, and up to 4096 values spread evenly over it,
+    rounded to float16, so that float16 and float32 copies of one base agree and a large base costs no long reading.
+
+    Args:
+        folder: a base in the diffusers layout, with safetensors weights.
+
+    Returns:
+        The first 16 hexadecimal digits of a SHA-256.
+
+    Raises:
+        InputError: a component has no safetensors weights.
+    """
+    digest = hashlib.sha256()
+    for part in _FINGERPRINTED:
+        files = _weight_files(folder / part)
+        entries: dict[str, bytes] = {}
+        for file in files:
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118  (safe_open is no mapping)
+                    entries[name] = _sample(tensors.get_tensor(name))
+        for name in sorted(entries):
+            digest.update(f"{part}.{name}".encode())
+            digest.update(entries[name])
+    return digest.hexdigest()[:16]
+
+
+def _sample(tensor: torch.Tensor) -> bytes:
+    flat = tensor.reshape(-1)
+    values = flat[:: max(1, flat.numel() // _SAMPLES)].to(torch.float16)
+    return str(tuple(tensor.shape)).encode() + values.numpy().tobytes()
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.safetensors"))
+    plain = [file for file in files if ".fp16" not in file.name]
+    if not files:
+        raise InputError(f"base: {folder} holds no safetensors weights; other formats are not read.")
+    return plain or files
+
+
+def _find_download(base: str) -> Path:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+        raise InputError(f"base: {base} is not a folder; name one in the diffusers SDXL layout, or use {MINI}.")
+    try:
+        return Path(snapshot_download(base, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"base: {base} is neither a folder nor downloaded; get it with `hf download {base}`, or use {MINI}."
+        ) from error
+
+
+def _read(folder: Path, device: str, dtype: torch.dtype, defaults: BaseDefaults) -> Backbone:
+    unet = _open(UNet2DConditionModel, folder / "unet", device, dtype)
+    if unet.config.addition_embed_type != "text_time":
+        raise InputError(f"base: {folder} is no SDXL model (its U-Net takes no text_time conditioning); name another.")
+    vae = _open(AutoencoderKL, folder / "vae", device, dtype)
+    if vae.config.force_upcast and dtype == torch.float16:
+        vae = vae.to(torch.float32)
+    return Backbone(
+        unet=unet,
+        text_encoders=(
+            _open(CLIPTextModel, folder / "text_encoder", device, dtype),
+            _open(CLIPTextModelWithProjection, folder / "text_encoder_2", device, dtype),
+        ),
+        tokenizers=(
+            CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+            CLIPTokenizer.from_pretrained(folder / "tokenizer_2", local_files_only=True),
+        ),
+        vae=vae,
+        # The paper samples with Euler steps, so a base's own settings are read into that scheduler.
+        scheduler=EulerDiscreteScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
+        folder=folder,
+        name=folder.name,
+        fingerprint=fingerprint_base(folder),
+        defaults=defaults,
+        words=_read_words(folder / WORDS_FILE),
+        zero_null=_read_zero_null(folder / "model_index.json"),
+    )
+
+
+def _open(kind: type[_Model], folder: Path, device: str, dtype: torch.dtype) -> _Model:
+    variant = "fp16" if all(".fp16" in file.name for file in _weight_files(folder)) else None
+    model = kind.from_pretrained(folder, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _read_words(path: Path) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path.read_text(encoding="utf-8").lower().split())) if path.is_file() else ()
+
+
+def _read_zero_null(path: Path) -> bool:
+    return bool(json.loads(path.read_text(encoding="utf-8")).get("force_zeros_for_empty_prompt", True))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # transformers reports harmless differences in buffers at length, and shows a bar for each component.
+    level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

@@ -1,0 +1,127 @@
+"""Where a word stands among a prompt's tokens, and which words a base does not know."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from transformers import CLIPTokenizer
+
+from d2plan.backbone.load import Backbone
+from d2plan.errors import InputError
+
+_WORD = re.compile(r"<[^<>\s]+>|[^\W\d_]+(?:['’-][^\W\d_]+)*")
+
+
+def find_span(
+    tokenizers: CLIPTokenizer | Sequence[CLIPTokenizer], prompt: str, word: str, occurrence: int = 0
+) -> tuple[int, ...]:
+    """Find the token positions of a whole word, k or j of eq. (7).
+
+    Whole means that "cat" is not found in "category"; capitals do not matter.
+
+    Args:
+        tokenizers: one, or both of a base; both must put the word at the same positions, because the U-Net reads
+            the two encoders' states side by side.
+        prompt: the text.
+        word: one or several words, such as "dog", "teddy bear" or "<v1>".
+        occurrence: which of several, from 0.
+
+    Returns:
+        Ascending positions in the encoders' output, the start token counted.
+
+    Raises:
+        InputError: the word is missing, or lies behind the encoder's length, or has no tokens of its own, or the
+            tokenizers disagree.
+    """
+    several = list(tokenizers) if isinstance(tokenizers, (list, tuple)) else [tokenizers]
+    begin, end = _find_characters(prompt, word, occurrence)
+    spans = [_find_tokens(tokenizer, prompt, begin, end) for tokenizer in several]
+    if any(span != spans[0] for span in spans):
+        raise InputError(
+            f'"{word}" stands at the tokens {spans[0]} for one tokenizer and {spans[1]} for the other in "{prompt}"; '
+            "use words before it that both split alike."
+        )
+    return spans[0]
+
+
+def count_word(prompt: str, word: str) -> int:
+    """Count how often a whole word stands in a prompt.
+
+    >>> count_word("a cat and a Cat in a category", "cat")
+    2
+
+    Args:
+        prompt: the text.
+        word: one or several words.
+
+    Returns:
+        0 or more.
+    """
+    return len(_matches(prompt, word))
+
+
+def unknown_words(prompt: str, backbone: Backbone) -> list[tuple[str, tuple[str, ...]]]:
+    """Name the words of a prompt that a base never saw in its training.
+
+    Args:
+        prompt: the text.
+        backbone: the base; one without a list of words knows every word, as far as can be told.
+
+    Returns:
+        Each unknown word once, in order, with up to three known ones that look like it.
+    """
+    if not backbone.words:
+        return []
+    known = {*backbone.words, *(word.lower() for word in backbone.defaults.identifiers)}
+    parts = {part for word in known for part in word.split()}
+    missing: dict[str, tuple[str, ...]] = {}
+    for match in _WORD.finditer(prompt.lower()):
+        word = match.group()
+        if word in known or word in parts or word.removesuffix("'s") in known:
+            continue
+        missing[word] = tuple(difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.6))
+    return list(missing.items())
+
+
+def _matches(prompt: str, word: str) -> list[re.Match[str]]:
+    parts = word.split()
+    if not parts:
+        raise InputError("The word to find is empty; write one.")
+    before = r"(?<!\w)" if re.match(r"\w", parts[0]) else ""
+    after = r"(?!\w)" if re.search(r"\w$", parts[-1]) else ""
+    pattern = before + r"\s+".join(re.escape(part) for part in parts) + after
+    return list(re.finditer(pattern, prompt, flags=re.IGNORECASE))
+
+
+def _find_characters(prompt: str, word: str, occurrence: int) -> tuple[int, int]:
+    found = _matches(prompt, word)
+    if not found:
+        raise InputError(f'"{word}" is not in the prompt "{prompt}"; write it there as a word of its own.')
+    if not 0 <= occurrence < len(found):
+        raise InputError(
+            f'"{word}" stands {len(found)} times in the prompt "{prompt}", but number {occurrence + 1} is needed; '
+            "write it once for each instance."
+        )
+    return found[occurrence].span()
+
+
+def _find_tokens(tokenizer: CLIPTokenizer, prompt: str, begin: int, end: int) -> tuple[int, ...]:
+    # Tokens never cross a word's border, so the pieces' tokens one after the other are the prompt's; where
+    # punctuation glues pieces together they are not, and no column belongs to the word alone.
+    before, inside, after = (_tokens(tokenizer, piece) for piece in (prompt[:begin], prompt[begin:end], prompt[end:]))
+    word = prompt[begin:end]
+    if before + inside + after != _tokens(tokenizer, prompt) or not inside:
+        raise InputError(f'"{word}" shares a token with what stands beside it in "{prompt}"; put spaces around it.')
+    whole = tokenizer(prompt).input_ids
+    start = int(whole[0] == tokenizer.bos_token_id)
+    span = tuple(range(start + len(before), start + len(before) + len(inside)))
+    last = tokenizer.model_max_length - 2
+    if span[-1] > last:
+        raise InputError(
+            f'"{word}" is token {span[-1]} of "{prompt}", but this base reads only {last}; shorten what is before it.'
+        )
+    return span
+
+
+def _tokens(tokenizer: CLIPTokenizer, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False).input_ids)

@@ -1,0 +1,118 @@
+"""Opening a base: from the disk alone, with clear sentences for what is not there."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from d2plan.backbone import load
+from d2plan.backbone.load import choose_dtype, find_base, fingerprint_base, load_backbone
+from d2plan.errors import FileError, InputError
+
+
+def test_a_base_opens_with_its_own_defaults_and_words(tiny, tiny_folder):
+    assert (tiny.name, tiny.folder, tiny.latent_scale) == ("tiny", tiny_folder, 4)
+    assert (tiny.size, tiny.defaults.steps, tiny.defaults.rank) == ((128, 128), 4, 4)
+    assert len(tiny.defaults.identifiers) == 32
+    assert tiny.zero_null
+    assert {"dog", "beach"} <= set(tiny.words)
+    assert (tiny.device.type, tiny.dtype) == ("cpu", torch.float32)
+
+
+def test_components_neither_learn_nor_drop_out(tiny):
+    parts = (tiny.unet, *tiny.text_encoders, tiny.vae)
+    assert not any(part.training for part in parts)
+    assert not any(parameter.requires_grad for part in parts for parameter in part.parameters())
+
+
+def test_opening_prints_nothing(tiny_folder, capfd):
+    load_backbone(tiny_folder)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_fingerprint_tells_weights_apart_and_ignores_their_precision(tiny_folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_folder, copy)
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor.half() for name, tensor in tensors.items()}, weights)
+    same = fingerprint_base(copy)
+    tensors["conv_in.bias"] = tensors["conv_in.bias"] + 0.01
+    save_file(tensors, weights)
+    other = fingerprint_base(copy)
+
+    assert same == fingerprint_base(tiny_folder)
+    assert other != same
+    assert len(same) == 16
+    assert int(same, 16) >= 0
+
+
+def test_half_precision_weights_under_the_usual_names_open_as_float32(tiny_folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_folder, copy)
+    for part, stem in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model"), ("text_encoder_2", "model")):
+        weights = copy / part / f"{stem}.safetensors"
+        half = {name: tensor.half() for name, tensor in load_file(weights).items()}
+        weights.unlink()
+        save_file(half, weights.with_name(f"{stem}.fp16.safetensors"), metadata={"format": "pt"})
+    opened = load_backbone(copy)
+    assert opened.dtype == torch.float32
+    assert opened.text_encoders[1].dtype == torch.float32
+    assert opened.fingerprint == fingerprint_base(tiny_folder)
+
+
+@pytest.mark.parametrize("base", ["no/such/folder", "nowhere", "someone/not-downloaded"])
+def test_a_missing_base_is_one_sentence_that_names_it(base):
+    with pytest.raises(InputError, match="base: .*" + base):
+        load_backbone(base)
+
+
+def test_a_folder_of_another_layout_is_refused(tiny_folder, tmp_path):
+    with pytest.raises(InputError, match="model_index.json"):
+        find_base(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_folder, copy)
+    shutil.rmtree(copy / "text_encoder_2")
+    with pytest.raises(InputError, match="text_encoder_2"):
+        find_base(copy)
+
+
+def test_a_unet_without_sdxl_conditioning_is_refused(tiny_folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_folder, copy)
+    path = copy / "unet" / "config.json"
+    config = json.loads(path.read_text())
+    config |= {"addition_embed_type": None, "addition_time_embed_dim": None}
+    path.write_text(json.dumps(config))
+    with pytest.raises(InputError, match="no SDXL"):
+        load_backbone(copy)
+
+
+def test_damaged_weights_are_a_file_error(tiny_folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_folder, copy)
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(FileError, match="cannot be opened"):
+        load_backbone(copy)
+
+
+def test_pickled_weights_are_never_opened(tiny_folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_folder, copy)
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(InputError, match="safetensors"):
+        load_backbone(copy)
+
+
+def test_a_cpu_computes_in_float32():
+    assert choose_dtype("cpu") == torch.float32
+
+
+def test_a_missing_embedded_base_says_how_it_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "_ASSETS", tmp_path)
+    with pytest.raises(FileError, match="scripts/mini"):
+        load_backbone("mini")
