@@ -114,6 +114,44 @@ def mask_loss(maps: list[Tensor], wanted: Tensor, moment: Tensor) -> Tensor:
     return ((1 - inside[named]) ** 2).mean()
 
 
+class Optimiser:
+    """Muon for every weight matrix and convolution inside the networks, AdamW for embeddings, norms and biases.
+
+    A convolution's weight takes part as the matrix ``[out, kernel * in]`` that shares its memory (channels last).
+    """
+
+    def __init__(self, bundle: Bundle, rate: float, muon: bool) -> None:
+        """Sort the weights."""
+        self.pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
+        rest = []
+        for name, weight in bundle.named_parameters():
+            inner = weight.ndim in (2, 4) and "embedding" not in name and min(weight.shape[:2]) >= 16
+            if muon and inner:
+                self.pairs.append((weight, nn.Parameter(as_matrix(weight.data))))
+            else:
+                rest.append(weight)
+        self.parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.01)]
+        if self.pairs:
+            matrices = [matrix for _, matrix in self.pairs]
+            self.parts.append(torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
+
+    def step(self, rate: float) -> None:
+        """Update all weights."""
+        for weight, matrix in self.pairs:
+            matrix.grad = None if weight.grad is None else as_matrix(weight.grad)
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+
+
+def as_matrix(weight: Tensor) -> Tensor:
+    """View a weight as a matrix."""
+    if weight.ndim == 2:
+        return weight
+    return weight.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(1)
+
+
 def draw_moments(count: int, generator: torch.Generator) -> Tensor:
     """Draw timesteps 0..999, one from each equal part of the range."""
     return ((torch.arange(count) + torch.rand(count, generator=generator)) / count * 1000).long().clamp(0, 999)
@@ -152,6 +190,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--preview-every", type=int, default=500)
+    parser.add_argument("--muon", action="store_true", help="worth it where bf16 is fast; see the lab notebook")
     choice = parser.parse_args()
     device, autocast = choose_device()
     torch.manual_seed(0)
@@ -162,13 +201,14 @@ def main() -> None:
     bundle.unet.set_attn_processor(
         {name: keeper if "attn2" in name else AttnProcessor() for name in bundle.unet.attn_processors}
     )
-    optimiser = torch.optim.AdamW(bundle.parameters(), lr=choice.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    optimiser = Optimiser(bundle, choice.rate, choice.muon)
     start = 0
     if CHECKPOINT.exists():
         state = torch.load(CHECKPOINT, weights_only=True)
         bundle.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
+        for part, saved in zip(optimiser.parts, state["optimiser"], strict=True):
+            part.load_state_dict(saved)
         start = int(state["step"])
     alphas = make_scheduler().alphas_cumprod.clone()
     began, sums = time.time(), np.zeros(2)
@@ -176,14 +216,12 @@ def main() -> None:
         generator = torch.Generator().manual_seed(step)
         rows = torch.randint(100, len(data.captions), (choice.batch,), generator=generator)
         rate = choice.rate * min(1, (step + 1) / 150) * min(1, 0.02 + 3 * (1 - step / choice.steps))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
         with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
             loss, pull = train_step(bundle, maps, data.batch(rows), alphas, generator, device)
-        optimiser.zero_grad()
+        bundle.zero_grad()
         (loss + MASK_WEIGHT * pull).backward()
         torch.nn.utils.clip_grad_norm_(bundle.parameters(), 1.0)
-        optimiser.step()
+        optimiser.step(rate)
         torch._foreach_lerp_(list(average.parameters()), list(bundle.parameters()), 1 - min(0.9995, (step + 1) / (step + 10)))
         sums += loss.item(), pull.item()
         if (step + 1) % 50 == 0 or step + 1 == choice.steps:
@@ -191,7 +229,7 @@ def main() -> None:
             log("unet", step=step + 1, loss=sums[0] / 50, mask=sums[1] / 50, images_per_second=speed)
             sums[:] = 0
         if (step + 1) % 200 == 0 or step + 1 == choice.steps:
-            state = {"model": bundle.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
+            state = {"model": bundle.state_dict(), "average": average.state_dict(), "optimiser": [part.state_dict() for part in optimiser.parts]}
             save_atomically({**state, "step": step + 1}, CHECKPOINT)
         if (step + 1) % choice.preview_every == 0 or step + 1 == choice.steps:
             preview(average, data, step + 1)
