@@ -1,0 +1,60 @@
+"""``d2plan compose`` and ``d2plan generate``: where the result is, and exit codes."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from d2plan.adapter.file import save_adapter
+from d2plan.backbone.load import load_backbone
+from d2plan.cli.main import main
+from tests.isp.concepts import random_adapter
+
+
+def _leave(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return int(caught.value.code or 0)
+
+
+def _write_scene(folder: Path, base: Path, sub_prompt: str) -> Path:
+    save_adapter(folder / "rex.safetensors", random_adapter(load_backbone(base), "dog", "<v2>"))
+    scene = {
+        "base": str(base),
+        "global_prompt": "a dog on the beach",
+        "instances": [{"concept": "rex.safetensors", "sub_prompt": sub_prompt}],
+        "steps": 2,
+        "height": 64,
+        "width": 64,
+    }
+    path = folder / "scene.yaml"
+    path.write_text(yaml.safe_dump(scene), encoding="utf-8")
+    return path
+
+
+def test_compose_says_where_the_picture_is(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    scene, out = _write_scene(tmp_path, tiny_folder, "a <v2> dog running"), tmp_path / "run"
+    assert _leave("compose", scene, "-o", out, "--seed", 4) == 0
+    shown = capsys.readouterr()
+    assert f"Picture: {out / 'image.png'}" in shown.out and (out / "image.png").is_file()
+    assert "composing: 2/2" in shown.err
+    assert _leave("compose", scene, "--out", out) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert _leave("compose", scene, "--out", out, "--overwrite") == 0
+
+
+def test_a_wrong_scene_is_code_2_and_one_sentence(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    scene = _write_scene(tmp_path, tiny_folder, "a dog running")
+    assert _leave("compose", scene, "-o", tmp_path / "run") == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith("d2plan: instances[0].sub_prompt") and shown.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_generate_says_where_the_pictures_are(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    options = ("--base", tiny_folder, "--seed", 2, "--steps", 1, "--guidance-scale", 3, "--count", 2)
+    assert _leave("generate", "a dog", "-o", tmp_path / "dog.png", *options) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == [f"Picture: {tmp_path / 'dog-2.png'}", f"Picture: {tmp_path / 'dog-3.png'}"]

@@ -1,0 +1,77 @@
+"""A prepared scene: defaults, and each prompt read by its own model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from d2plan.adapter.rows import adapter_rows
+from d2plan.backbone.load import Backbone
+from d2plan.backbone.sdxl import encode_prompts
+from d2plan.documents import Instance, Scene
+from d2plan.errors import AdapterError, InputError
+from d2plan.isp.prepare import prepare_scene
+from tests.isp.concepts import man_and_dog, random_adapter
+
+
+def test_what_a_scene_leaves_open_is_the_bases_own(tiny: Backbone) -> None:
+    scene = prepare_scene(tiny, Scene(global_prompt="a dog")).scene
+    assert (scene.steps, scene.warmup, scene.guidance_scale, scene.height, scene.width) == (4, 1, 5.0, 128, 128)
+
+
+def test_the_class_word_comes_from_the_adapter_unless_the_scene_names_one(tiny: Backbone) -> None:
+    prepared = man_and_dog(tiny)
+    assert [instance.class_word for instance in prepared.scene.instances] == ["man", "dog"]
+    scene = Scene(
+        global_prompt="a bear", instances=(Instance(concept="a", class_word="bear", sub_prompt="a <v1> bear"),)
+    )
+    assert prepare_scene(tiny, scene, [random_adapter(tiny, "dog", "<v1>")]).regions[0].class_word == "bear"
+
+
+def test_sub_prompts_are_read_with_their_own_adapter_and_the_rest_without(tiny: Backbone) -> None:
+    prepared = man_and_dog(tiny)
+    assert len(prepared.text) == 4
+    assert not prepared.text.states[0].any() and not prepared.text.pooled[0].any()
+    with torch.no_grad():
+        bare = encode_prompts(tiny, [prepared.scene.global_prompt])
+        sub = prepared.scene.instances[1].sub_prompt
+        with (
+            adapter_rows(tiny.text_encoders[0], "text_encoder", prepared.adapters[1:]),
+            adapter_rows(tiny.text_encoders[1], "text_encoder_2", prepared.adapters[1:]),
+        ):
+            own = encode_prompts(tiny, [sub])
+        without = encode_prompts(tiny, [sub])
+    assert torch.equal(prepared.text.states[1:2], bare.states)
+    assert torch.allclose(prepared.text.states[3:], own.states, atol=1e-5)
+    assert torch.allclose(prepared.text.pooled[3:], own.pooled, atol=1e-5)
+    assert not torch.allclose(own.states, without.states, atol=1e-3)
+
+
+def test_a_negative_prompt_takes_the_place_of_the_null(tiny: Backbone) -> None:
+    prepared = man_and_dog(tiny, negative_prompt="a red hat")
+    with torch.no_grad():
+        assert torch.equal(prepared.text.states[:1], encode_prompts(tiny, ["a red hat"]).states)
+
+
+def test_an_unknown_word_is_a_warning_with_a_near_one(tiny: Backbone) -> None:
+    (warning,) = prepare_scene(tiny, Scene(global_prompt="a photo of a beech")).warnings
+    assert "beech" in warning and "beach" in warning
+
+
+def test_an_adapter_of_another_base_is_an_error(tiny: Backbone) -> None:
+    scene = Scene(global_prompt="a dog", instances=(Instance(concept="a", sub_prompt="a <v1> dog"),))
+    with pytest.raises(AdapterError, match="trained on the base"):
+        prepare_scene(tiny, scene, [replace(random_adapter(tiny, "dog", "<v1>"), base_fingerprint="0" * 16)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"steps": 3, "warmup": 4}, "warmup is 4"),
+        ({"warmup": 5}, "warmup is 5"),
+        ({"instances": ()}, "0 instances, but 2 adapters"),
+    ],
+)
+def test_a_scene_that_does_not_hold_together_is_an_error(tiny: Backbone, changes: dict, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        man_and_dog(tiny, **changes)
