@@ -37,7 +37,11 @@ FILE = Path(__file__).resolve().parents[2] / "src" / "d2plan" / "assets" / "mini
 def make_vae() -> AutoencoderKL:
     """Give the averaged autoencoder; its config says how the U-Net's latents are scaled."""
     statistics = np.load(WORK / "latents.npz")
-    scale = {"latents_mean": statistics["mean"].tolist(), "latents_std": statistics["std"].tolist(), "scaling_factor": 1.0}
+    scale = {
+        "latents_mean": statistics["mean"].tolist(),
+        "latents_std": statistics["std"].tolist(),
+        "scaling_factor": 1.0,
+    }
     vae = AutoencoderKL(**CONFIG, **scale)
     vae.load_state_dict(torch.load(VAE_CHECKPOINT, weights_only=True)["average"])
     return vae

@@ -35,7 +35,11 @@ def render_shard(stream: str, number: int) -> None:
         for figure, mask in enumerate(truth.masks):
             small = Image.fromarray((mask * 255).astype(np.uint8), "L").reduce(SIZE // MAP)
             masks[place, figure] = np.asarray(small)
-        spans = {"phrases": caption.phrases, "class_words": caption.class_words, "said": [sorted(s) for s in caption.said]}
+        spans = {
+            "phrases": caption.phrases,
+            "class_words": caption.class_words,
+            "said": [sorted(s) for s in caption.said],
+        }
         lines.append(json.dumps({"caption": caption.text, **spans, "scene": scene_to_json(scene)}))
     np.save(base.with_suffix(".images.npy"), images)
     np.save(base.with_suffix(".masks.npy"), masks)

@@ -35,7 +35,10 @@ def sample_images(
     states = torch.cat([output.hidden_states[-2] for output in outputs], -1)
     pooled = outputs[1].text_embeds
     states, pooled = torch.cat([torch.zeros_like(states), states]), torch.cat([torch.zeros_like(pooled), pooled])
-    added = {"text_embeds": pooled, "time_ids": torch.tensor([[128.0, 128, 0, 0, 128, 128]], device=device).expand(len(pooled), 6)}
+    added = {
+        "text_embeds": pooled,
+        "time_ids": torch.tensor([[128.0, 128, 0, 0, 128, 128]], device=device).expand(len(pooled), 6),
+    }
     scheduler = make_scheduler()
     scheduler.set_timesteps(steps, device=device)
     noise = torch.randn((len(captions), 4, 32, 32), generator=torch.Generator().manual_seed(0)).to(device)

@@ -1,4 +1,4 @@
-"""Make the embedded model's tokenizer: byte-pair pieces learnt from the world's captions, and 32 reserved identifiers."""
+"""Make the embedded model's tokenizer: pieces learnt from the world's captions, and 32 reserved identifiers."""
 
 from __future__ import annotations
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import math
 import time
 
 import numpy as np
 import torch
-from common import MAP, SHARD, WORK, choose_device, data_folder, log, save_atomically, shards
+from common import MAP, WORK, choose_device, data_folder, log, save_atomically, shards
 from diffusers.models.attention_processor import Attention, AttnProcessor
-from models import WIDTHS, make_scheduler, make_text_encoders, make_unet
+from models import make_scheduler, make_text_encoders, make_unet
 from PIL import Image
 from sample import sample_images
 from tokenizer import LENGTH, make_tokenizer
@@ -96,7 +95,7 @@ class Data:
                             self.owner[row, place] = figure
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give scaled latents ``[b, 4, 32, 32]``, tokens ``[b, n]``, and per token its mask ``[b, n, q]`` (-1: none)."""
+        """Give scaled latents ``[b, 4, 32, 32]``, tokens ``[b, n]``, and each token's mask ``[b, n, q]`` (-1: none)."""
         owner = self.owner[rows].long()
         masks = self.masks[rows].float().div(255)
         wanted = torch.gather(masks, 1, owner.clamp(min=0)[:, :, None].expand(-1, -1, MAP * MAP))
@@ -105,7 +104,7 @@ class Data:
 
 
 def mask_loss(maps: list[Tensor], wanted: Tensor, moment: Tensor) -> Tensor:
-    """Ask each named word to spend its attention inside its instance; noisiest steps, where nothing is seen, are spared."""
+    """Ask each named word to spend its attention inside its instance, but in the noisiest steps, where none is seen."""
     mean = torch.stack([one.float() for one in maps]).mean(0).transpose(1, 2)
     named = (wanted.amax(-1) > 0.2) & (moment < 900)[:, None]
     if not named.any():
@@ -114,56 +113,28 @@ def mask_loss(maps: list[Tensor], wanted: Tensor, moment: Tensor) -> Tensor:
     return ((1 - inside[named]) ** 2).mean()
 
 
-class Optimiser:
-    """Muon for every weight matrix and convolution inside the networks, AdamW for embeddings, norms and biases.
-
-    A convolution's weight takes part as the matrix ``[out, kernel * in]`` that shares its memory (channels last).
-    """
-
-    def __init__(self, bundle: Bundle, rate: float, muon: bool) -> None:
-        """Sort the weights."""
-        self.pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
-        rest = []
-        for name, weight in bundle.named_parameters():
-            inner = weight.ndim in (2, 4) and "embedding" not in name and min(weight.shape[:2]) >= 16
-            if muon and inner:
-                self.pairs.append((weight, nn.Parameter(as_matrix(weight.data))))
-            else:
-                rest.append(weight)
-        self.parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.01)]
-        if self.pairs:
-            matrices = [matrix for _, matrix in self.pairs]
-            self.parts.append(torch.optim.Muon(matrices, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
-
-    def step(self, rate: float) -> None:
-        """Update all weights."""
-        for weight, matrix in self.pairs:
-            matrix.grad = None if weight.grad is None else as_matrix(weight.grad)
-        for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = rate
-            part.step()
-
-
-def as_matrix(weight: Tensor) -> Tensor:
-    """View a weight as a matrix."""
-    if weight.ndim == 2:
-        return weight
-    return weight.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(1)
-
-
 def draw_moments(count: int, generator: torch.Generator) -> Tensor:
     """Draw timesteps 0..999, one from each equal part of the range."""
     return ((torch.arange(count) + torch.rand(count, generator=generator)) / count * 1000).long().clamp(0, 999)
 
 
-def train_step(bundle: Bundle, maps: list[Tensor], batch: tuple[Tensor, ...], alphas: Tensor, generator: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
+def train_step(
+    bundle: Bundle,
+    maps: list[Tensor],
+    batch: tuple[Tensor, ...],
+    alphas: Tensor,
+    generator: torch.Generator,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
     """Give the velocity loss and the mask loss of one batch."""
     latents, tokens, wanted = (part.to(device) for part in batch)
     moment = draw_moments(len(latents), generator)
     noise = torch.randn(latents.shape, generator=generator).to(device)
     keep = (torch.rand(len(latents), generator=generator) > 0.1).float().to(device)
-    clean, dirty = alphas[moment].to(device).sqrt()[:, None, None, None], (1 - alphas[moment]).to(device).sqrt()[:, None, None, None]
+    clean, dirty = (
+        alphas[moment].to(device).sqrt()[:, None, None, None],
+        (1 - alphas[moment]).to(device).sqrt()[:, None, None, None],
+    )
     noisy, target = clean * latents + dirty * noise, clean * noise - dirty * latents
     maps.clear()
     moment = moment.to(device)
@@ -190,7 +161,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--preview-every", type=int, default=500)
-    parser.add_argument("--muon", action="store_true", help="worth it where bf16 is fast; see the lab notebook")
     choice = parser.parse_args()
     device, autocast = choose_device()
     torch.manual_seed(0)
@@ -201,14 +171,13 @@ def main() -> None:
     bundle.unet.set_attn_processor(
         {name: keeper if "attn2" in name else AttnProcessor() for name in bundle.unet.attn_processors}
     )
-    optimiser = Optimiser(bundle, choice.rate, choice.muon)
+    optimiser = torch.optim.AdamW(bundle.parameters(), lr=choice.rate, betas=(0.9, 0.99), weight_decay=0.01)
     start = 0
     if CHECKPOINT.exists():
         state = torch.load(CHECKPOINT, weights_only=True)
         bundle.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
-        for part, saved in zip(optimiser.parts, state["optimiser"], strict=True):
-            part.load_state_dict(saved)
+        optimiser.load_state_dict(state["optimiser"])
         start = int(state["step"])
     alphas = make_scheduler().alphas_cumprod.clone()
     began, sums = time.time(), np.zeros(2)
@@ -216,20 +185,24 @@ def main() -> None:
         generator = torch.Generator().manual_seed(step)
         rows = torch.randint(100, len(data.captions), (choice.batch,), generator=generator)
         rate = choice.rate * min(1, (step + 1) / 150) * min(1, 0.02 + 3 * (1 - step / choice.steps))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
         with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
             loss, pull = train_step(bundle, maps, data.batch(rows), alphas, generator, device)
         bundle.zero_grad()
         (loss + MASK_WEIGHT * pull).backward()
         torch.nn.utils.clip_grad_norm_(bundle.parameters(), 1.0)
-        optimiser.step(rate)
-        torch._foreach_lerp_(list(average.parameters()), list(bundle.parameters()), 1 - min(0.9995, (step + 1) / (step + 10)))
+        optimiser.step()
+        torch._foreach_lerp_(
+            list(average.parameters()), list(bundle.parameters()), 1 - min(0.9995, (step + 1) / (step + 10))
+        )
         sums += loss.item(), pull.item()
         if (step + 1) % 50 == 0 or step + 1 == choice.steps:
             speed = (step + 1 - start) * choice.batch / (time.time() - began)
             log("unet", step=step + 1, loss=sums[0] / 50, mask=sums[1] / 50, images_per_second=speed)
             sums[:] = 0
         if (step + 1) % 200 == 0 or step + 1 == choice.steps:
-            state = {"model": bundle.state_dict(), "average": average.state_dict(), "optimiser": [part.state_dict() for part in optimiser.parts]}
+            state = {"model": bundle.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
             save_atomically({**state, "step": step + 1}, CHECKPOINT)
         if (step + 1) % choice.preview_every == 0 or step + 1 == choice.steps:
             preview(average, data, step + 1)

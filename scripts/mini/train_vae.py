@@ -110,7 +110,11 @@ def main() -> None:
     crops = Crops(choice.crop, choice.batch, seed=start)
     began = time.time()
     for step in range(start, choice.steps):
-        rate = choice.rate * min(1, (step - start + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / choice.steps)))
+        rate = (
+            choice.rate
+            * min(1, (step - start + 1) / 200)
+            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / choice.steps)))
+        )
         for group in optimiser.param_groups:
             group["lr"] = rate
         images = crops.draw().to(device, memory_format=torch.channels_last)

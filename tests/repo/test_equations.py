@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = re.findall(r"^\| \((\d+)\)[^|]*\|[^|]*\| `([\w.]+)` \|$", (ROOT / "docs" / "equations.md").read_text(), re.MULTILINE)
+ROWS = re.findall(
+    r"^\| \((\d+)\)[^|]*\|[^|]*\| `([\w.]+)` \|$", (ROOT / "docs" / "equations.md").read_text(), re.MULTILINE
+)
 
 
 def test_the_list_holds_every_equation_that_is_built():
