@@ -63,6 +63,12 @@ ACTIONS: dict[str, tuple[str, ...]] = {name: species.actions for name, species i
 def species_of(class_word: str) -> Species:
     """Give a class by its word.
 
+    Args:
+        class_word: one of CLASSES.
+
+    Returns:
+        Its factors, actions and measures.
+
     Raises:
         InputError: the world has no such class; the nearest one is named.
     """

@@ -6,6 +6,7 @@ import colorsys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import cast
 
 import numpy as np
 
@@ -21,7 +22,8 @@ class Factor:
 
     Attributes:
         name: the factor's name, such as ``hair_colour``.
-        kind: ``choice`` (one of options), ``range`` (a number 0..1), ``colour`` (any vivid colour) or ``skin`` (a skin tone).
+        kind: ``choice`` (one of options), ``range`` (a number 0..1), ``colour`` (any vivid colour) or ``skin`` (a
+            skin tone).
         options: the choices of a ``choice``.
         weight: its share in the distance between two identities.
     """
@@ -77,7 +79,7 @@ class Identity:
 
     def colour(self, name: str) -> RGB:
         """Give a colour factor's value."""
-        red, green, blue = self.values[name]  # type: ignore[misc]
+        red, green, blue = cast(RGB, self.values[name])
         return int(red), int(green), int(blue)
 
     def number(self, name: str) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import ImageDraw
 
 RGB = tuple[int, int, int]
 Point = tuple[float, float]
+Row = tuple[float, float, float]
 
 _TURN = np.linspace(0, 2 * np.pi, 28, endpoint=False)
 _CIRCLE: tuple[Point, ...] = tuple(zip(np.cos(_TURN).tolist(), np.sin(_TURN).tolist(), strict=True))
@@ -72,16 +73,15 @@ class Pen:
     owners: ImageDraw.ImageDraw
     owner: int
     matrix: Sequence[Sequence[float]] | np.ndarray
-    _affine: tuple[float, float, float, float, float, float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Spread the matrix into six plain numbers."""
-        (a, b, c), (d, e, f) = self.matrix
-        object.__setattr__(self, "_affine", (float(a), float(b), float(c), float(d), float(e), float(f)))
+        """Keep the matrix as plain numbers."""
+        if isinstance(self.matrix, np.ndarray):
+            object.__setattr__(self, "matrix", tuple(map(tuple, self.matrix.tolist())))
 
     def place(self, x: float, y: float) -> Point:
         """Turn figure coordinates into picture pixels (x, y)."""
-        a, b, c, d, e, f = self._affine
+        (a, b, c), (d, e, f) = self.matrix
         return float(a * x + b * y + c), float(d * x + e * y + f)
 
     def turned(self, degrees: float, about: Point = (0.0, 0.0)) -> Pen:
@@ -95,20 +95,25 @@ class Pen:
         """Give a pen whose origin is at (x, y) and whose unit is ``scale``."""
         return self._chained((scale, 0.0, x), (0.0, scale, y))
 
-    def _chained(self, upper: tuple[float, float, float], lower: tuple[float, float, float]) -> Pen:
+    def _chained(self, upper: Row, lower: Row) -> Pen:
+        return Pen(self.picture, self.owners, self.owner, self._chain(upper, lower))
+
+    def _chain(self, upper: Row, lower: Row) -> tuple[Row, Row]:
+        """Multiply the matrix by another one, given by its two rows."""
         (p, q, r), (s, t, u) = upper, lower
-        a, b, c, d, e, f = self._affine
-        rows = (
+        (a, b, c), (d, e, f) = self.matrix
+        return (
             (a * p + b * s, a * q + b * t, a * r + b * u + c),
             (d * p + e * s, d * q + e * t, d * r + e * u + f),
         )
-        return Pen(self.picture, self.owners, self.owner, rows)
 
     def polygon(self, points: Sequence[Point] | np.ndarray, colour: RGB) -> None:
         """Fill a polygon."""
-        a, b, c, d, e, f = self._affine
+        (a, b, c), (d, e, f) = self.matrix
         spots = points.tolist() if isinstance(points, np.ndarray) else points
-        flat = [value for x, y in spots for value in (a * x + b * y + c, d * x + e * y + f)]
+        self._fill([value for x, y in spots for value in (a * x + b * y + c, d * x + e * y + f)], colour)
+
+    def _fill(self, flat: list[float], colour: RGB) -> None:
         self.picture.polygon(flat, fill=colour)
         self.owners.polygon(flat, fill=self.owner)
 
@@ -116,8 +121,8 @@ class Pen:
         """Fill an ellipse with centre (x, y) and half axes rx, ry, turned by degrees."""
         angle = math.radians(degrees)
         cos, sin = math.cos(angle), math.sin(angle)
-        p, q, s, t = rx * cos, -ry * sin, rx * sin, ry * cos
-        self.polygon([(p * u + q * v + x, s * u + t * v + y) for u, v in _CIRCLE], colour)
+        (a, b, c), (d, e, f) = self._chain((rx * cos, -ry * sin, x), (rx * sin, ry * cos, y))
+        self._fill([value for u, v in _CIRCLE for value in (a * u + b * v + c, d * u + e * v + f)], colour)
 
     def box(self, x0: float, y0: float, x1: float, y1: float, colour: RGB, radius: float = 0.0) -> None:
         """Fill a rectangle with rounded corners."""

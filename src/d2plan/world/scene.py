@@ -103,7 +103,9 @@ def arrange(figures: Sequence[Figure], rng: np.random.Generator) -> tuple[Figure
     left = float(gaps[0])
     for turn, number in enumerate(rng.permutation(len(figures))):
         width = widths[int(number)]
-        placed[int(number)] = replace(figures[number], x=float(left + width / 2), height=figures[number].height * shrink)
+        placed[int(number)] = replace(
+            figures[number], x=float(left + width / 2), height=figures[number].height * shrink
+        )
         left += width + float(gaps[turn + 1])
     return tuple(placed)
 
@@ -127,10 +129,15 @@ def sample_scene(rng: np.random.Generator, identities: Sequence[Identity] | None
     figures = arrange([sample_figure(identity, rng, len(identities)) for identity in identities], rng)
     places = list(PLACES)
     place = places[int(rng.integers(len(places)))]
+    light = sample_light(place, rng)
+    return WorldScene(place, light, figures, int(rng.integers(2**31)))
+
+
+def sample_light(place: str, rng: np.random.Generator) -> str:
+    """Draw one of a place's lights, day the most often."""
     lights = ALLOWED_LIGHTS[place]
     shares = np.array([_LIGHT_SHARES[light] for light in lights])
-    light = lights[int(rng.choice(len(lights), p=shares / shares.sum()))]
-    return WorldScene(place, light, figures, int(rng.integers(2**31)))
+    return lights[int(rng.choice(len(lights), p=shares / shares.sum()))]
 
 
 def mirror_scene(scene: WorldScene) -> WorldScene:
@@ -153,7 +160,9 @@ def scene_from_json(data: Json) -> WorldScene:
     for entry in cast(list[Json], data["figures"]):
         identity = cast(Json, entry["identity"])
         values = cast(dict[str, Value], identity["values"])
-        plain = {name: cast(Value, tuple(value)) if isinstance(value, list) else value for name, value in values.items()}
+        plain = {
+            name: cast(Value, tuple(value)) if isinstance(value, list) else value for name, value in values.items()
+        }
         rest = {name: value for name, value in entry.items() if name != "identity"}
         figures.append(Figure(Identity(str(identity["class_word"]), plain), **rest))  # type: ignore[arg-type]
     return WorldScene(str(data["place"]), str(data["light"]), tuple(figures), int(cast(int, data["seed"])))

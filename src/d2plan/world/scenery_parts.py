@@ -95,10 +95,10 @@ class Brush:
         rows = (np.arange(self.scale) + 0.5) / self.scale
         places = [y for y, _ in stops]
         # Pillow keeps four bytes a pixel: handing it four spares a slow conversion.
-        column = np.zeros((self.scale, 1, 4), dtype=np.uint8)
+        column = np.zeros((self.scale, 4), dtype=np.uint8)
         for i in range(3):
-            column[:, 0, i] = np.interp(rows, places, [colour[i] for _, colour in stops]) + 0.5
-        self.picture.frombytes(np.repeat(column, self.picture.width, axis=1).tobytes(), "raw", "RGBX")
+            column[:, i] = np.interp(rows, places, [colour[i] for _, colour in stops]) + 0.5
+        self.picture.frombytes(np.repeat(column.view(np.uint32), self.picture.width, axis=1), "raw", "RGBX")
 
     def polygon(self, points: Sequence[Point], colour: RGB, lit: bool = False) -> None:
         """Fill a polygon; a lit one keeps its colour in every light."""

@@ -17,7 +17,7 @@ def stream_rng(stream: str, *key: int) -> np.random.Generator:
     Args:
         stream: ``base`` (trains the embedded model), ``judge`` (trains the judge), ``heldout`` (measures both),
             ``concept`` (identities of concepts) or ``context`` (what surrounds a concept in its images).
-        key: whole numbers >= 0 that name the place, such as an index or a seed.
+        *key: whole numbers >= 0 that name the place, such as an index or a seed.
 
     Returns:
         A generator; the same arguments always give the same numbers.

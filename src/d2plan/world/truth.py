@@ -16,6 +16,8 @@ from d2plan.world.scene import Figure, WorldScene
 from d2plan.world.scenery import paint_place
 
 _FINER = 3
+# What a pixel's mask is when k of its nine fine pixels belong to an instance: rounded to 1/255, as in the picture.
+_SHARES = (((255 * np.arange(_FINER**2 + 1) + _FINER**2 // 2) // _FINER**2) / 255).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,14 @@ def draw_figure(picture: Image.Image, owners: Image.Image, figure: Figure, owner
     if figure.accessory and figure.accessory_colour:
         accessories.draw(drawn, figure.accessory, COLOURS[figure.accessory_colour])
     return drawn.skeleton
+
+
+def _count_fine(own: np.ndarray) -> np.ndarray:
+    """Count the fine pixels that are set within each pixel: ``[3 h, 3 w]`` bool to ``[h, w]`` 0..9."""
+    fine = own.view(np.uint8)
+    # Sums of strided bytes: far faster than a reshaped sum over two axes.
+    rows = fine[0::3] + fine[1::3] + fine[2::3]
+    return rows[:, 0::3] + rows[:, 1::3] + rows[:, 2::3]
 
 
 def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
@@ -85,10 +95,11 @@ def render(scene: WorldScene, size: int = 128) -> Truth:
     owned = np.asarray(owners)
     masks = np.zeros((len(scene.figures), size, size), np.float32)
     for number, figure in enumerate(scene.figures):
-        share = Image.fromarray(((owned == number + 1) * np.uint8(255)), "L").reduce(_FINER)
-        masks[number] = np.asarray(share, np.float32) / 255
+        _SHARES.take(_count_fine(owned == number + 1), out=masks[number], mode="clip")
         depth += masks[number] * (float(np.interp(figure.ground, np.linspace(0, 1, size), rows)) - depth)
-    masks /= np.maximum(masks.sum(0), 1.0)
+    if len(masks) > 1:
+        # Rounding can make three shares of one pixel a hair too large together.
+        masks /= np.maximum(masks.sum(0), 1.0)
     boxes = np.array([_box(mask > 0.5) for mask in masks], np.float32).reshape(-1, 4)
     image = np.asarray(picture.reduce(_FINER), np.uint8)
     return Truth(image, masks, boxes, depth, tuple(skeletons[n] for n in range(len(scene.figures))))

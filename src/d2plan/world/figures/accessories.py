@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
-
-import numpy as np
 
 from d2plan.errors import InputError
 from d2plan.world.figures.parts import Drawn
@@ -67,14 +66,19 @@ def draw(drawn: Drawn, accessory: str, colour: RGB) -> None:
 def _outlined(pen: Pen, points: list[Point], colour: RGB, line: float) -> None:
     """Fill a polygon and its outline, which lies outside it."""
     edge = outline_tone(colour)
-    spots = np.asarray(points, dtype=float)
-    for start, end in zip(spots, np.roll(spots, -1, axis=0), strict=True):
-        along = end - start
-        across = np.array([-along[1], along[0]]) * (line / max(float(np.hypot(*along)), 1e-9))
+    for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[0]], strict=True):
+        share = line / max(math.hypot(x1 - x0, y1 - y0), 1e-9)
+        along_x, along_y = (x1 - x0) * share, (y1 - y0) * share
         # Ends reach past the corners, so that the strips of two sides meet there.
-        reach = along * (0.7 * line / max(float(np.hypot(*along)), 1e-9))
-        pen.polygon([start - reach + across, end + reach + across, end + reach - across, start - reach - across], edge)
-    pen.polygon(spots, colour)
+        left, low, right, high = x0 - 0.7 * along_x, y0 - 0.7 * along_y, x1 + 0.7 * along_x, y1 + 0.7 * along_y
+        strip = [
+            (left - along_y, low + along_x),
+            (right - along_y, high + along_x),
+            (right + along_y, high - along_x),
+            (left + along_y, low - along_x),
+        ]
+        pen.polygon(strip, edge)
+    pen.polygon(points, colour)
 
 
 def _draw_sunglasses(drawn: Drawn, colour: RGB) -> None:

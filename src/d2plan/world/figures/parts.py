@@ -47,16 +47,43 @@ def draw_pattern(pen: Pen, pattern: str, area: tuple[float, float, float, float]
     width, height = x1 - x0, y1 - y0
     if pattern == "stripes":
         for share in (0.08, 0.42, 0.76):
-            pen.polygon([(x0, y0 + height * share), (x1, y0 + height * share), (x1, y0 + height * (share + 0.17)), (x0, y0 + height * (share + 0.17))], colour)
+            pen.polygon(
+                [
+                    (x0, y0 + height * share),
+                    (x1, y0 + height * share),
+                    (x1, y0 + height * (share + 0.17)),
+                    (x0, y0 + height * (share + 0.17)),
+                ],
+                colour,
+            )
     elif pattern == "band":
-        pen.polygon([(x0, y0 + height * 0.32), (x1, y0 + height * 0.32), (x1, y0 + height * 0.68), (x0, y0 + height * 0.68)], colour)
+        pen.polygon(
+            [(x0, y0 + height * 0.32), (x1, y0 + height * 0.32), (x1, y0 + height * 0.68), (x0, y0 + height * 0.68)],
+            colour,
+        )
     elif pattern == "dots":
         radius = min(width, height) * 0.12
-        for share_x, share_y in ((0.2, 0.8), (0.55, 0.65), (0.85, 0.85), (0.3, 0.35), (0.75, 0.3), (0.1, 0.1), (0.5, 0.06)):
+        for share_x, share_y in (
+            (0.2, 0.8),
+            (0.55, 0.65),
+            (0.85, 0.85),
+            (0.3, 0.35),
+            (0.75, 0.3),
+            (0.1, 0.1),
+            (0.5, 0.06),
+        ):
             pen.ellipse(x0 + width * share_x, y0 + height * share_y, radius, radius, colour)
     elif pattern == "checks":
         for row in range(3):
             for column in range(3):
                 if (row + column) % 2 == 0:
                     left, low = x0 + width * column / 3, y0 + height * row / 3
-                    pen.polygon([(left, low), (left + width / 3, low), (left + width / 3, low + height / 3), (left, low + height / 3)], colour)
+                    pen.polygon(
+                        [
+                            (left, low),
+                            (left + width / 3, low),
+                            (left + width / 3, low + height / 3),
+                            (left, low + height / 3),
+                        ],
+                        colour,
+                    )

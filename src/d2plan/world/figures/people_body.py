@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from d2plan.world.pen import RGB, Pen, Point
 
@@ -120,8 +119,8 @@ def _chain(start: Point, lengths: tuple[float, float], bend: Bend) -> tuple[Poin
     spots = [start]
     for length, degrees in zip(lengths, bend, strict=True):
         x, y = spots[-1]
-        angle = np.deg2rad(degrees)
-        spots.append((x + length * float(np.sin(angle)), y - length * float(np.cos(angle))))
+        angle = math.radians(degrees)
+        spots.append((x + length * math.sin(angle), y - length * math.cos(angle)))
     return spots[0], spots[1], spots[2]
 
 
@@ -149,25 +148,27 @@ def draw_limb(pen: Pen, joints: Sequence[Point], width: float, colour: RGB, roun
         colour: of the limb.
         rounded: whether its start is seen and needs a round end.
     """
-    spots = np.asarray(joints, dtype=float)
-    along = np.diff(spots, axis=0)
-    along /= np.maximum(np.hypot(along[:, 0], along[:, 1])[:, None], 1e-9)
-    across = np.stack([-along[:, 1], along[:, 0]], 1) * (width / 2)
-    left, right = [spots[0] + across[0]], [spots[0] - across[0]]
-    for joint, before, after in zip(spots[1:-1], across, across[1:], strict=False):
+    # Plain numbers: on lines this short numpy costs more than it saves.
+    half, sides = width / 2, []
+    for (x0, y0), (x1, y1) in zip(joints, joints[1:], strict=False):
+        length = max(math.hypot(x1 - x0, y1 - y0), 1e-9)
+        sides.append((-(y1 - y0) / length * half, (x1 - x0) / length * half))
+    (x, y), (dx, dy) = joints[0], sides[0]
+    left, right = [(x + dx, y + dy)], [(x - dx, y - dy)]
+    for (x, y), (ax, ay), (bx, by) in zip(joints[1:-1], sides, sides[1:], strict=False):
         # the outer side of a bend gets both corners, which rounds it; the inner side meets in one point
-        corner = (before + after) / 2
-        corner *= (width / 2) ** 2 / max(float(corner @ corner), (width / 2) ** 2 * 0.3)
-        turn = before[0] * after[1] - before[1] * after[0]
-        outer, inner = (right, left) if turn > 0 else (left, right)
-        sign = -1.0 if turn > 0 else 1.0
-        outer.extend([joint + sign * before, joint + sign * (before + after) * 0.54, joint + sign * after])
-        inner.append(joint - sign * corner)
-    left.append(spots[-1] + across[-1])
-    right.append(spots[-1] - across[-1])
-    pen.polygon(np.array(left + right[::-1]), colour)
+        dx, dy = (ax + bx) / 2, (ay + by) / 2
+        share = half**2 / max(dx * dx + dy * dy, half**2 * 0.3)
+        turned_left = ax * by - ay * bx > 0
+        outer, inner, sign = (right, left, -1.0) if turned_left else (left, right, 1.0)
+        outer.extend(
+            (x + sign * u, y + sign * v) for u, v in ((ax, ay), ((ax + bx) * 0.54, (ay + by) * 0.54), (bx, by))
+        )
+        inner.append((x - sign * dx * share, y - sign * dy * share))
+    (x, y), (dx, dy) = joints[-1], sides[-1]
+    pen.polygon([*left, (x + dx, y + dy), (x - dx, y - dy), *right[::-1]], colour)
     if rounded:
-        pen.ellipse(float(spots[0, 0]), float(spots[0, 1]), width / 2, width / 2, colour)
+        pen.ellipse(*joints[0], half, half, colour)
 
 
 def place_joints(pen: Pen, body: Body, action: str, breadth: float) -> Joints:
