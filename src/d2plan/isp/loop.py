@@ -122,9 +122,7 @@ def compose_many(
             return end.value
 
 
-def compose_steps(  # noqa: DOC405 - it does both, as its type says
-    backbone: Backbone, scenes: Sequence[PreparedScene], settings: IspSettings | None = None
-) -> Generator[Progress, None, list[Composition]]:
+def compose_steps(backbone: Backbone, scenes: Sequence[PreparedScene], settings: IspSettings | None = None) -> Run:
     """Compose scenes, reporting after every step; the U-Net carries adapters and taps until the loop ends or is closed.
 
     Paper: section 4.2, eq. (7) and (9). Without instances it is plain guidance, bit for bit.
@@ -134,16 +132,14 @@ def compose_steps(  # noqa: DOC405 - it does both, as its type says
         scenes: from ``prepare_scene``.
         settings: None takes the base's own.
 
-    Yields:
-        A ``Progress`` after each U-Net call.
-
     Returns:
-        One composition a scene, in their order.
-
-    Raises:
-        InputError: a picture holds values that are no numbers.
+        A generator that gives a ``Progress`` after each U-Net call, and at its end one composition a scene, in their
+        order; it raises InputError when a picture holds values that are no numbers.
     """
-    settings = settings or backbone.defaults.composing()
+    return _compose_groups(backbone, scenes, settings or backbone.defaults.composing())
+
+
+def _compose_groups(backbone: Backbone, scenes: Sequence[PreparedScene], settings: IspSettings) -> Run:
     groups = _group_scenes(scenes, settings.most_rows)
     total = sum(scenes[group[0]].steps for group in groups)
     done = 0
