@@ -72,8 +72,12 @@ def test_ctrl_c_ends_with_130_and_leaves_no_file(pictures: Path, tiny_folder: Pa
     command = [sys.executable, "-m", "d2plan", "train", str(pictures), "--out", str(out), "--class", "dog"]
     process = subprocess.Popen(
         [*command, "--base", str(tiny_folder), "--steps", "100000", "--batch-size", "1"],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(source)},
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(source)},
+        # A test run in the background of a shell inherits an ignored Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - nothing else happens there
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("training"):

@@ -6,7 +6,8 @@ import torch
 
 from d2plan.errors import ShapeError
 from d2plan.isp.masks import make_partition
-from d2plan.isp.noise import compose_noise, gather_predictions, guide
+from d2plan.backbone.sdxl import guide
+from d2plan.isp.noise import compose_noise, gather_predictions
 
 
 def _case(instances: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

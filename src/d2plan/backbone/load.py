@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -255,16 +256,19 @@ def _read_zero_null(path: Path) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # transformers reports harmless differences in buffers at length, and shows a bar for each component.
-    level, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    # transformers reports harmless differences in buffers at length, and both libraries show a bar for each component.
+    level = transformers_logging.get_verbosity()
+    libraries = (transformers_logging, diffusers_logging)
+    shown = [library for library in libraries if library.is_progress_bar_enabled()]
     transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    for library in shown:
+        library.disable_progress_bar()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(level)
-        if bar:
-            transformers_logging.enable_progress_bar()
+        for library in shown:
+            library.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -28,6 +28,7 @@ from d2plan.backbone.sdxl import (
     TextStates,
     decode_latents,
     draw_noise,
+    guide,
     join_states,
     latent_size,
     make_scheduler,
@@ -36,7 +37,7 @@ from d2plan.backbone.sdxl import (
 )
 from d2plan.config import IspSettings
 from d2plan.isp.masks import MaskResult, Partition, find_masks
-from d2plan.isp.noise import compose_noise, guide
+from d2plan.isp.noise import compose_noise
 from d2plan.isp.prepare import PreparedScene
 
 DRAWING, WARMING, COMPOSING = "drawing", "warming up", "composing"

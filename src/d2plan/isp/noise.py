@@ -1,24 +1,9 @@
-"""Guidance, and the composition of several models' predictions into one, eq. (2), (8) and (9)."""
+"""The composition of several models' predictions into one, eq. (8) and (9); guidance itself is the backbone's."""
 
 from torch import Tensor
 
+from d2plan.backbone.sdxl import guide
 from d2plan.shapes import check_shape
-
-
-def guide(unconditional: Tensor, conditional: Tensor, guidance_scale: float) -> Tensor:
-    """Push a prediction away from the unconditional one.
-
-    Paper: eq. (2), (1 - w) * unconditional + w * conditional, in the order of operations of diffusers.
-
-    Args:
-        unconditional: eps(x_t), the model's output without a prompt, ``[..., c, h, w]``.
-        conditional: eps(x_t, c), the same shape.
-        guidance_scale: w, 0 or more.
-
-    Returns:
-        The guided prediction, ``[..., c, h, w]``.
-    """
-    return unconditional + guidance_scale * (conditional - unconditional)
 
 
 def gather_predictions(predictions: Tensor, masks: Tensor) -> Tensor:

@@ -1,0 +1,210 @@
+"""What the demo shows: who takes part, and which pictures make its gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from d2plan.documents import Instance, Scene
+from d2plan.errors import InputError
+from d2plan.world.cast import ACTIONS, CLASSES, species_of
+from d2plan.world.scenery import PLACES
+from d2plan.world.seeds import DEVELOPMENT_SEEDS
+
+# Two that nobody takes for one another, nor for their neighbours: picked by eye among development seeds.
+CHARACTERS = ("man:31", "dog:38")
+NAMES = MappingProxyType(
+    dict(
+        zip(CLASSES, ("John", "Mia", "Tom", "Lia", "Rex", "Minka", "Kiki", "Bolt", "Polly", "Dash", "Pip"), strict=True)
+    )
+)
+
+
+@dataclass(frozen=True)
+class Character:
+    """One of the two whom the demo shows.
+
+    Attributes:
+        name: how the page calls it.
+        class_word: its class.
+        seed: of its identity, a development seed.
+        identifier: the word that names it in sub-prompts.
+    """
+
+    name: str
+    class_word: str
+    seed: int
+    identifier: str
+
+    @property
+    def stem(self) -> str:
+        """Its name in paths."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture of the gallery: the name of its folder, a few words for people, and its scene."""
+
+    name: str
+    label: str
+    scene: Scene
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures that belong together.
+
+    Attributes:
+        title: a heading.
+        text: what they show, in plain words.
+        shots: the pictures.
+        changed: the instance whose sub-prompt differs from picture to picture, by index.
+    """
+
+    title: str
+    text: str
+    shots: tuple[Shot, ...]
+    changed: int | None = None
+
+
+def choose_characters(choices: Sequence[str], identifiers: Sequence[str], seed: int = 0) -> tuple[Character, Character]:
+    """Read who shall take part.
+
+    Args:
+        choices: two of "class" or "class:seed", such as "dog:38".
+        identifiers: the words that the base keeps for concepts.
+        seed: of a character that names none.
+
+    Returns:
+        Both.
+
+    Raises:
+        InputError: there are not two of them, a class is unknown or named twice, a seed is no development seed, or
+            the base keeps fewer than two identifiers.
+    """
+    if len(choices) != 2:
+        raise InputError(f"--character: the demo shows two characters, not {len(choices)}; write it twice.")
+    if len(identifiers) < 2:
+        raise InputError("base: it keeps fewer than two identifiers; add some to its d2plan.json.")
+    first, second = (_read_choice(choice, identifiers[place], seed) for place, choice in enumerate(choices))
+    if first.class_word == second.class_word:
+        raise InputError(f"--character: both are of class {first.class_word}; choose two classes.")
+    return first, second
+
+
+def _read_choice(choice: str, identifier: str, seed: int) -> Character:
+    word, found, number = (part.strip() for part in choice.partition(":"))
+    species_of(word)
+    if found and not number.isdecimal():
+        raise InputError(f'--character "{choice}": write CLASS or CLASS:SEED, such as dog:38.')
+    own = int(number) if found else seed
+    if own not in DEVELOPMENT_SEEDS:
+        last = DEVELOPMENT_SEEDS[-1]
+        raise InputError(f"--character {word}: seed {own} is kept for measuring; choose one of 0..{last}.")
+    return Character(NAMES[word], word, own, identifier)
+
+
+def plan_gallery(characters: tuple[Character, Character], adapters: Sequence[Path], base: str, seed: int) -> list[Row]:
+    """Write the scenes of the gallery.
+
+    Args:
+        characters: both.
+        adapters: their files.
+        base: as scene files name it.
+        seed: of the noise; each picture's own is counted up from it.
+
+    Returns:
+        Rows in the order of the page.
+    """
+    one, other = characters
+    drafts = _Drafts(characters, tuple(str(path) for path in adapters), base, seed * 100)
+    mine, its = _deeds(one.class_word), _deeds(other.class_word)
+    together = list(zip(("beach", "castle", "snow"), mine, its[1:], strict=False))
+    return [
+        Row(
+            f"{one.name} and {other.name} together",
+            "One picture, two adapters. Each reads its own sub-prompt and paints only inside its own mask. Nothing was "
+            "picked: these are the first seeds.",
+            tuple(
+                drafts.compose("together", place, {0: my_deed, 1: its_deed}) for place, my_deed, its_deed in together
+            ),
+        ),
+        Row(
+            "The base alone, for comparison",
+            "The same words in one prompt, the same seeds, no adapters: the base draws somebody else each time, and "
+            "may mix up who wears what.",
+            tuple(drafts.draw_plain(number, *words) for number, words in enumerate(together)),
+        ),
+        Row(
+            f"Only {other.name}'s sub-prompt changes",
+            f"Same seed, same global prompt, same sub-prompt for {one.name}; only what {other.name} wears or does is "
+            "another. The rest of the picture should stay as it is.",
+            tuple(drafts.compose("changed", "forest", {0: mine[0], 1: deed}, seed=50) for deed in its[1:]),
+            changed=1,
+        ),
+        *(
+            Row(
+                f"{who.name} alone",
+                f"{who.name} in three places. Its sub-prompt says no more than identifier, class word, and what it "
+                "wears or does; what it looks like comes from its adapter.",
+                tuple(
+                    drafts.compose(f"alone-{who.stem}", place, {index: deed})
+                    for place, deed in zip(("beach", "snow", "castle"), deeds, strict=False)
+                ),
+            )
+            for index, (who, deeds) in enumerate(zip(characters, (mine, its), strict=True))
+        ),
+    ]
+
+
+def _deeds(class_word: str) -> tuple[str, str, str, str]:
+    """What a character wears or does, one after the other."""
+    actions = ACTIONS[class_word]
+    return "wearing black sunglasses", actions[1], "wearing a red scarf", actions[2]
+
+
+def _shorten(deed: str) -> str:
+    return deed.removeprefix("wearing ").removeprefix("a ")
+
+
+class _Drafts:
+    """Writes the shots one after the other and numbers them."""
+
+    def __init__(
+        self, characters: tuple[Character, Character], adapters: tuple[str, ...], base: str, seed: int
+    ) -> None:
+        self.characters = characters
+        self.adapters = adapters
+        self.base = base
+        self.seed = seed
+        self.count = 0
+
+    def compose(self, name: str, place: str, deeds: dict[int, str], seed: int | None = None) -> Shot:
+        """Draft a picture of the characters named by index, each with what it does."""
+        whos = [self.characters[index] for index in deeds]
+        instances = tuple(
+            Instance(
+                concept=self.adapters[index],
+                class_word=who.class_word,
+                sub_prompt=f"a photo of a {who.identifier} {who.class_word} {deeds[index]}",
+            )
+            for index, who in zip(deeds, whos, strict=True)
+        )
+        prompt = f"a photo of {' and '.join(f'a {who.class_word}' for who in whos)} {PLACES[place][0]}"
+        label = ", ".join(f"{who.name}: {_shorten(deed)}" for who, deed in zip(whos, deeds.values(), strict=True))
+        scene = Scene(base=self.base, global_prompt=prompt, instances=instances)
+        return self._number(f"{name}-{place}", label, scene, self.count if seed is None else seed)
+
+    def draw_plain(self, seed: int, place: str, *deeds: str) -> Shot:
+        """Draft a picture by the base alone, with everything in one prompt."""
+        said = [f"a {who.class_word} {deed}" for who, deed in zip(self.characters, deeds, strict=True)]
+        prompt = f"a photo of {' and '.join(said)} {PLACES[place][0]}"
+        label = f"base alone: {', '.join(_shorten(deed) for deed in deeds)}"
+        return self._number(f"plain-{place}", label, Scene(base=self.base, global_prompt=prompt), seed)
+
+    def _number(self, name: str, label: str, scene: Scene, seed: int) -> Shot:
+        self.count += 1
+        return Shot(f"{self.count:02d}-{name}", label, scene.model_copy(update={"seed": self.seed + seed}))
