@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from d2plan.backbone.sdxl import guide
 from d2plan.errors import ShapeError
 from d2plan.isp.masks import make_partition
-from d2plan.backbone.sdxl import guide
 from d2plan.isp.noise import compose_noise, gather_predictions
 
 
