@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,12 @@ def test_paths_are_taken_from_the_scene_files_folder_unless_absolute(write, tmp_
         (FULL.replace("guidance_scale", "guidance"), "guidance is not a field; did you mean guidance_scale?"),
         (FULL + "zzz: 1", "zzz is not a field; use base, global_prompt, instances"),
         ("base: mini", "global_prompt is missing"),
-        ("global_prompt: ''", "global_prompt: string should have at least 1 character"),
-        ("global_prompt: 5", "global_prompt: input should be a valid string"),
+        ("global_prompt: ''", "global_prompt: is empty; write it"),
+        ("global_prompt: 5", "global_prompt: must be text"),
+        ("global_prompt: a\nsteps: '7'", "steps: must be a whole number, without quotes"),
+        ("global_prompt: a\nseed: -1", "seed: must be 0 or more"),
+        ("global_prompt: a\ninstances: [5]", "instances[0]: must be fields, written as `name: value`"),
+        ("global_prompt: a\ninstances: x", "instances: must be a list"),
         (FULL + "seed: 8", '"seed" is written twice'),
         ("- a\n- b", "holds no fields"),
         ("", "holds no fields"),
@@ -227,3 +232,26 @@ def test_any_content_gives_a_scene_or_one_sentence(content):
         assert str(error).startswith("here")
     else:
         assert scene.global_prompt
+
+
+def test_a_path_of_nobodys_home_or_with_a_nul_is_told(tmp_path):
+    path = tmp_path / "scene.yaml"
+    path.write_text("global_prompt: a dog\ninstances: [{concept: ~no-such-user/x.safetensors, sub_prompt: a dog}]")
+    assert load_scene(path).instances[0].concept == str(tmp_path / "~no-such-user" / "x.safetensors")
+    path.write_text('global_prompt: a dog\ninstances: [{concept: "a\\0b", sub_prompt: a dog}]')
+    with pytest.raises(InputError, match=r"instances\[0\].concept: a path cannot hold a NUL"):
+        load_scene(path)
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_told(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "s.yaml").write_text("global_prompt: a dog\ninstances: [{concept: x.safetensors, sub_prompt: a dog}]")
+    with pytest.raises(InputError, match="rename the folder"):
+        load_scene(folder / "s.yaml")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(FileError, match="not a regular file"):
+        load_scene(tmp_path / "pipe.yaml")

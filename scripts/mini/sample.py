@@ -22,7 +22,7 @@ def sample_images(
     mean: Tensor,
     std: Tensor,
     steps: int = 20,
-    guidance_scale: float = 5.0,
+    guidance_scale: float = 3.0,
 ) -> np.ndarray:
     """Draw one image a caption with plain guidance.
 

@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, Self, TypeVar, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -20,16 +20,25 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from d2plan.errors import FileError, InputError
+from d2plan.errors import InputError
 from d2plan.scores import InstanceScore as InstanceScore
 from d2plan.scores import Score as Score
+from d2plan.yaml_file import read_yaml
 
 MAX_INSTANCES = 16
-MAX_BYTES = 1_000_000
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-PathText = Annotated[Text, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value)]
+
+
+def _take_path(value: object) -> object:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(text, str) and "\0" in text:
+        raise ValueError("a path cannot hold a NUL character; write it anew")
+    return text
+
+
+PathText = Annotated[Text, BeforeValidator(_take_path)]
 Steps = Annotated[int, Field(strict=True, ge=1, le=1000)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
 Guidance = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
@@ -43,6 +52,23 @@ class Document(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+# What pydantic finds, in words that ask for no knowledge of Python.
+_PLAINLY = MappingProxyType(
+    {
+        "int_type": "must be a whole number, without quotes",
+        "float_type": "must be a number, without quotes",
+        "string_type": "must be text",
+        "string_unicode": "holds characters that are no text; write it anew",
+        "string_too_short": "is empty; write it",
+        "string_too_long": "is longer than {max_length} characters; shorten it",
+        "tuple_type": "must be a list",
+        "model_type": "must be fields, written as `name: value`",
+        "invalid_key": "is a number where a field's name must stand",
+        "greater_than_equal": "must be {ge} or more",
+        "less_than_equal": "must be {le} or less",
+    }
+)
 
 DocumentT = TypeVar("DocumentT", bound=Document)
 
@@ -204,6 +230,9 @@ def locate_concepts(scene: Scene, folder: Path) -> Scene:
 
     Returns:
         The same scene with those paths joined to the folder.
+
+    Raises:
+        InputError: the folder's name is not UTF-8.
     """
     instances = tuple(
         instance.model_copy(update={"concept": _join(folder, instance.concept)}) for instance in scene.instances
@@ -213,7 +242,12 @@ def locate_concepts(scene: Scene, folder: Path) -> Scene:
 
 
 def _join(folder: Path, path: str) -> str:
-    return str(folder / Path(path).expanduser())
+    joined = str(folder / os.path.expanduser(path))
+    try:
+        joined.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{joined!r} is not UTF-8, so no record could name it; rename the folder.") from error
+    return joined
 
 
 def load_scene(path: str | Path) -> Scene:
@@ -247,36 +281,6 @@ def load_run(path: str | Path) -> RunRecord:
         InputError: it is no record of a run.
     """
     return parse_document(RunRecord, read_yaml(path), str(path))
-
-
-def read_yaml(path: str | Path) -> object:
-    """Read a small YAML or JSON file that holds one document and no key twice.
-
-    Args:
-        path: the file, at most 1 MB, UTF-8.
-
-    Returns:
-        What it holds, made of plain dictionaries, lists, texts and numbers.
-
-    Raises:
-        FileError: the file cannot be read.
-        InputError: it is too large, not UTF-8, not YAML, or names a key twice.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}; give the path of a file.") from error
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{path} is larger than {MAX_BYTES} bytes; give a scene or record, not a data file.")
-    try:
-        return yaml.load(content.decode("utf-8-sig"), Loader=_OneKeyLoader)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text in UTF-8; save it as UTF-8.") from error
-    except RecursionError as error:
-        raise InputError(f"{path} is nested too deeply; write it flat, as the README shows.") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{path} is not readable as YAML: {_one_line(error)}.") from error
 
 
 def parse_document(kind: type[DocumentT], content: object, source: str) -> DocumentT:
@@ -321,19 +325,6 @@ def revise(document: DocumentT, changes: Mapping[str, object], source: str) -> D
     return parse_document(type(document), {**document.model_dump(exclude_unset=True), **changes}, source)
 
 
-class _OneKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, where YAML would keep the last one in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is not None and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f'"{key}" is written twice', key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def _is_about_a_known_name(found: ErrorDetails) -> bool:
     return found["type"] != "extra_forbidden"
 
@@ -341,6 +332,8 @@ def _is_about_a_known_name(found: ErrorDetails) -> bool:
 def _explain(found: ErrorDetails, kind: type[Document]) -> str:
     where = _write_location(found["loc"])
     message = found["msg"].removeprefix("Value error, ")
+    if found["type"] in _PLAINLY:
+        message = _PLAINLY[found["type"]].format(**found.get("ctx", {}))
     if found["type"] == "extra_forbidden":
         names = list(_document_at(kind, found["loc"][:-1]).model_fields)
         near = difflib.get_close_matches(str(found["loc"][-1]), names, n=1, cutoff=0.5)
@@ -351,7 +344,7 @@ def _explain(found: ErrorDetails, kind: type[Document]) -> str:
         return f"instances holds more than {MAX_INSTANCES}; take some away."
     if found["type"] == "value_error" and not found["loc"]:
         return f"{message}."
-    return f"{where}: {message[:1].lower()}{message[1:]}."
+    return f"{where}: {message[:1].lower()}{message[1:]}.".replace("input should be", "must be")
 
 
 def _document_at(kind: type[Document], location: tuple[int | str, ...]) -> type[Document]:
@@ -374,10 +367,3 @@ def _write_location(location: tuple[int | str, ...]) -> str:
     for part in location:
         written += f"[{part}]" if isinstance(part, int) else f".{part}" if written else part
     return written
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return " ".join(str(error).split())

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,8 +66,13 @@ def test_what_is_saved_is_what_is_read(tmp_path):
     assert len(read.sha256) == 64
 
 
+PLAIN = st.characters(exclude_categories=("Cc", "Cs"))
+
+
 @given(
-    st.text(max_size=30), st.text(max_size=10), st.dictionaries(st.text(max_size=5), st.text(max_size=9), max_size=3)
+    st.text(PLAIN, max_size=30),
+    st.text(PLAIN, max_size=10),
+    st.dictionaries(st.text(max_size=5), st.text(max_size=9), max_size=3),
 )
 def test_any_words_survive_the_header(tmp_path_factory, name, word, settings):
     path = tmp_path_factory.mktemp("words") / "a.safetensors"
@@ -327,3 +333,19 @@ def test_a_loaded_adapter_does_not_see_its_file_change(tmp_path):
     before = {name: delta.down.clone() for name, delta in read.deltas.items()}
     path.write_bytes(bytes(path.stat().st_size))
     assert all(torch.equal(read.deltas[name].down, down) for name, down in before.items())
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "\x1b[31mred"])
+def test_a_name_that_cannot_be_shown_is_refused(tiny, tmp_path, name):
+    path = tmp_path / "a.safetensors"
+    save_adapter(path, replace(tiny_adapter(tiny), name=name))
+    for read in (load_adapter, read_metadata):
+        with pytest.raises(AdapterError, match="no short plain text"):
+            read(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    for read in (load_adapter, read_metadata):
+        with pytest.raises(FileError, match="not a regular file"):
+            read(tmp_path / "pipe.safetensors")

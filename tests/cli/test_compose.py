@@ -58,3 +58,32 @@ def test_generate_says_where_the_pictures_are(tiny_folder: Path, tmp_path: Path,
     assert _leave("generate", "a dog", "-o", tmp_path / "dog.png", *options) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown == [f"Picture: {tmp_path / 'dog-2.png'}", f"Picture: {tmp_path / 'dog-3.png'}"]
+
+
+def test_a_picture_that_is_there_stays_until_overwrite_is_said(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "dog.png"
+    out.write_bytes(b"mine")
+    arguments = ("generate", "a zebra", "-o", out, "--base", tiny_folder, "--steps", 1)
+    assert _leave(*arguments) == 2
+    assert out.read_bytes() == b"mine" and "--overwrite" in capsys.readouterr().err
+    assert _leave(*arguments, "--overwrite") == 0
+    assert out.read_bytes() != b"mine"
+
+
+def test_generate_tells_words_that_the_base_never_saw(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = ("--base", tiny_folder, "--steps", 1, "--count", 2)
+    assert _leave("generate", "a dog on the beech", "-o", tmp_path / "a.png", *arguments) == 0
+    assert capsys.readouterr().err.count('never seen "beech"; known words like it: beach') == 1
+
+
+@pytest.mark.parametrize("out", ["/proc/a.png", "x" * 300 + ".png"])
+def test_generate_finds_out_first_that_it_cannot_write(
+    out: str, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert _leave("generate", "a dog", "-o", tmp_path / out, "--base", tiny_folder) == 2
+    shown = capsys.readouterr()
+    assert "cannot be written" in shown.err and shown.err.count("\n") == 1

@@ -1,4 +1,5 @@
 import json
+import signal
 import sys
 from types import ModuleType
 
@@ -101,5 +102,56 @@ def test_doctor_names_what_a_base_lacks(tmp_path, capsys):
 
 
 def test_doctor_says_where_it_cannot_write(tmp_path, capsys):
-    assert leave(["doctor", "--out", str(tmp_path / "none" / "x.json")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert leave(["doctor", "--out", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [RuntimeError("recursion"), InputError("the base is damaged.")])
+def test_a_stop_that_a_library_turns_into_an_error_is_still_a_stop(with_command, capsys, error):
+    def command() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise error from None
+
+    with_command(command)
+    before = signal.getsignal(signal.SIGINT)
+    assert leave(["generate"]) == 130
+    assert capsys.readouterr().err == "d2plan: stopped.\n"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_name_with_a_line_break_or_colours_stays_one_plain_line(with_command, capsys):
+    def command() -> None:
+        raise InputError("a\nb\x1b[31m\udcff été: is wrong.")
+
+    with_command(command)
+    assert leave(["generate"]) == 2
+    assert capsys.readouterr().err == "d2plan: a\\nb\\x1b[31m\\udcff été: is wrong.\n"
+
+
+def test_every_command_takes_out_base_and_seed(capsys):
+    for name in (*COMMANDS, "world scenes", "world concept", "world clip"):
+        if name != "world":
+            leave([*name.split(), "--help"])
+            shown = capsys.readouterr().out
+            assert all(option in shown for option in ("-o, --out", "--base", "--seed")), name
+
+
+def test_doctor_replaces_nothing_unasked(tmp_path, capsys):
+    out = tmp_path / "mine.json"
+    out.write_text("mine")
+    assert leave(["doctor", "--out", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**64)])
+def test_doctor_refuses_a_seed_out_of_range(seed, capsys):
+    assert leave(["doctor", "--seed", seed]) == 2
+    assert "--seed" in capsys.readouterr().err
+
+
+def test_doctor_names_a_base_that_is_not_there(tmp_path, capsys):
+    assert leave(["doctor", "--base", str(tmp_path / "none")]) == 1
+    assert "is not a folder" in capsys.readouterr().out

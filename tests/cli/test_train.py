@@ -96,3 +96,46 @@ def test_losses_are_told_about_ten_times(capsys: pytest.CaptureFixture[str]) -> 
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 10
     assert told[0] == "step 10/100: loss 5.5000 (denoising 1.0000, token 2.0000, attention 0.5000), 7.0 images/s"
+
+
+@pytest.mark.parametrize("device", ["foo", "meta", "", "cuda:99"])
+def test_a_device_that_is_not_there_is_told(
+    device: str, pictures: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--base", tiny_folder, "--class", "dog", "--device", device)
+    assert _run("train", pictures, "--out", tmp_path / "x.safetensors", *asked) == 2
+    assert f'device: "{device}" does not work here' in capsys.readouterr().err
+
+
+def test_no_photo_is_replaced_by_a_thumbnail(
+    pictures: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (pictures / "1.png").read_bytes()
+    out = pictures / ".." / "rex" / "1.safetensors"
+    assert _run("train", pictures, "--out", out, "--base", tiny_folder, "--class", "dog", "--overwrite") == 2
+    assert "among the pictures" in capsys.readouterr().err
+    assert (pictures / "1.png").read_bytes() == before and len(list(pictures.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["x" * 101, "\x1b[31m"])
+def test_a_name_that_cannot_be_shown_is_told(
+    name: str, pictures: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--base", tiny_folder, "--class", "dog", "--name", name)
+    assert _run("train", pictures, "--out", tmp_path / "x.safetensors", *asked) == 2
+    assert "name is" in capsys.readouterr().err
+
+
+def test_a_file_name_too_long_is_told(
+    pictures: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / ("x" * 250 + ".safetensors")
+    assert _run("train", pictures, "--out", out, "--base", tiny_folder, "--class", "dog") == 2
+    assert "File name too long" in capsys.readouterr().err
+
+
+def test_a_sheet_never_takes_an_adapters_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adapter = tmp_path / "rex.safetensors"
+    adapter.write_bytes(b"precious")
+    assert _run("concepts", tmp_path, "--out", adapter, "--overwrite") == 2
+    assert "end it in .png" in capsys.readouterr().err and adapter.read_bytes() == b"precious"

@@ -132,3 +132,11 @@ def test_a_folder_of_photographs_is_read_whole(outside_data: Path) -> None:
     data = read_concept_folder(outside_data / "photos" / "dog6", 64, 64)
     assert data.images.shape == (5, 64, 64, 3) and data.notes == ()
     assert data.images.std(axis=(1, 2, 3)).min() > 20
+
+
+@pytest.mark.parametrize("text", ["class_word: 2020-13-45", "class_word: dog\nclass_word: cat"])
+def test_a_date_that_is_none_and_a_key_written_twice_are_told(tmp_path, text):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "concept.yaml").write_text(text)
+    with pytest.raises(InputError, match="concept.yaml is not readable as YAML"):
+        read_concept_folder(tmp_path, 16, 16)

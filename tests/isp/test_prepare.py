@@ -75,3 +75,11 @@ def test_an_adapter_of_another_base_is_an_error(tiny: Backbone) -> None:
 def test_a_scene_that_does_not_hold_together_is_an_error(tiny: Backbone, changes: dict, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         man_and_dog(tiny, **changes)
+
+
+def test_the_end_of_a_prompt_that_is_not_read_is_told(tiny: Backbone) -> None:
+    length = tiny.tokenizers[0].model_max_length - 2
+    fits = " ".join(["dog"] * length)
+    assert prepare_scene(tiny, Scene(global_prompt=fits)).warnings == ()
+    (warning,) = prepare_scene(tiny, Scene(global_prompt=f"{fits} red hat")).warnings
+    assert warning.startswith('global_prompt: it is too long, and "red hat" at its end is not read')

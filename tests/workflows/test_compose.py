@@ -12,7 +12,7 @@ from d2plan.adapter.file import save_adapter
 from d2plan.backbone.load import load_backbone
 from d2plan.backbone.sdxl import decode_latents, sample_steps
 from d2plan.documents import Scene, load_run, load_scene
-from d2plan.errors import D2PlanError, FileError
+from d2plan.errors import D2PlanError, FileError, InputError
 from d2plan.workflows.compose import compose, compose_all
 from d2plan.workflows.run_folder import draw_masks, open_run
 from tests.isp.concepts import random_adapter
@@ -193,3 +193,34 @@ def test_the_masks_picture_shows_each_instance_in_its_colour() -> None:
     assert shown.shape[1] == 384 and shown.shape[0] > 384
     assert shown[200, 60, 2] > shown[200, 60, 0] + 40
     assert shown[200, 330, 0] > shown[200, 330, 2] + 40
+
+
+def test_the_current_folder_a_link_and_a_folder_that_is_there_take_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path / "here")
+    for out in (Path(), tmp_path / "link"):
+        with open_run(out) as folder:
+            (folder / "run.json").write_text("{}")
+        assert [path.name for path in out.iterdir()] == ["run.json"]
+    assert (tmp_path / "link").is_symlink()
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "real", overwrite=True) as folder:
+        raise ZeroDivisionError
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["run.json"]
+
+
+def test_a_link_to_nothing_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileError, match="a link to nothing"), open_run(tmp_path / "link"):
+        raise AssertionError("the work began")
+
+
+def test_masks_that_no_run_wrote_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "00.png").write_bytes(b"mine")
+    with pytest.raises(InputError, match="belong to no run"), open_run(tmp_path, overwrite=True):
+        raise AssertionError("the work began")
+    assert (tmp_path / "masks" / "00.png").read_bytes() == b"mine"

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ SUFFIX = ".safetensors"
 _MOST_HEADER = 8 * 2**20
 _MOST_TENSORS = 16_384
 _MOST_RANK = 1024
+_MOST_WORD = 200
 _MOST_SCALE = 1e4
 
 
@@ -283,6 +285,9 @@ def _read_whole(source: Path) -> bytes:
 def _check_suffix(source: Path) -> None:
     if source.suffix != SUFFIX:
         raise AdapterError(f"{source} is no {SUFFIX} file; other formats can run programs and are never opened.")
+    # Opening a pipe would wait for a writer for ever.
+    if os.path.exists(source) and not os.path.isfile(source):
+        raise FileError(f"{source} is not a regular file; check the path.")
 
 
 def _unreadable(source: Path, error: OSError) -> FileError:
@@ -317,13 +322,17 @@ def _metadata(source: Path, header: Mapping[str, object]) -> dict[str, str]:
     content = header.get("__metadata__", {})
     if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
         raise AdapterError(f"{source} has a damaged header (__metadata__ is no table of texts); copy it anew.")
+    for name in ("name", "class_word", "identifier"):
+        text = content.get(f"d2plan.{name}", "")
+        if len(text) > _MOST_WORD or any(unicodedata.category(letter) == "Cc" for letter in text):
+            raise AdapterError(f"{source}: its {name} is no short plain text; train it again with another.")
     return content
 
 
 def _parse_settings(source: Path, text: str) -> dict[str, str]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AdapterError(f"{source}: d2plan.settings is not readable ({error}); train it again.") from error
     if not isinstance(content, dict):
         raise AdapterError(f"{source}: d2plan.settings is no table; train it again.")

@@ -5,6 +5,7 @@ Nothing here reaches for the network: a base that is not on this machine is an e
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,16 +97,17 @@ def load_backbone(base: str | Path = MINI, device: str = "cpu", dtype: torch.dty
         The components in evaluation mode.
 
     Raises:
-        InputError: no such folder or download, or the folder is not in the SDXL layout.
+        InputError: no such folder or download, the folder is not in the SDXL layout, or there is no such device.
         FileError: the embedded model is not there, or a file of the base cannot be read.
     """
     folder = find_base(base)
+    _check_device(device)
     form = dtype or choose_dtype(device)
     defaults = load_defaults(folder)
     try:
         with _quiet():
             backbone = _read(folder, device, form, defaults)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         if isinstance(error, (InputError, FileError)):
             raise
         raise FileError(f"{folder} cannot be opened as a base: {_first_line(error)}; copy the base anew.") from error
@@ -146,7 +148,7 @@ def find_base(base: str | Path = MINI) -> Path:
                 "or make it with the programs in scripts/mini (train_vae.py, train_unet.py, then export.py)."
             )
         return _ASSETS / MINI
-    folder = Path(base).expanduser()
+    folder = Path(os.path.expanduser(base))
     if not folder.is_dir():
         folder = _find_download(str(base))
     if not (folder / "model_index.json").is_file():
@@ -184,6 +186,16 @@ def fingerprint_base(folder: Path) -> str:
             digest.update(f"{part}.{name}".encode())
             digest.update(entries[name])
     return digest.hexdigest()[:16]
+
+
+def _check_device(device: str) -> None:
+    try:
+        # A device without memory of its own, such as torch's "meta", gives no value back.
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f'device: "{device}" does not work here; `d2plan doctor` names one that does, cpu always does.'
+        ) from error
 
 
 def _sample(tensor: torch.Tensor) -> bytes:

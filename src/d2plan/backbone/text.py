@@ -83,6 +83,28 @@ def unknown_words(prompt: str, backbone: Backbone) -> list[tuple[str, tuple[str,
     return list(missing.items())
 
 
+def find_cut(prompt: str, backbone: Backbone) -> str:
+    """Find what of a prompt a base does not read, because it lies behind its encoders' length.
+
+    Args:
+        prompt: the text.
+        backbone: the base.
+
+    Returns:
+        Its end from the first word that is cut; empty when all is read.
+    """
+    longest = min(tokenizer.model_max_length for tokenizer in backbone.tokenizers)
+    words = prompt.split()
+    if len(backbone.tokenizers[0](prompt).input_ids) <= longest:
+        return ""
+    fitting = [
+        count
+        for count in range(min(len(words), longest))
+        if all(len(one(" ".join(words[:count])).input_ids) <= longest for one in backbone.tokenizers)
+    ]
+    return " ".join(words[max(fitting) :])
+
+
 def _matches(prompt: str, word: str) -> list[re.Match[str]]:
     parts = word.split()
     if not parts:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from d2plan.cli.progress import show_progress
+from d2plan.cli.tell import tell
 from d2plan.documents import load_run
 from d2plan.workflows.compose import compose
 from d2plan.workflows.run_folder import IMAGE, MASKS, RECORD
@@ -23,8 +24,8 @@ def command(
         folder = compose(scene, out, base, seed, overwrite, report)
     record = load_run(folder / RECORD)
     for note in record.masks.notes:
-        typer.echo(f"Note: {note}", err=True)
-    typer.echo(f"Picture: {folder / IMAGE}")
+        tell(f"Note: {note}", err=True)
+    tell(f"Picture: {folder / IMAGE}")
     if record.adapters:
-        typer.echo(f"Masks:   {folder / MASKS} (found by {record.masks.route}, sureness {record.masks.confidence:.2f})")
-    typer.echo(f"Record:  {folder / RECORD}")
+        tell(f"Masks:   {folder / MASKS} (found by {record.masks.route}, sureness {record.masks.confidence:.2f})")
+    tell(f"Record:  {folder / RECORD}")

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
+
+from d2plan.cli.tell import spell_out, tell
 
 if TYPE_CHECKING:
     from d2plan.workflows.concepts import ConceptRow
@@ -18,26 +20,32 @@ def command(
     folder: Annotated[Path, typer.Argument(help="Where the adapters lie.")] = Path(),
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write a sheet of thumbnails here.")] = None,
     base: Annotated[str, typer.Option("--base", help="Only those of this base (name or fingerprint).")] = "",
+    seed: Annotated[int, typer.Option("--seed", help="Taken by every command; nothing here is random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sheet that is there.")] = False,
 ) -> None:
     """List the adapters of a folder with class, identifier, base and steps."""
-    from d2plan.errors import FileError
+    del seed
+    from d2plan.errors import InputError
+    from d2plan.media.images import check_output, make_folder
     from d2plan.workflows.concepts import list_concepts, write_sheet
 
-    if out is not None and out.exists() and not overwrite:
-        raise FileError(f"{out}: is there already; choose another name, or say --overwrite.")
+    if out is not None:
+        if out.suffix.lower() != ".png":
+            raise InputError(f"--out {out} is no name for a PNG file; end it in .png.")
+        check_output(out, overwrite)
     rows = [row for row in list_concepts(folder) if not base or base in row.base.split()]
     if not rows:
-        typer.echo(f"No adapters in {folder}; train one with `d2plan train`.")
+        tell(f"No adapters in {folder}; train one with `d2plan train`.")
     else:
         console = Console(width=None if Console().is_terminal else _PLAIN_WIDTH)
         console.print(make_table(rows))
     for row in rows:
         if row.trouble:
-            typer.echo(f"Cannot be used: {row.trouble}", err=True)
+            tell(f"Cannot be used: {row.trouble}", err=True)
     if out is not None:
+        make_folder(out.parent)
         write_sheet(out, rows)
-        typer.echo(f"Sheet: {out}")
+        tell(f"Sheet: {out}")
 
 
 def make_table(rows: "list[ConceptRow]") -> Table:
@@ -49,9 +57,10 @@ def make_table(rows: "list[ConceptRow]") -> Table:
     Returns:
         The table.
     """
-    table = Table("name", "class", "identifier", "base", "steps", "file")
+    # Folded, not cut: a file's name is there to be copied.
+    table = Table(*(Column(name, overflow="fold") for name in ("name", "class", "identifier", "base", "steps", "file")))
     for row in rows:
         texts = (row.name, row.class_word, row.identifier, row.base, row.steps, row.path.name)
         # As plain text: a name may hold square brackets, which rich would take for its own marks.
-        table.add_row(*(Text(text or "-") for text in texts))
+        table.add_row(*(Text(spell_out(text) or "-") for text in texts))
     return table

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from d2plan.cli.progress import show_progress
+from d2plan.cli.tell import tell
 
 
 def command(  # noqa: PLR0913  (a command's options are its parameters)
@@ -30,11 +31,11 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     request = DemoRequest(tuple(character or CHARACTERS), base, seed, steps, overwrite)
     check_request(request)
     folder = make_demo_folder(out, overwrite)
-    typer.echo(f"Writing to: {folder}", err=True)
+    tell(f"Writing to: {folder}", err=True)
     try:
         with show_progress() as report:
             page = run_demo(request, folder, report)
     except KeyboardInterrupt:
-        typer.echo(f"What is finished lies in {folder}.", err=True)
+        tell(f"What is finished lies in {folder}.", err=True)
         raise
-    typer.echo(f"Look at: {page}")
+    tell(f"Look at: {page}")

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,8 +16,10 @@ from typing import Annotated, Literal
 import typer
 from packaging.requirements import Requirement
 
+from d2plan.cli.tell import tell
 from d2plan.config import load_defaults
-from d2plan.errors import D2PlanError, FileError
+from d2plan.errors import D2PlanError
+from d2plan.media.images import check_output, make_folder, write_file
 
 MEMORY_NEEDED = 4.0
 DISK_NEEDED = 1.0
@@ -36,27 +39,33 @@ class Finding:
 def command(
     base: Annotated[str, typer.Option("--base", help="The base model to look for: mini, or a folder.")] = "mini",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the findings here, as JSON.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the noise that tries the device.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of the noise that tries the device.")
+    ] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of findings that is there.")] = False,
 ) -> None:
     """Say what works on this machine and what is missing; exit code 1 when something needed is missing."""
+    if out is not None:
+        check_output(out, overwrite)
     findings = [
         _look_at_python(),
         *_look_at_packages(),
         _look_at_machine(),
-        _look_at_disk(),
+        _try("disk", _look_at_disk),
         _try("device", lambda: _try_device(seed)),
         _try("base", lambda: look_at_base(base)),
         _look_at_judge(),
     ]
     for finding in findings:
-        typer.echo(f"{SYMBOLS[finding.state]}  {finding.name:<14} {finding.text}")
+        tell(f"{SYMBOLS[finding.state]}  {finding.name:<14} {finding.text}")
     if out is not None:
-        _write_findings(findings, out)
+        make_folder(out.parent)
+        write_file(out, (json.dumps([asdict(finding) for finding in findings], indent=2) + "\n").encode())
     missing = [finding.name for finding in findings if finding.state == "missing"]
     if missing:
-        typer.echo(f"Missing: {', '.join(missing)}.")
+        tell(f"Missing: {', '.join(missing)}.")
         raise typer.Exit(1)
-    typer.echo("Everything needed is here.")
+    tell("Everything needed is here.")
 
 
 def look_at_base(base: str) -> Finding:
@@ -68,13 +77,15 @@ def look_at_base(base: str) -> Finding:
     Returns:
         What was found.
     """
-    folder = _asset_folder("mini") if base == "mini" else Path(base).expanduser()
+    folder = _asset_folder("mini") if base == "mini" else Path(os.path.expanduser(base))
     if not folder.is_dir():
         if base == "mini":
             return Finding(
                 "base", "missing", "the embedded model is not installed; install d2plan from a full checkout."
             )
-        return Finding("base", "note", f"{base} is no folder here; as a name on the hub it needs internet once.")
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+            return Finding("base", "note", f"{base} is no folder; get it with `hf download {base}`, if not done yet.")
+        return Finding("base", "missing", f"{base} is not a folder; name one in the diffusers SDXL layout.")
     gone = [part for part in BASE_PARTS if not (folder / part).is_dir()]
     if gone:
         return Finding("base", "missing", f"{base} lacks {', '.join(gone)}; copy or download it again.")
@@ -161,10 +172,3 @@ def _try(name: str, look: Callable[[], Finding]) -> Finding:
         return look()
     except (D2PlanError, ImportError, OSError, RuntimeError) as error:
         return Finding(name, "missing", " ".join(str(error).split()) or type(error).__name__)
-
-
-def _write_findings(findings: list[Finding], out: Path) -> None:
-    try:
-        out.write_text(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"{out} cannot be written: {error.strerror or error}; give another --out.") from error

@@ -1,14 +1,18 @@
 """The command line's door: lists the commands at once and imports only the one that is asked for."""
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
-from types import MappingProxyType
+from threading import current_thread, main_thread
+from types import FrameType, MappingProxyType
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from d2plan import __version__
+from d2plan.cli.tell import tell
 from d2plan.errors import D2PlanError
 
 # Name -> (module that holds a function `command`, or a typer `app` where there are commands below it; one line of
@@ -96,17 +100,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: always, on success with code 0, as typer leaves.
     """
+    with _note_interrupts() as interrupts:
+        try:
+            _run(arguments)
+        except Exception as error:
+            # A library may turn the stop into an error of its own, above all while it is imported.
+            if interrupts:
+                raise SystemExit(_say_stopped()) from None
+            if not isinstance(error, D2PlanError):
+                raise
+            tell(f"d2plan: {error}", err=True)
+            raise SystemExit(WRONG_INPUT) from None
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     try:
         _build_root()(args=None if arguments is None else list(arguments), prog_name="d2plan")
-    except D2PlanError as error:
-        typer.echo(f"d2plan: {error}", err=True)
-        raise SystemExit(WRONG_INPUT) from None
     except KeyboardInterrupt:
         raise SystemExit(_say_stopped()) from None
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
             _say_stopped()
         raise
+
+
+@contextmanager
+def _note_interrupts() -> Iterator[list[int]]:
+    """Give a list that grows with every Ctrl-C; each still raises KeyboardInterrupt."""
+    interrupts: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    # In a background job Ctrl-C is ignored, and shall stay so; only the first thread may change it.
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
+        yield interrupts
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _say_stopped() -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from d2plan.cli.progress import show_progress
+from d2plan.cli.tell import spell_out, tell
 
 if TYPE_CHECKING:
     from d2plan.dislora.train import StepReport
@@ -53,7 +54,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     options.update({key: value for key, value in asked.items() if value is not None})  # type: ignore[typeddict-item]
     with show_progress() as report:
         path = train_concept(folder, out, class_word, identifier, base, seed, report, **options)
-    typer.echo(f"Adapter: {path}")
+    tell(f"Adapter: {path}")
 
 
 class LossLines:
@@ -85,5 +86,5 @@ class LossLines:
 
 def _write_line(text: str) -> None:
     # A terminal's bars take over sys.stderr while they show, so that lines land above them.
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{spell_out(text)}\n")
     sys.stderr.flush()

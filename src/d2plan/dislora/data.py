@@ -1,14 +1,15 @@
 """A concept's folder: its pictures, and the captions, masks and words that lie beside them."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from d2plan.documents import read_yaml
 from d2plan.errors import D2PlanError, FileError, InputError
 from d2plan.media.images import Picture, fit_image, fit_mask, read_image, read_mask
 
@@ -204,13 +205,7 @@ def _read_table(path: Path) -> dict[str, str]:
 
 
 def _read_words(path: Path) -> tuple[ConceptWords, list[str]]:
-    text = _read_text(path)
-    if text is None:
-        return ConceptWords(), []
-    try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path}: is not readable as YAML; write lines such as 'class_word: dog'.") from error
+    content = read_yaml(path) if os.path.lexists(path) else None
     if content is None:
         return ConceptWords(), []
     if not isinstance(content, dict):

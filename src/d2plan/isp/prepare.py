@@ -11,7 +11,7 @@ from d2plan.adapter.file import Adapter, check_base
 from d2plan.adapter.rows import adapter_rows
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates, encode_prompts, join_states, latent_size, null_states
-from d2plan.backbone.text import unknown_words
+from d2plan.backbone.text import find_cut, unknown_words
 from d2plan.config import IspSettings
 from d2plan.documents import Scene
 from d2plan.errors import InputError
@@ -162,6 +162,8 @@ def _warn(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter]) -> tupl
     prompts = [("global_prompt", scene.global_prompt)]
     prompts += [(f"instances[{index}].sub_prompt", item.sub_prompt) for index, item in enumerate(scene.instances)]
     for field, prompt in prompts:
+        if cut := find_cut(prompt, backbone):
+            warnings.append(f'{field}: it is too long, and "{cut}" at its end is not read; shorten it.')
         for word, nearest in unknown_words(prompt, backbone):
             hint = f"; known words like it: {', '.join(nearest)}" if nearest else ""
             warnings.append(f'{field}: the base has never seen "{word}"{hint}.')

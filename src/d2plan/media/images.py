@@ -108,6 +108,45 @@ def write_file(path: str | Path, content: bytes) -> None:
         Path(name).unlink(missing_ok=True)
 
 
+def check_output(path: str | Path, overwrite: bool = False) -> None:
+    """Refuse the name of an output file before any work is done for it.
+
+    Args:
+        path: the file's final name.
+        overwrite: allow it to be there already.
+
+    Raises:
+        FileError: it is there, is a folder, or can be no name of a file.
+    """
+    target = Path(path)
+    try:
+        if target.is_dir():
+            raise FileError(f"{target}: is a folder; name a file.")
+        if not overwrite and os.path.lexists(target):
+            raise FileError(f"{target}: is there already; choose another name, or say --overwrite (overwrite=True).")
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"{target}: cannot be written ({error.strerror or error}); choose another name.") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output folder, and find out before minutes of work, not after, that nothing can be written into it.
+
+    Args:
+        folder: made with its parents where it is missing.
+
+    Raises:
+        FileError: it cannot be made, or not be written into.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder.") from error
+
+
 def fit_image(array: Picture, height: int, width: int) -> Picture:
     """Cut the middle out of a picture in the wanted shape and scale it.
 
@@ -182,7 +221,8 @@ def contact_sheet(
 
 
 def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    text = " ".join(text.split())
+    # No letter is narrower than a pixel; measuring a very long text again and again would take minutes.
+    text = " ".join(text.split())[: width + 1]
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

@@ -1,5 +1,6 @@
 """Scenes in, run folders out."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -92,7 +93,7 @@ def compose_all(
         prepared = [prepare_scene(backbone, request, adapters) for request, adapters in pairs]
         for folder, composition in zip(folders, drain(compose_steps(backbone, prepared), report), strict=True):
             write_run(folder, composition, record_run(composition, backbone))
-    return [Path(out).expanduser() for out in outs]
+    return [Path(os.path.expanduser(out)) for out in outs]
 
 
 def read_request(scene: Scene | str | Path, base: str | None = None, seed: int | None = None) -> Scene:
@@ -204,7 +205,7 @@ def drain(run: Run, report: Report, what: str = "composing") -> list[Composition
 def _open_concepts(scene: Scene, opened: dict[str, Adapter]) -> list[Adapter]:
     for instance in scene.instances:
         if instance.concept not in opened:
-            opened[instance.concept] = load_adapter(Path(instance.concept).expanduser())
+            opened[instance.concept] = load_adapter(os.path.expanduser(instance.concept))
     return [opened[instance.concept] for instance in scene.instances]
 
 

@@ -143,7 +143,7 @@ def make_demo_folder(out: Path | None, overwrite: bool = False) -> Path:
         InputError: it is not empty and ``overwrite`` is off.
         FileError: it cannot be written.
     """
-    folder = out.expanduser() if out is not None else _name_folder(Path("runs"))
+    folder = Path(os.path.expanduser(out)) if out is not None else _name_folder(Path("runs"))
     check_out(folder, overwrite)
     try:
         for name in (CONCEPTS, ADAPTERS, SCENES, PICTURES):
@@ -165,7 +165,8 @@ def _name_stages(characters: tuple[Character, Character]) -> list[str]:
 
 def _name_base(base: str) -> str:
     """Give a base's name as scene files in another folder need it."""
-    return str(Path(base).expanduser().resolve()) if Path(base).expanduser().is_dir() else base
+    folder = Path(os.path.expanduser(base))
+    return str(folder.resolve()) if folder.is_dir() else base
 
 
 def _draw_concepts(characters: Sequence[Character], folder: Path, request: DemoRequest, report: Report) -> None:

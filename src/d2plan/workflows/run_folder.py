@@ -45,24 +45,28 @@ def open_run(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
             last; other files stay.
 
     Yields:
-        The folder to write into, beside the final one.
+        The folder to write into, beside the final one, or inside it where it is there already.
 
     Raises:
-        InputError: the final folder is not empty and ``overwrite`` is off.
+        InputError: the final folder is not empty and ``overwrite`` is off, or it holds masks of no run.
         FileError: it is a file, or cannot be written.
     """
-    target = Path(out).expanduser()
+    target = Path(os.path.expanduser(out))
     check_out(target, overwrite)
+    if (target / MASK_FOLDER).exists() and not (target / RECORD).exists():
+        raise InputError(f"{target}: its {MASK_FOLDER} belong to no run and would be lost; name another folder.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=target.parent))
+        # A folder that is there stays what it is: the current one, a link, the root of another disk.
+        place = target if target.is_dir() else target.parent
+        place.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=place))
     except OSError as error:
         raise FileError(
             f"{target}: cannot be written here ({error.strerror or error}); choose another folder."
         ) from error
     try:
         yield staging
-        check_out(target, overwrite)
+        check_out(target, overwrite, staging)
         try:
             _publish(staging, target)
         except OSError as error:
@@ -71,23 +75,26 @@ def open_run(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def check_out(out: Path, overwrite: bool) -> None:
+def check_out(out: Path, overwrite: bool, own: Path | None = None) -> None:
     """Refuse an output folder that holds something.
 
     Args:
         out: the folder.
         overwrite: allow it to hold something.
+        own: what may lie in it.
 
     Raises:
         InputError: it is not empty and ``overwrite`` is off.
-        FileError: it is a file, or cannot be looked into.
+        FileError: it is a file or a link to nothing, or cannot be looked into.
     """
     try:
         if not out.exists():
+            if out.is_symlink():
+                raise FileError(f"{out}: is a link to nothing; remove it, or name another folder.")
             return
         if not out.is_dir():
             raise FileError(f"{out}: is a file; name a folder that is new or empty.")
-        if not overwrite and any(out.iterdir()):
+        if not overwrite and any(path != own for path in out.iterdir()):
             raise InputError(f"{out}: is not empty; name another folder, or allow it with --overwrite.")
     except OSError as error:
         if isinstance(error, FileError):
@@ -243,10 +250,8 @@ def _scale_mask(mask: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.
 
 
 def _publish(staging: Path, target: Path) -> None:
-    staging.chmod(0o755)
-    if not target.exists() or not any(target.iterdir()):
-        if target.exists():
-            target.rmdir()
+    if not target.exists():
+        staging.chmod(0o755)
         os.replace(staging, target)
         return
     # A folder without a record is no run, so the record goes first and comes last.

@@ -1,7 +1,7 @@
 """Learn a concept: a folder of pictures in, an adapter file out."""
 
 import json
-import tempfile
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -26,8 +26,8 @@ from d2plan.dislora.data import (
 from d2plan.dislora.lessons import LessonChoices
 from d2plan.dislora.prompts import check_words, fill_template
 from d2plan.dislora.train import StepReport, TrainRequest, reserved_identifiers, train_steps
-from d2plan.errors import FileError, InputError
-from d2plan.media.images import Picture, contact_sheet, fit_image, write_file, write_png
+from d2plan.errors import InputError
+from d2plan.media.images import Picture, check_output, contact_sheet, fit_image, make_folder, write_file, write_png
 
 Report = Callable[[str, int, int], None]
 
@@ -35,6 +35,7 @@ LOG_SUFFIX, THUMBNAIL_SUFFIX, PREVIEW_SUFFIX = ".log.jsonl", ".png", ".preview.p
 THUMBNAIL_SIDE = 256
 PREVIEWS = 4
 _MOST_SEED = 2**63 - 1
+_MOST_NAME = 100
 
 
 class TrainOptions(TypedDict, total=False):
@@ -113,14 +114,18 @@ def train_concept(
         FileError: the folder or a file cannot be read, or ``out`` exists or cannot be written.
     """
     _check_options(options, seed)
-    target = Path(out)
+    target = Path(os.path.expanduser(out))
     finals = _check_target(target, options)
+    if target.parent.resolve() == Path(folder).resolve():
+        raise InputError(
+            f"out: {target} lies among the pictures, where its thumbnail would be one; name another folder."
+        )
     words = read_concept_words(folder)
     defaults = base.defaults if isinstance(base, Backbone) else load_defaults(find_base(base))
     given = replace(words, class_word=class_word or words.class_word, identifier=identifier or words.identifier)
     request = _make_request(given, target, defaults, seed, options)
     report = on_progress or _ignore
-    _prove_writable(target.parent)
+    make_folder(target.parent)
     report("opening the base", 0, 1)
     backbone = base if isinstance(base, Backbone) else load_backbone(base, options.get("device", "cpu"))
     report("opening the base", 1, 1)
@@ -158,21 +163,8 @@ def _check_target(target: Path, options: TrainOptions) -> dict[str, Path]:
     beside = [LOG_SUFFIX, THUMBNAIL_SUFFIX] + ([PREVIEW_SUFFIX] if options.get("preview") else [])
     finals = {ending: target.with_name(target.stem + ending) for ending in beside}
     for path in (target, *finals.values()):
-        if path.is_dir():
-            raise FileError(f"{path}: is a folder; choose another name for --out.")
-        if path.exists() and not options.get("overwrite"):
-            raise FileError(f"{path}: is there already; choose another name, or say --overwrite (overwrite=True).")
+        check_output(path, options.get("overwrite", False))
     return finals
-
-
-def _prove_writable(folder: Path) -> None:
-    """Find out before minutes of work, not after, that nothing can be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder.") from error
 
 
 def _make_request(
@@ -184,6 +176,9 @@ def _make_request(
     if identifier is None:
         raise InputError("identifier is missing, and the base offers none; choose a rare word, such as sks.")
     check_words(words.class_word, identifier, reserved_identifiers(defaults))
+    name = options.get("name") or words.name or target.stem
+    if len(name) > _MOST_NAME or not name.isprintable():
+        raise InputError(f"name is {name[:_MOST_NAME]!r}; write a plain one of at most {_MOST_NAME} characters.")
     template = options.get("template") or words.template
     if template is not None:
         check_template(template)
@@ -191,7 +186,7 @@ def _make_request(
     choices = LessonChoices(
         words.class_word, identifier, template, flip=options.get("flip", True), masked=settings.masked
     )
-    return TrainRequest(options.get("name") or words.name or target.stem, choices, settings, seed)
+    return TrainRequest(name, choices, settings, seed)
 
 
 def _warn_of_words(backbone: Backbone, text: str) -> list[str]:
