@@ -1,6 +1,7 @@
 """What every test starts with: one torch thread, no network for model hubs, and the way to outside data."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def one_torch_thread():
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != 1:
         torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """Listen to Ctrl-C, here and in child processes: tests that a shell runs in its background inherit a deaf ear."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

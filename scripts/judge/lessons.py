@@ -11,6 +11,7 @@ from data import IN_GROUP, LEAST_PIXELS, MOST, Scenes, factor_targets, group_ide
 from torch import Tensor, nn
 from torch.nn import functional
 
+from d2plan.eval.grouping import group_instances
 from d2plan.eval.judge import shrink_whole
 from d2plan.eval.networks import (
     CELL,
@@ -30,6 +31,7 @@ from d2plan.world.identity import Identity
 
 Loss = Callable[[int], tuple[Tensor, dict[str, float]]]
 _SPREAD = 1.6
+_SEEN_SHARE = 0.75
 _SCALE, _MARGIN = 16.0, 0.2
 _CLASSES_AT_ONCE = 4
 
@@ -37,9 +39,9 @@ _CLASSES_AT_ONCE = 4
 class Pool:
     """Labelled pictures in memory, and where their instances are."""
 
-    def __init__(self, scenes: Scenes, batch: int) -> None:
-        """List the instances that can be seen."""
-        self.scenes, self.batch = scenes, batch
+    def __init__(self, scenes: Scenes, batch: int, seen: np.ndarray | None = None) -> None:
+        """List the instances that can be seen; seen ``[n 4 h w]`` bool are the segmenter's masks of them, in cells."""
+        self.scenes, self.batch, self.seen = scenes, batch, seen
         counts = np.stack([(scenes.owners == number + 1).sum((1, 2)) for number in range(MOST)], 1)
         self.instances = np.argwhere((counts >= LEAST_PIXELS) & (scenes.labels[:, :, 0] >= 0))
 
@@ -51,13 +53,17 @@ class Pool:
         return from_bytes(images), torch.from_numpy(owners), mirrored
 
 
-def rough_masks(owners: Tensor, numbers: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def rough_masks(
+    owners: Tensor, numbers: Tensor, rng: np.random.Generator, seen: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Make masks as coarse as the segmenter's, with errors at the edge; and their boxes.
 
     Args:
         owners: ``[n h w]``.
         numbers: ``[n]``, whose mask, from 1.
         rng: source of randomness.
+        seen: ``[n 1 h/4 w/4]`` bool, the segmenter's own masks, which most of the time stand for the true ones; one
+            that is empty does not.
 
     Returns:
         Masks ``[n h w]`` 0..1 and boxes ``[n 4]`` pixels.
@@ -68,6 +74,9 @@ def rough_masks(owners: Tensor, numbers: Tensor, rng: np.random.Generator) -> tu
     cells = (share + wobble > torch.from_numpy(rng.uniform(0.3, 0.7, (len(share), 1, 1, 1)).astype(np.float32))) & (
         functional.max_pool2d(share, 3, 1, 1) > 0.1
     )
+    if seen is not None:
+        taken = torch.from_numpy(rng.random(len(cells)) < _SEEN_SHARE) & seen.flatten(1).any(1)
+        cells[taken] = seen[taken]
     empty = ~cells.flatten(1).any(1)
     cells[empty] = share[empty] >= share[empty].amax((1, 2, 3), keepdim=True)
     masks = functional.interpolate(cells.float(), scale_factor=CELL, mode="bilinear")[:, 0]
@@ -76,6 +85,24 @@ def rough_masks(owners: Tensor, numbers: Tensor, rng: np.random.Generator) -> tu
         rows, columns = inside.any(1).nonzero()[:, 0], inside.any(0).nonzero()[:, 0]
         boxes[number] = torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) * CELL
     return masks, boxes + torch.from_numpy(rng.normal(0, 1.0, boxes.shape).astype(np.float32))
+
+
+@torch.no_grad()
+def segment_all(segmenter: nn.Module, images: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Give the segmenter's masks ``[n 4 h/4 w/4]`` bool of the true figures; all False where it misses one."""
+    count, height, width = owners.shape
+    found = np.zeros((count, MOST, height // CELL, width // CELL), bool)
+    for start in range(0, count, 25):
+        dense = run_segmenter(segmenter, from_bytes(images[start : start + 25]))
+        for place, output in enumerate(dense, start):
+            cells = owners[place, CELL // 2 :: CELL, CELL // 2 :: CELL]
+            for part in group_instances(output):
+                mask = functional.avg_pool2d(part.mask[None], CELL)[0].numpy() > 0.5
+                shares = [(mask & (cells == n + 1)).sum() / (mask | (cells == n + 1)).sum() for n in range(MOST)]
+                best = int(np.argmax(shares))
+                if shares[best] > 0.2 and not found[place, best].any():
+                    found[place, best] = mask
+    return found
 
 
 def dense_targets(owners: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,8 +162,13 @@ def segmenter_loss(networks: Networks, pool: Pool) -> Loss:
 def instance_crops(pool: Pool, chosen: np.ndarray, number: int) -> tuple[Tensor, Tensor]:
     """Give crops ``[b 4 96 96]`` and labels ``[b 4]`` of instances (picture, figure)."""
     rng = np.random.default_rng([2, number])
-    images, owners, _ = pool.pictures(rng, chosen[:, 0])
-    masks, boxes = rough_masks(owners, torch.from_numpy(chosen[:, 1]) + 1, rng)
+    images, owners, mirrored = pool.pictures(rng, chosen[:, 0])
+    seen = None
+    if pool.seen is not None:
+        cells = pool.seen[chosen[:, 0], chosen[:, 1]].copy()
+        cells[mirrored] = cells[mirrored][:, :, ::-1]
+        seen = torch.from_numpy(cells)[:, None]
+    masks, boxes = rough_masks(owners, torch.from_numpy(chosen[:, 1]) + 1, rng, seen)
     labels = torch.from_numpy(pool.scenes.labels[chosen[:, 0], chosen[:, 1]].astype(np.int64))
     return crop_instances(Weather(number)(images), masks, boxes), labels
 

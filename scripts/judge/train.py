@@ -7,6 +7,7 @@ network; more steps later train on). ``--export`` writes the averaged weights in
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -17,10 +18,20 @@ import numpy as np
 import torch
 from augment import VAE, load_vae, round_trip
 from data import WORK, Scenes, load_shards, make_shards
-from lessons import ArcMargin, Loss, Pool, attributes_loss, fold_spread, identity_loss, place_loss, segmenter_loss
+from lessons import (
+    ArcMargin,
+    Loss,
+    Pool,
+    attributes_loss,
+    fold_spread,
+    identity_loss,
+    place_loss,
+    segment_all,
+    segmenter_loss,
+)
 from torch import nn
 
-from d2plan.eval.networks import PARTS, Networks, build_networks, save_networks
+from d2plan.eval.networks import PARTS, Networks, build_networks, load_networks, save_networks
 
 BATCH = {"segmenter": 24, "attributes": 64, "place": 64, "identity": 96}
 RATE = {"segmenter": 3e-3, "attributes": 2e-3, "place": 2e-3, "identity": 1.5e-3}
@@ -65,6 +76,31 @@ def load_with_trips(paths: list[Path], every: int) -> Scenes:
         scenes.images[chosen] = np.load(kept)
         begin += count
     return scenes
+
+
+def load_seen(paths: list[Path], scenes: Scenes) -> np.ndarray | None:
+    """Give the exported segmenter's masks of the pictures, kept beside the shards; None before there is one.
+
+    The heads that read instances must live with the masks that they will get, not with perfect ones.
+    """
+    weights = ASSETS / "segmenter" / "model.safetensors"
+    if not weights.exists():
+        return None
+    segmenter = load_networks(ASSETS).segmenter.to(memory_format=torch.channels_last)
+    mark = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
+    parts, begin = [], 0
+    for path in paths:
+        with np.load(path) as content:
+            count = len(content["whole"])
+        kept = path.with_name(f"{path.stem}.seen-{mark}.npy")
+        if not kept.exists():
+            chosen = slice(begin, begin + count)
+            temporary = kept.with_suffix(".tmp.npy")
+            np.save(temporary, segment_all(segmenter, scenes.images[chosen], scenes.owners[chosen]))
+            temporary.replace(kept)
+        parts.append(np.load(kept))
+        begin += count
+    return np.concatenate(parts)
 
 
 def begin_identity(networks: Networks) -> None:
@@ -163,8 +199,9 @@ def main() -> None:
     for name in wanted if choice.steps else []:
         kind = kinds.get(name, "scenes")
         count = choice.groups if kind == "groups" else choice.scenes
-        scenes = load_with_trips(make_shards(kind, "judge", count), choice.trips)
-        pool = Pool(scenes, BATCH[name])
+        paths = make_shards(kind, "judge", count)
+        scenes = load_with_trips(paths, choice.trips)
+        pool = Pool(scenes, BATCH[name], load_seen(paths, scenes) if name in ("attributes", "identity") else None)
         if name == "identity":
             begin_identity(networks)
         margin = ArcMargin(int(scenes.identities.max()) + 1) if name == "identity" else nn.Module()

@@ -21,7 +21,7 @@ from train_vae import CONFIG
 
 DEFAULTS = {
     "steps": 30,
-    "guidance_scale": 5.0,
+    "guidance_scale": 3.0,
     "height": 128,
     "width": 128,
     "rank": 16,

@@ -75,8 +75,6 @@ def test_ctrl_c_ends_with_130_and_leaves_no_file(pictures: Path, tiny_folder: Pa
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(source)},
-        # A test run in the background of a shell inherits an ignored Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - nothing else happens there
     )
     assert process.stderr is not None
     for line in process.stderr:
