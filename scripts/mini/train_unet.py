@@ -1,8 +1,10 @@
 """Train the embedded model's U-Net and text encoders on the latents of the rendered shards.
 
-The loss is the velocity error with min-SNR weights, plus a small pull of each instance's words onto the instance's mask
-(TokenCompose, Wang et al. 2023): the world knows which words name which pixels, so binding is learnt from fewer images.
-Command: python scripts/mini/train_unet.py --steps 4000 (resumes; logs and previews lie beside the checkpoint)
+The loss is the velocity error with min-SNR weights, three times as strict inside instances, plus a small pull of each
+instance's words onto its mask (TokenCompose, Wang et al. 2023) and the questions of ``truth_heads.py``: the world knows
+which words name which pixels, so binding is learnt from fewer images.
+Command: python scripts/mini/train_unet.py --steps 4000 (resumes; logs and previews lie beside the checkpoint), or
+torchrun --nproc-per-node 2 scripts/mini/train_unet.py: each process draws its own batch, and gradients are averaged.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import time
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,10 +24,12 @@ from models import make_scheduler, make_text_encoders, make_unet
 from PIL import Image
 from sample import sample_images
 from tokenizer import LENGTH, make_tokenizer
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from truth_heads import TruthHeads, figure_classes, token_truth
 
 CHECKPOINT = WORK / "unet.pt"
-MASK_WEIGHT = 0.02
+# Of the velocity's loss, the masks', the words' and the class maps'.
+WEIGHTS = (1.0, 0.02, 0.02, 0.02)
 _SMALL_WORDS = frozenset("a an and on in at the of with wearing".split())
 
 
@@ -50,13 +56,14 @@ class MapKeeper:
 
 
 class Bundle(nn.Module):
-    """The U-Net and both text encoders as one trained thing."""
+    """The U-Net, both text encoders and the heads that only training needs, as one trained thing."""
 
     def __init__(self, vocabulary: object) -> None:
-        """Make all three with random weights."""
+        """Make all with random weights."""
         super().__init__()
         self.unet = make_unet()
         self.encoders = make_text_encoders(vocabulary)
+        self.heads = TruthHeads()
 
     def read(self, tokens: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         """Give the text states ``[b, n, d]`` and pooled vectors; rows with keep 0 become the null of zeros."""
@@ -64,11 +71,30 @@ class Bundle(nn.Module):
         states = torch.cat([output.hidden_states[-2] for output in outputs], -1)
         return states * keep[:, None, None], outputs[1].text_embeds * keep[:, None]
 
-    def forward(self, noisy: Tensor, moment: Tensor, tokens: Tensor, keep: Tensor) -> Tensor:
+    def forward(self, noisy: Tensor, moment: Tensor, states: Tensor, pooled: Tensor) -> Tensor:
         """Predict the velocity."""
-        states, pooled = self.read(tokens, keep)
         ids = torch.tensor([128.0, 128, 0, 0, 128, 128], device=noisy.device).expand(len(noisy), 6)
         return self.unet(noisy, moment, states, added_cond_kwargs={"text_embeds": pooled, "time_ids": ids}).sample
+
+
+class Batch(NamedTuple):
+    """What one training step reads.
+
+    Attributes:
+        latents: scaled, ``[b, 4, 32, 32]``.
+        tokens: ``[b, n]``.
+        wanted: each token's mask, ``[b, n, q]``, -1 where it has none.
+        truth: the right answers at each token, ``[b, questions, n]``, -1 where nothing is asked.
+        masks: of up to four instances, ``[b, 4, q]``, 0..1.
+        classes: of those, ``[b, 4]``, -1 where there is none.
+    """
+
+    latents: Tensor
+    tokens: Tensor
+    wanted: Tensor
+    truth: Tensor
+    masks: Tensor
+    classes: Tensor
 
 
 class Data:
@@ -93,14 +119,18 @@ class Data:
                     for figure, (low, high) in enumerate(line["phrases"]):
                         if low <= start < high:
                             self.owner[row, place] = figure
+        pairs = zip(lines, written.offset_mapping, self.owner, strict=True)
+        self.truth = torch.from_numpy(np.stack([token_truth(*pair) for pair in pairs]))
+        self.classes = torch.tensor([figure_classes(line) for line in lines])
 
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give scaled latents ``[b, 4, 32, 32]``, tokens ``[b, n]``, and each token's mask ``[b, n, q]`` (-1: none)."""
+    def batch(self, rows: Tensor) -> Batch:
+        """Give what a step on these rows reads."""
         owner = self.owner[rows].long()
         masks = self.masks[rows].float().div(255)
         wanted = torch.gather(masks, 1, owner.clamp(min=0)[:, :, None].expand(-1, -1, MAP * MAP))
         wanted[owner < 0] = -1
-        return (self.latents[rows].float() - self.mean) / self.std, self.tokens[rows], wanted
+        latents = (self.latents[rows].float() - self.mean) / self.std
+        return Batch(latents, self.tokens[rows], wanted, self.truth[rows], masks, self.classes[rows])
 
 
 def mask_loss(maps: list[Tensor], wanted: Tensor, moment: Tensor) -> Tensor:
@@ -121,29 +151,45 @@ def draw_moments(count: int, generator: torch.Generator) -> Tensor:
 def train_step(
     bundle: Bundle,
     maps: list[Tensor],
-    batch: tuple[Tensor, ...],
+    features: list[Tensor],
+    batch: Batch,
     alphas: Tensor,
     generator: torch.Generator,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Give the velocity loss and the mask loss of one batch."""
-    latents, tokens, wanted = (part.to(device) for part in batch)
-    moment = draw_moments(len(latents), generator)
-    noise = torch.randn(latents.shape, generator=generator).to(device)
-    keep = (torch.rand(len(latents), generator=generator) > 0.1).float().to(device)
-    clean, dirty = (
-        alphas[moment].to(device).sqrt()[:, None, None, None],
-        (1 - alphas[moment]).to(device).sqrt()[:, None, None, None],
-    )
-    noisy, target = clean * latents + dirty * noise, clean * noise - dirty * latents
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Give the velocity loss of one batch, and those of the masks, the words and the class maps."""
+    count, device = len(batch.latents), batch.latents.device
+    chosen = draw_moments(count, generator)
+    noise = torch.randn(batch.latents.shape, generator=generator).to(device)
+    keep = (torch.rand(count, generator=generator) > 0.1).float().to(device)
+    alpha, moment = alphas[chosen].to(device), chosen.to(device)
+    clean, dirty = alpha.sqrt()[:, None, None, None], (1 - alpha).sqrt()[:, None, None, None]
+    noisy, target = clean * batch.latents + dirty * noise, clean * noise - dirty * batch.latents
     maps.clear()
-    moment = moment.to(device)
-    guess = bundle(noisy.contiguous(memory_format=torch.channels_last), moment, tokens, keep)
-    snr = (alphas[moment.cpu()] / (1 - alphas[moment.cpu()]).clamp(min=1e-8)).to(device)
-    weight = torch.minimum(snr, torch.full_like(snr, 5.0)).add(0.25) / (snr + 1)
-    loss = ((guess.float() - target) ** 2).mean((1, 2, 3)).mul(weight).mean()
-    wanted[keep == 0] = -1
-    return loss, mask_loss(maps, wanted, moment)
+    features.clear()
+    states, pooled = bundle.read(batch.tokens, keep)
+    guess = bundle(noisy.contiguous(memory_format=torch.channels_last), moment, states, pooled)
+    snr = alpha / (1 - alpha).clamp(min=1e-8)
+    weight = snr.clamp(max=5.0).add(0.25) / (snr + 1)
+    spots = 1 + 2 * batch.masks.amax(1).unflatten(1, (1, MAP, MAP))
+    spots = nn.functional.interpolate(spots / spots.mean(), target.shape[-2:])
+    loss = ((guess.float() - target) ** 2).mul(spots).mean((1, 2, 3)).mul(weight).mean()
+    batch.wanted[keep == 0] = -1
+    return (
+        loss,
+        mask_loss(maps, batch.wanted, moment),
+        bundle.heads.text_loss(states, batch.truth, keep),
+        bundle.heads.map_loss(features[0], batch.masks, batch.classes),
+    )
+
+
+def average_gradients(parameters: list[nn.Parameter]) -> None:
+    """Give all processes the mean of their gradients."""
+    gradients = [one.grad for one in parameters if one.grad is not None]
+    flat = torch.cat([one.flatten() for one in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for one, part in zip(gradients, flat.split([one.numel() for one in gradients]), strict=True):
+        one.copy_(part.view_as(one))
 
 
 def preview(average: Bundle, data: Data, step: int) -> None:
@@ -163,43 +209,53 @@ def main() -> None:
     parser.add_argument("--preview-every", type=int, default=500)
     choice = parser.parse_args()
     device, autocast = choose_device()
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks > 1:
+        distributed.init_process_group("gloo")
     torch.manual_seed(0)
-    data, maps = Data(), []
+    data, maps, features = Data(), [], []
     bundle = Bundle(make_tokenizer()).to(device, memory_format=torch.channels_last)
     average = copy.deepcopy(bundle).requires_grad_(False)
     keeper = MapKeeper(maps)
     bundle.unet.set_attn_processor(
         {name: keeper if "attn2" in name else AttnProcessor() for name in bundle.unet.attn_processors}
     )
-    optimiser = torch.optim.AdamW(bundle.parameters(), lr=choice.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    bundle.unet.up_blocks[1].attentions[0].register_forward_hook(lambda *call: features.append(call[2][0]))
+    parameters = list(bundle.parameters())
+    optimiser = torch.optim.AdamW(parameters, lr=choice.rate, betas=(0.9, 0.99), weight_decay=0.01)
     start = 0
     if CHECKPOINT.exists():
-        state = torch.load(CHECKPOINT, weights_only=True)
+        state = torch.load(CHECKPOINT, weights_only=True, map_location=device)
         bundle.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         start = int(state["step"])
     alphas = make_scheduler().alphas_cumprod.clone()
-    began, sums = time.time(), np.zeros(2)
+    began, sums = time.time(), np.zeros(4)
     for step in range(start, choice.steps):
-        generator = torch.Generator().manual_seed(step)
+        generator = torch.Generator().manual_seed(step * 64 + rank)
         rows = torch.randint(100, len(data.captions), (choice.batch,), generator=generator)
         rate = choice.rate * min(1, (step + 1) / 150) * min(1, 0.02 + 3 * (1 - step / choice.steps))
         for group in optimiser.param_groups:
             group["lr"] = rate
+        batch = Batch(*(part.to(device) for part in data.batch(rows)))
         with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-            loss, pull = train_step(bundle, maps, data.batch(rows), alphas, generator, device)
+            losses = train_step(bundle, maps, features, batch, alphas, generator)
         bundle.zero_grad()
-        (loss + MASK_WEIGHT * pull).backward()
-        torch.nn.utils.clip_grad_norm_(bundle.parameters(), 1.0)
+        sum(loss * share for loss, share in zip(losses, WEIGHTS, strict=True)).backward()
+        if ranks > 1:
+            average_gradients(parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
-        torch._foreach_lerp_(
-            list(average.parameters()), list(bundle.parameters()), 1 - min(0.9995, (step + 1) / (step + 10))
-        )
-        sums += loss.item(), pull.item()
+        share = 1 - min(0.9995, (step + 1) / (step + 10))
+        torch._foreach_lerp_(list(average.parameters()), parameters, share)
+        if rank:
+            continue
+        sums += [loss.item() for loss in losses]
         if (step + 1) % 50 == 0 or step + 1 == choice.steps:
-            speed = (step + 1 - start) * choice.batch / (time.time() - began)
-            log("unet", step=step + 1, loss=sums[0] / 50, mask=sums[1] / 50, images_per_second=speed)
+            speed = (step + 1 - start) * choice.batch * ranks / (time.time() - began)
+            means = dict(zip(("loss", "mask", "words", "classes"), sums / 50, strict=True))
+            log("unet", step=step + 1, **means, images_per_second=speed)
             sums[:] = 0
         if (step + 1) % 200 == 0 or step + 1 == choice.steps:
             state = {"model": bundle.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
