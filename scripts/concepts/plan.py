@@ -101,7 +101,8 @@ class Shot:
             )
             for who, deed, path in zip(self.concepts, self.deeds, paths, strict=True)
         )
-        return Scene(global_prompt=self._say([""] * len(self.concepts), False), instances=instances, seed=self.seed)
+        said = self._say([""] * len(self.concepts), False)
+        return Scene(global_prompt=said, instances=instances, seed=self.seed, missing="mark")
 
     def prompt(self, method: str) -> str:
         """Write all of it in one prompt, with the identifiers for the merged adapters."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-VAE = Path(os.environ.get("D2PLAN_MINI_WORK", Path.home() / ".cache" / "d2plan" / "mini")) / "vae.pt"
-VAE_CONFIG = {
-    "block_out_channels": (16, 32, 64),
-    "down_block_types": ("DownEncoderBlock2D",) * 3,
-    "up_block_types": ("UpDecoderBlock2D",) * 3,
-    "layers_per_block": 1,
-    "latent_channels": 4,
-    "norm_num_groups": 8,
-    "sample_size": 128,
-    "mid_block_add_attention": False,
-    "force_upcast": False,
-}
+sys.path.append(str(Path(__file__).resolve().parents[1] / "mini"))  # the base's scripts
+from autoencoder import CHECKPOINT as VAE  # noqa: E402
+from autoencoder import load_vae as open_vae  # noqa: E402
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
@@ -40,7 +31,7 @@ def blur(images: Tensor, sigma: float) -> Tensor:
 
 def add_noise(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """Add Gaussian noise; strength against the range -1..1."""
-    return images + strength * torch.randn(images.shape, generator=generator).to(images)
+    return images + strength * torch.randn(images.shape, generator=generator, device=generator.device).to(images)
 
 
 def rescale(images: Tensor, factor: float) -> Tensor:
@@ -72,11 +63,7 @@ def from_bytes(images: np.ndarray) -> Tensor:
 
 def load_vae() -> AutoencoderKL | None:
     """Open the embedded model's autoencoder from its training's checkpoint, where there is one."""
-    if not VAE.exists():
-        return None
-    vae = AutoencoderKL(**VAE_CONFIG)
-    vae.load_state_dict(torch.load(VAE, weights_only=True, map_location="cpu")["average"])
-    return vae.eval().requires_grad_(False)
+    return open_vae() if VAE.exists() else None
 
 
 @torch.no_grad()
@@ -85,8 +72,9 @@ def round_trip(vae: AutoencoderKL, images: np.ndarray, batch: int = 16, jitter: 
     back = []
     generator = torch.Generator().manual_seed(0)
     for start in range(0, len(images), batch):
-        latents = vae.encode(from_bytes(images[start : start + batch])).latent_dist.mode()
-        latents = latents + jitter * latents.std() * torch.randn(latents.shape, generator=generator)
+        latents = vae.encode(from_bytes(images[start : start + batch]).to(vae.device)).latent_dist.mode()
+        noise = torch.randn(latents.shape, generator=generator).to(vae.device)
+        latents = latents + jitter * latents.std() * noise
         back.append(to_bytes(vae.decode(latents).sample))
     return np.concatenate(back)
 
@@ -94,24 +82,26 @@ def round_trip(vae: AutoencoderKL, images: np.ndarray, batch: int = 16, jitter: 
 class Weather:
     """Draws small disturbances for a batch; each of them for a part of its pictures."""
 
-    def __init__(self, seed: int) -> None:
-        """Start from a seed."""
+    def __init__(self, seed: int, device: torch.device | None = None) -> None:
+        """Start from a seed; noise is drawn where the pictures are."""
         self.rng = np.random.default_rng(seed)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator(device or "cpu").manual_seed(seed)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Disturb ``[b 3 h w]`` -1..1."""
         result = images.clone()
         for change in (self._colours, self._scaled, self._blurred, self._compressed, self._noisy):
-            chosen = torch.from_numpy(np.flatnonzero(self.rng.random(len(images)) < 0.22))
+            chosen = torch.from_numpy(np.flatnonzero(self.rng.random(len(images)) < 0.22)).to(images.device)
             if len(chosen):
                 result[chosen] = change(result[chosen]).clamp(-1, 1)
         return result
 
     def _colours(self, images: Tensor) -> Tensor:
-        gain = 1 + 0.07 * torch.randn(len(images), 3, 1, 1, generator=self.generator).clamp(-2, 2)
-        shift = 0.04 * torch.randn(len(images), 3, 1, 1, generator=self.generator).clamp(-2, 2)
-        return images * gain + shift
+        gain, shift = (
+            torch.randn(len(images), 3, 1, 1, generator=self.generator, device=images.device).clamp(-2, 2)
+            for _ in range(2)
+        )
+        return images * (1 + 0.07 * gain) + 0.04 * shift
 
     def _scaled(self, images: Tensor) -> Tensor:
         return rescale(images, float(self.rng.uniform(0.5, 0.95)))

@@ -6,6 +6,7 @@ Command: python scripts/judge/data.py --scenes 10000 --groups 1200 (resumes; sha
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,10 +87,10 @@ def _store(path: Path, scenes: Scenes) -> None:
     temporary.replace(path)
 
 
-def draw_shard(stream: str, number: int) -> Scenes:
-    """Draw one shard of free scenes."""
-    scenes = [sample_scene(stream_rng(stream, 0, number * SHARD + place)) for place in range(SHARD)]
-    return draw_scenes(scenes, np.full((SHARD, MOST), -1, np.int32))
+def draw_shard(stream: str, number: int, size: int = SHARD) -> Scenes:
+    """Draw one shard of free scenes; size leaves out its end."""
+    scenes = [sample_scene(stream_rng(stream, 0, number * SHARD + place)) for place in range(size)]
+    return draw_scenes(scenes, np.full((size, MOST), -1, np.int32))
 
 
 def group_identities(stream: str, number: int) -> tuple[Identity, ...]:
@@ -99,10 +100,10 @@ def group_identities(stream: str, number: int) -> tuple[Identity, ...]:
     return first, near_identity(first, rng, 1), near_identity(first, rng, 2)
 
 
-def draw_group_shard(stream: str, number: int) -> Scenes:
+def draw_group_shard(stream: str, number: int, size: int = GROUP_SHARD) -> Scenes:
     """Draw one shard of groups: six pictures a group, three of them of one character, three of a pair."""
     scenes, identities = [], []
-    for group in range(number * GROUP_SHARD, (number + 1) * GROUP_SHARD):
+    for group in range(number * GROUP_SHARD, number * GROUP_SHARD + size):
         trio = group_identities(stream, group)
         for view, cast in enumerate(CASTS):
             scenes.append(sample_scene(stream_rng(stream, 2, group, view), [trio[place] for place in cast]))
@@ -126,15 +127,29 @@ def factor_targets(identity: Identity) -> dict[str, np.ndarray]:
     return targets
 
 
-def make_shards(kind: str, stream: str, count: int) -> list[Path]:
-    """Draw the shards that are missing; give all paths."""
-    size, draw = (SHARD, draw_shard) if kind == "scenes" else (GROUP_SHARD, draw_group_shard)
-    paths = [WORK / "data" / f"{stream}-{kind}-{number:05d}.npz" for number in range(-(-count // size))]
-    for number, path in enumerate(paths):
-        if not path.exists():
-            _store(path, draw(stream, number))
-            print(f"{path.name} done", flush=True)
-    return paths
+def _draw_job(job: tuple[str, str, int, int, Path]) -> str:
+    kind, stream, number, size, path = job
+    _store(path, (draw_shard if kind == "scenes" else draw_group_shard)(stream, number, size))
+    return path.name
+
+
+def make_shards(kind: str, stream: str, count: int, workers: int = 1) -> list[Path]:
+    """Draw the shards that are missing, in so many processes; give all paths. A last, smaller one names its size."""
+    whole = SHARD if kind == "scenes" else GROUP_SHARD
+    jobs = []
+    for number in range(-(-count // whole)):
+        size = min(whole, count - number * whole)
+        part = "" if size == whole else f"-{size}"
+        jobs.append((kind, stream, number, size, WORK / "data" / f"{stream}-{kind}-{number:05d}{part}.npz"))
+    missing = [job for job in jobs if not job[-1].exists()]
+    if workers < 2 or len(missing) < 2:
+        for job in missing:
+            print(f"{_draw_job(job)} done", flush=True)
+    else:
+        with multiprocessing.get_context("fork").Pool(workers) as pool:
+            for name in pool.imap_unordered(_draw_job, missing):
+                print(f"{name} done", flush=True)
+    return [job[-1] for job in jobs]
 
 
 def load_shards(paths: Sequence[Path]) -> Scenes:
@@ -151,10 +166,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=10_000)
     parser.add_argument("--groups", type=int, default=1200)
+    parser.add_argument("--heldout", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     choice = parser.parse_args()
-    make_shards("scenes", "heldout", 1000)
-    make_shards("scenes", "judge", choice.scenes)
-    make_shards("groups", "judge", choice.groups)
+    make_shards("scenes", "heldout", choice.heldout, choice.workers)
+    make_shards("scenes", "judge", choice.scenes, choice.workers)
+    make_shards("groups", "judge", choice.groups, choice.workers)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from autoencoder import load_vae
 from common import WORK
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from models import make_scheduler, settle_identifiers
 from tokenizer import IDENTIFIERS, make_tokenizer, world_words
 from train_unet import CHECKPOINT, Bundle
-from train_vae import CHECKPOINT as VAE_CHECKPOINT
-from train_vae import CONFIG
 
 DEFAULTS = {
     "steps": 30,
@@ -42,9 +41,7 @@ def make_vae() -> AutoencoderKL:
         "latents_std": statistics["std"].tolist(),
         "scaling_factor": 1.0,
     }
-    vae = AutoencoderKL(**CONFIG, **scale)
-    vae.load_state_dict(torch.load(VAE_CHECKPOINT, weights_only=True)["average"])
-    return vae
+    return load_vae(**scale)
 
 
 def main() -> None:
@@ -53,8 +50,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FILE)
     out = parser.parse_args().out
     tokenizer = make_tokenizer()
-    bundle = Bundle(tokenizer)
-    state = torch.load(CHECKPOINT, weights_only=True)
+    state = torch.load(CHECKPOINT, weights_only=True, map_location="cpu")
+    bundle = Bundle(tokenizer, state.get("size", "small"))
     bundle.load_state_dict(state["average"])
     settle_identifiers(tokenizer, bundle.encoders)
     pipeline = StableDiffusionXLPipeline(

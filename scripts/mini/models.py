@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from tokenizer import IDENTIFIERS, LENGTH
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-WIDTHS = (96, 160)
-PROJECTION = 160
 TIME = 32
 
 
-def make_text_encoders(tokenizer: CLIPTokenizer) -> nn.ModuleList:
+@dataclass(frozen=True)
+class Size:
+    """Widths of a U-Net and its text encoders.
+
+    Attributes:
+        blocks: of the U-Net's three levels, multiples of 16.
+        heads: of each level's attention.
+        layers: transformer blocks of each level.
+        text: of both text encoders; the second's is the pooled vector's width as well.
+        depth: layers of a text encoder.
+    """
+
+    blocks: tuple[int, int, int]
+    heads: tuple[int, int, int]
+    layers: tuple[int, int, int]
+    text: tuple[int, int]
+    depth: int = 3
+
+
+# Float16 megabytes of U-Net and text encoders: small 24.5, wide 25.4 (a second layer at 8x8 is worth less than width
+# where the picture is finer). With the wide autoencoder's 2.9 a folder stays below 30.
+SIZES = {
+    "tiny": Size((16, 32, 32), (1, 1, 1), (1, 1, 1), (32, 32), 2),
+    "small": Size((48, 128, 160), (2, 4, 5), (1, 1, 2), (96, 160)),
+    "wide": Size((64, 160, 160), (2, 5, 5), (1, 1, 1), (128, 192)),
+}
+
+
+def make_text_encoders(tokenizer: CLIPTokenizer, size: Size) -> nn.ModuleList:
     """Make both text encoders; as on SDXL the U-Net reads their last but one layer."""
     kinds = (CLIPTextModel, CLIPTextModelWithProjection)
     encoders = nn.ModuleList()
-    for kind, width in zip(kinds, WIDTHS, strict=True):
+    for kind, width in zip(kinds, size.text, strict=True):
         config = CLIPTextConfig(
             vocab_size=len(tokenizer),
             hidden_size=width,
             intermediate_size=4 * width,
-            projection_dim=PROJECTION,
-            num_hidden_layers=3,
+            projection_dim=size.text[1],
+            num_hidden_layers=size.depth,
             num_attention_heads=width // 32,
             max_position_embeddings=LENGTH,
             hidden_act="quick_gelu",
@@ -35,24 +63,24 @@ def make_text_encoders(tokenizer: CLIPTokenizer) -> nn.ModuleList:
     return encoders
 
 
-def make_unet() -> UNet2DConditionModel:
+def make_unet(size: Size) -> UNet2DConditionModel:
     """Make the U-Net: like SDXL a first block without attention, then cross-attention at 16x16 and 8x8."""
     return UNet2DConditionModel(
         sample_size=32,
         in_channels=4,
         out_channels=4,
-        block_out_channels=(32, 96, 128),
+        block_out_channels=size.blocks,
         layers_per_block=1,
         norm_num_groups=16,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=(2, 3, 4),
-        transformer_layers_per_block=(1, 1, 1),
+        attention_head_dim=size.heads,
+        transformer_layers_per_block=size.layers,
         use_linear_projection=True,
-        cross_attention_dim=sum(WIDTHS),
+        cross_attention_dim=sum(size.text),
         addition_embed_type="text_time",
         addition_time_embed_dim=TIME,
-        projection_class_embeddings_input_dim=6 * TIME + PROJECTION,
+        projection_class_embeddings_input_dim=6 * TIME + size.text[1],
     )
 
 

@@ -8,68 +8,86 @@ the encoder, so that a U-Net trained on its latents stays valid)
 from __future__ import annotations
 
 import argparse
-import math
+import copy
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from common import MAP, SHARD, SIZE, WORK, choose_device, load_images, log, psnr, save_atomically, shards
+from autoencoder import CHECKPOINT, WIDTHS, make_vae
+from common import (
+    MAP,
+    SIZE,
+    WORK,
+    Clock,
+    add_time,
+    autocast,
+    choose_device,
+    cosine,
+    guarded_step,
+    held_back,
+    load_images,
+    log,
+    make_optimiser,
+    psnr,
+    save_atomically,
+    shards,
+    synchronise,
+)
 from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
 
-CONFIG = {
-    "block_out_channels": (16, 32, 64),
-    "down_block_types": ("DownEncoderBlock2D",) * 3,
-    "up_block_types": ("UpDecoderBlock2D",) * 3,
-    "layers_per_block": 1,
-    "latent_channels": 4,
-    "norm_num_groups": 8,
-    "sample_size": SIZE,
-    "mid_block_add_attention": False,
-    "force_upcast": False,
-}
-CHECKPOINT = WORK / "vae.pt"
-
 
 class Crops:
-    """Draws batches of crops; half of them are centred on a pixel of an instance."""
+    """Draws batches of crops; three fifths of them are centred on a pixel of an instance.
 
-    def __init__(self, size: int, batch: int, seed: int) -> None:
-        """Open all shards but the last hundred images of the first, which measure."""
-        self.images, self.size, self.batch = load_images(), size, batch
-        self.masks = [np.load(path.with_suffix(".masks.npy"), mmap_mode="r") for path in shards()]
-        self.rng = np.random.default_rng(seed)
+    All renders lie on the device as bytes, so that a batch is an index.
+    """
+
+    def __init__(self, size: int, batch: int, seed: int, device: torch.device) -> None:
+        """Read all shards; the first renders, which measure, are not drawn."""
+        self.size, self.batch, self.device = size, batch, device
+        self.images = torch.cat([torch.from_numpy(np.array(part)).to(device) for part in load_images()])
+        found = [torch.from_numpy(np.load(path.with_suffix(".masks.npy"))) for path in shards()]
+        self.inside = torch.cat([masks.amax(1).flatten(1) > 100 for masks in found]).to(device)
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def _random(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.device)
 
     def draw(self) -> Tensor:
         """Give ``[b, 3, size, size]`` in -1..1."""
-        crops = np.empty((self.batch, self.size, self.size, 3), np.uint8)
-        for place in range(self.batch):
-            shard = int(self.rng.integers(len(self.images)))
-            number = int(self.rng.integers(100 if shard == 0 else 0, SHARD))
-            top, left = self.rng.integers(0, SIZE - self.size + 1, 2)
-            if self.rng.random() < 0.6:
-                rows, columns = np.nonzero(self.masks[shard][number].max(0) > 100)
-                if rows.size:
-                    spot = int(self.rng.integers(rows.size))
-                    centre = np.array([rows[spot], columns[spot]]) * (SIZE // MAP) + self.rng.integers(0, 8, 2)
-                    top, left = np.clip(centre - self.size // 2, 0, SIZE - self.size)
-            crop = self.images[shard][number, top : top + self.size, left : left + self.size]
-            crops[place] = crop[:, ::-1] if self.rng.random() < 0.5 else crop
-        return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        first, count = held_back(len(self.images)), len(self.images)
+        rows = (first + self._random(self.batch) * (count - first)).long().clamp(max=count - 1)
+        corner = (self._random(self.batch, 2) * (SIZE - self.size + 1)).long()
+        inside = self.inside[rows]
+        # Where a picture shows no instance any cell may be drawn, and is not used.
+        cells = torch.multinomial(inside.float() + 1e-9, 1, generator=self.generator)[:, 0]
+        centre = torch.stack([cells // MAP, cells % MAP], 1) * (SIZE // MAP)
+        centre = centre + (self._random(self.batch, 2) * (SIZE // MAP)).long() - self.size // 2
+        chosen = (self._random(self.batch) < 0.6) & inside.any(1)
+        corner = torch.where(chosen[:, None], centre, corner).clamp(0, SIZE - self.size)
+        steps = torch.arange(self.size, device=self.device)
+        mirrored = self._random(self.batch, 1) < 0.5
+        columns = corner[:, 1:] + torch.where(mirrored, steps.flip(0), steps)
+        crops = self.images[rows[:, None, None], (corner[:, :1] + steps)[:, :, None], columns[:, None, :]]
+        return crops.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
 
 
-def held_back() -> tuple[Tensor, Tensor]:
-    """Give the first 48 images and the weight of their instances."""
-    images = torch.from_numpy(np.array(load_images(1)[0][:48])).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-    masks = torch.from_numpy(np.load(shards()[0].with_suffix(".masks.npy"))[:48].max(1)).float().div(255)[:, None]
+def measured_images() -> tuple[Tensor, Tensor]:
+    """Give the first 48 images, which are never learnt from, and the weight of their instances."""
+    first = load_images(1)[0]
+    count = min(48, held_back(len(first)))
+    images = torch.from_numpy(np.array(first[:count])).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    masks = torch.from_numpy(np.load(shards()[0].with_suffix(".masks.npy"))[:count].max(1)).float().div(255)[:, None]
     return images, torch.nn.functional.interpolate(masks, scale_factor=SIZE // MAP)
 
 
 @torch.no_grad()
 def measure(vae: AutoencoderKL, step: int, device: torch.device) -> None:
     """Log the PSNR of whole held-back images, overall and inside instances, and write a preview."""
-    images, weight = held_back()
+    images, weight = measured_images()
     images, weight = images.to(device), weight.to(device)
     latents = torch.cat([vae.encode(part).latent_dist.mode() for part in images.split(16)])
     back = torch.cat([vae.decode(part).sample for part in latents.split(16)]).clamp(-1, 1)
@@ -79,78 +97,118 @@ def measure(vae: AutoencoderKL, step: int, device: torch.device) -> None:
     Image.fromarray(picture).save(WORK / "vae.preview.png")
 
 
-def blur(latents: Tensor, images: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def blur(
+    latents: Tensor, images: Tensor, generator: torch.Generator, near: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """Make latents easy for a U-Net: halved ones must decode to halved images, and slightly noisy ones as clean ones.
 
     Halving in two of five batches is EQ-VAE's equality under scaling (Kouzelis et al. 2025); it keeps single cells from
     holding their own noise, which a small U-Net cannot draw. The noise, up to 6 % of the latents' deviation, stands for
-    the U-Net's own errors.
+    the U-Net's own errors. Of the two generators the first decides, on the CPU; ``near`` draws where the latents are.
     """
+    near, size = near or generator, images.shape[-1]
     if torch.rand((), generator=generator) < 0.4:
         latents = nn.functional.avg_pool2d(latents, 2)
         images = nn.functional.interpolate(images, size=(size // 2, size // 2), mode="area")
     share = 0.06 * torch.rand((len(latents), 1, 1, 1), generator=generator).to(latents.device)
-    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+    noise = torch.randn(latents.shape, generator=near, device=near.device)
     return latents + share * latents.detach().std() * noise, images
 
 
-def main() -> None:
-    """Train until the wanted number of steps."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--crop", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--decoder-only", action="store_true")
-    choice = parser.parse_args()
-    device, autocast = choose_device()
+@dataclass
+class State:
+    """What a stopped training needs to go on."""
+
+    vae: AutoencoderKL
+    average: AutoencoderKL
+    optimiser: torch.optim.AdamW
+    parameters: list[nn.Parameter]
+    size: str
+    step: int = 0
+
+
+def start(choice: argparse.Namespace, device: torch.device) -> State:
+    """Make the networks, from the last checkpoint where there is one; its size then counts."""
     torch.manual_seed(0)
-    vae = AutoencoderKL(**CONFIG).to(device, memory_format=torch.channels_last)
-    average = AutoencoderKL(**CONFIG).to(device)
-    start = 0
-    if CHECKPOINT.exists():
-        state = torch.load(CHECKPOINT, weights_only=True)
-        vae.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        start = int(state["step"])
-    else:
-        average.load_state_dict(vae.state_dict())
-    frozen = [vae.encoder, vae.quant_conv] if choice.decoder_only else []
-    for part in frozen:
+    kept = torch.load(CHECKPOINT, weights_only=True, map_location="cpu") if CHECKPOINT.exists() else None
+    size = kept.get("size", "small") if kept else choice.size
+    vae = make_vae(size)
+    average = copy.deepcopy(vae).requires_grad_(False)
+    if kept:
+        vae.load_state_dict(kept["model"])
+        average.load_state_dict(kept["average"])
+    vae, average = (one.to(device, memory_format=torch.channels_last) for one in (vae, average))
+    for part in (vae.encoder, vae.quant_conv) if choice.decoder_only else ():
         part.requires_grad_(False)
     parameters = [p for p in vae.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=choice.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    if start and not choice.decoder_only and len(state["optimiser"]["state"]) == len(parameters):
-        optimiser.load_state_dict(state["optimiser"])
-    crops, generator = Crops(choice.crop, choice.batch, seed=start), torch.Generator().manual_seed(start)
-    began = time.time()
-    for step in range(start, choice.steps):
-        rate = (
-            choice.rate
-            * min(1, (step - start + 1) / 200)
-            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / choice.steps)))
-        )
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        images = crops.draw().to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-            posterior = vae.encode(images).latent_dist
-            latents, wanted = blur(posterior.sample(), images, choice.crop, generator)
-            back = vae.decode(latents).sample
-        gap = back.float() - wanted
-        loss = gap.abs().mean() + 2 * gap.pow(2).mean() + 2e-6 * posterior.kl().mean() / (choice.crop / 4) ** 2 * 64
-        optimiser.zero_grad()
+    optimiser = make_optimiser(parameters, choice.rate, 1e-4)
+    known = len(kept["optimiser"]["state"]) if kept and "optimiser" in kept else 0
+    if kept and not choice.decoder_only and known == len(parameters):
+        optimiser.load_state_dict(kept["optimiser"])
+    return State(vae, average, optimiser, parameters, size, int(kept["step"]) if kept else 0)
+
+
+def save_state(state: State) -> None:
+    """Write a checkpoint."""
+    models = {"model": state.vae.state_dict(), "average": state.average.state_dict()}
+    rest = {"optimiser": state.optimiser.state_dict(), "size": state.size, "step": state.step}
+    save_atomically({**models, **rest}, CHECKPOINT)
+
+
+def read_choice() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--batch", type=int, help="8, on a GPU 128")
+    parser.add_argument("--crop", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--size", choices=tuple(WIDTHS), default="small", help="a checkpoint's own size goes first")
+    parser.add_argument("--decoder-only", action="store_true")
+    add_time(parser)
+    return parser.parse_args()
+
+
+def loss_of(vae: AutoencoderKL, images: Tensor, generators: tuple[torch.Generator, torch.Generator]) -> Tensor:
+    """Give the loss of crops ``[b, 3, h, w]``: absolute and squared gaps, and a trace of KL."""
+    posterior = vae.encode(images).latent_dist
+    sample = posterior.mean + posterior.std * torch.randn(
+        posterior.mean.shape, generator=generators[1], device=images.device
+    )
+    latents, wanted = blur(sample, images, *generators)
+    gap = vae.decode(latents).sample.float() - wanted
+    cells = (images.shape[-1] / 4) ** 2
+    return gap.abs().mean() + 2 * gap.pow(2).mean() + 2e-6 * posterior.kl().float().mean() / cells * 64
+
+
+def main() -> None:
+    """Train until the wanted number of steps, or until time is up."""
+    choice = read_choice()
+    device, form = choose_device()
+    state, batch = start(choice, device), choice.batch or (128 if device.type == "cuda" else 8)
+    clock, first = Clock(choice.steps, choice.minutes, choice.cool), state.step
+    crops = Crops(choice.crop, batch, first, device)
+    generators = torch.Generator().manual_seed(first), torch.Generator(device).manual_seed(first)
+    clock.entered = began = time.time()
+    while not clock.over(state.step):
+        planned = cosine(state.step, choice.steps)
+        for group in state.optimiser.param_groups:
+            group["lr"] = choice.rate * min(1, (state.step - first + 1) / 200) * clock.fall(planned)
+        with autocast(device, form):
+            loss = loss_of(state.vae, crops.draw(), generators)
+        state.optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        with torch.no_grad():
-            share = 1 - min(0.999, (step - start + 10) / (step - start + 100))
-            torch._foreach_lerp_(list(average.parameters()), list(vae.parameters()), share)
-        if (step + 1) % 500 == 0 or step + 1 == choice.steps:
-            measure(average, step + 1, device)
-            log("vae", step=step + 1, loss=loss.item(), steps_per_second=(step + 1 - start) / (time.time() - began))
-            state = {"model": vae.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
-            save_atomically({**state, "step": step + 1}, CHECKPOINT)
+        guarded_step(state.optimiser, state.parameters, 1.0)
+        share = 1 - min(0.999, (state.step - first + 10) / (state.step - first + 100))
+        torch._foreach_lerp_(list(state.average.parameters()), [p.detach() for p in state.vae.parameters()], share)
+        state.step += 1
+        last = clock.over(state.step)
+        if clock.due() or (choice.minutes is None and state.step % 500 == 0) or last:
+            save_state(state)
+        if state.step % 500 == 0 or last:
+            synchronise(device)
+            speed = (state.step - first) / (time.time() - began)
+            log("vae", step=state.step, loss=loss.item(), steps_per_second=speed, images_per_second=speed * batch)
+            measure(state.average, state.step, device)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def test_settings_are_changed_by_texts_and_wrong_ones_refused():
     options = script.training_options(
         table.change_settings(DisLoRASettings(), ["unet_rate=1e-3", "steps=9"], ["unet_rate", "steps"])
     )
-    assert (options["unet_rate"], options["steps"]) == (1e-3, 9) and "joint_fraction" not in options
+    assert (options["unet_rate"], options["steps"]) == (1e-3, 9) and options["joint_fraction"] == 0.5
     for wrong in ("stepps=3", "steps", "steps=many"):
         with pytest.raises(InputError, match="steps"):
             table.change_settings(IspSettings(), [wrong])
