@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from d2plan.workflows.compose import compose
     from d2plan.workflows.generate import generate
+    from d2plan.workflows.reproduce import reproduce
+    from d2plan.workflows.series import compose_series
     from d2plan.workflows.train import train_concept
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compose", "generate", "train_concept"]
+__all__ = ["__version__", "compose", "compose_series", "generate", "reproduce", "train_concept"]
 
 _HOMES = {
     "train_concept": "d2plan.workflows.train",
     "compose": "d2plan.workflows.compose",
+    "compose_series": "d2plan.workflows.series",
     "generate": "d2plan.workflows.generate",
+    "reproduce": "d2plan.workflows.reproduce",
 }
 
 

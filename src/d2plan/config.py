@@ -22,42 +22,63 @@ class DisLoRASettings:
         rank: of every low-rank update; alpha is equal to it, so that its scale is 1.
         unet_rate: AdamW's constant learning rate for the U-Net's updates.
         text_rate: the same for the text encoders' updates.
-        token_weight: of L_token, eq. (3).
-        attention_weight: of L_atten, eq. (4).
+        text_encoders: give the text encoders updates at all; without them the adapter holds the U-Net's alone.
+        denoising_weight: of L_LDM, eq. (1); anything but 1 is for ablations.
+        token_weight: of L_token, eq. (3); 0 switches it off.
+        attention_weight: of L_atten, eq. (4); 0 switches it off and saves its pass.
         steps: optimiser steps; the paper does not say, SDXL's value is the field's custom.
-        batch_size: images a step; the paper does not say.
-        joint_fraction: part of the steps, 0..1, that train on "identifier + class word", not the identifier alone.
+        batch_size: images a U-Net call; the paper does not say.
+        gradient_accumulation: U-Net calls an optimiser step; a step sees batch_size times as many images.
+        gradient_checkpointing: compute the U-Net's activations twice and keep few of them: less memory, more time.
+        joint_fraction: part of the images, 0..1, that show "identifier + class word", not the identifier alone.
+        use_captions: take the captions beside the images; without it every image has the template.
         weight_decay: AdamW's.
         gradient_clip: largest norm of all gradients together.
         token_reduction: "sum" over the features as printed in eq. (3), or "mean".
+        attention_overlap: how eq. (4) takes intersection and union of soft maps: "minmax" or "product".
         masked: weigh L_LDM by the subject masks where they lie beside the images.
+        prior_weight: of prior preservation, L_LDM on class images that the base made itself; 0 switches it off.
+        prior_images: how many class images the base makes.
     """
 
     rank: int = 128
     unet_rate: float = 3e-4
     text_rate: float = 3e-6
+    text_encoders: bool = True
+    denoising_weight: float = 1.0
     token_weight: float = 1e-3
     attention_weight: float = 1e-2
     steps: int = 500
     batch_size: int = 1
+    gradient_accumulation: int = 1
+    gradient_checkpointing: bool = False
     joint_fraction: float = 0.5
+    use_captions: bool = True
     weight_decay: float = 1e-2
     gradient_clip: float = 1.0
     token_reduction: Literal["sum", "mean"] = "sum"
+    attention_overlap: Literal["minmax", "product"] = "minmax"
     masked: bool = True
+    prior_weight: float = 0.0
+    prior_images: int = 16
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
         _need(1 <= self.rank <= 1024, "rank", self.rank, "1..1024")
         _need(1 <= self.steps <= 1_000_000, "steps", self.steps, "1..1000000")
-        _need(1 <= self.batch_size <= 1024, "batch_size", self.batch_size, "1..1024")
-        _need(0 <= self.joint_fraction <= 1, "joint_fraction", self.joint_fraction, "0..1")
-        for name in ("unet_rate", "text_rate"):
+        for name in ("batch_size", "gradient_accumulation", "prior_images"):
+            _need(1 <= getattr(self, name) <= 1024, name, getattr(self, name), "1..1024")
+        for name in ("unet_rate", "text_rate", "joint_fraction"):
             _need(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0..1")
-        for name in ("token_weight", "attention_weight", "weight_decay"):
+        for name in ("denoising_weight", "token_weight", "attention_weight", "prior_weight", "weight_decay"):
             _need(0 <= getattr(self, name) <= 1e6, name, getattr(self, name), "0 or more")
         _need(0 < self.gradient_clip <= 1e6, "gradient_clip", self.gradient_clip, "more than 0")
         _need(self.token_reduction in ("sum", "mean"), "token_reduction", self.token_reduction, "sum or mean")
+        known = ("minmax", "product")
+        _need(self.attention_overlap in known, "attention_overlap", self.attention_overlap, "minmax or product")
+        weights = (self.denoising_weight, self.token_weight, self.attention_weight, self.prior_weight)
+        if not any(weights):
+            raise InputError("All losses have the weight 0, so nothing can be learnt; give one a weight.")
 
 
 @dataclass(frozen=True)
@@ -75,6 +96,11 @@ class IspSettings:
             nearest one with cross-attention is used.
         map_steps: how many of the last warm-up steps the maps are averaged over.
         refresh_every: make the masks anew after that many composing steps; 0 keeps those of the warm-up.
+        refine: spread the class words' maps by self-attention over what belongs together.
+        mask_start: part of the composing steps, 0..1, that pass before masks count; until then the calibrated global
+            row alone guides, and its maps make the masks anew.
+        mask_weight: how much of an instance's area is its own, 0..1; the global row guides the rest of it.
+        feather: how much farther than by default masks run into each other, part of the shorter side, 0..0.5.
         most_rows: rows of one U-Net call when many scenes are composed together; one scene is never split.
     """
 
@@ -87,6 +113,10 @@ class IspSettings:
     map_level: int = 1
     map_steps: int = 5
     refresh_every: int = 0
+    refine: bool = True
+    mask_start: float = 0.0
+    mask_weight: float = 1.0
+    feather: float = 0.0
     most_rows: int = 32
 
     def __post_init__(self) -> None:
@@ -98,6 +128,9 @@ class IspSettings:
         _need(0 <= self.map_level <= 5, "map_level", self.map_level, "0..5")
         _need(1 <= self.map_steps <= 1000, "map_steps", self.map_steps, "1..1000")
         _need(0 <= self.refresh_every <= 1000, "refresh_every", self.refresh_every, "0..1000")
+        _need(0 <= self.mask_start <= 1, "mask_start", self.mask_start, "0..1")
+        _need(0 <= self.mask_weight <= 1, "mask_weight", self.mask_weight, "0..1")
+        _need(0 <= self.feather <= 0.5, "feather", self.feather, "0..0.5")
         _need(1 <= self.most_rows <= 4096, "most_rows", self.most_rows, "1..4096")
 
     @property
@@ -120,6 +153,11 @@ class BaseDefaults:
         text_rate: learning rate of an adapter's text encoder part.
         train_steps: optimiser steps for a concept.
         batch_size: images an optimiser step.
+        token_weight: of L_token.
+        attention_weight: of L_atten.
+        joint_fraction: part of the training images that show "identifier + class word".
+        token_reduction: "sum" or "mean" over the features of eq. (3).
+        attention_overlap: "minmax" or "product" in eq. (4).
         identifiers: words for concepts that are one token in both tokenizers and mean next to nothing.
     """
 
@@ -132,6 +170,11 @@ class BaseDefaults:
     text_rate: float = 3e-6
     train_steps: int = 500
     batch_size: int = 1
+    token_weight: float = 1e-3
+    attention_weight: float = 1e-2
+    joint_fraction: float = 0.5
+    token_reduction: str = "sum"
+    attention_overlap: str = "minmax"
     identifiers: tuple[str, ...] = ("sks", "ohwx")
 
     def __post_init__(self) -> None:
@@ -143,7 +186,7 @@ class BaseDefaults:
             _need(64 <= size <= 4096 and size % 8 == 0, name, size, "a multiple of 8, 64..4096")
         _need(1 <= self.rank <= 1024, "rank", self.rank, "1..1024")
         _need(1 <= self.train_steps <= 1_000_000, "train_steps", self.train_steps, "1..1000000")
-        _need(1 <= self.batch_size <= 1024, "batch_size", self.batch_size, "1..1024")
+        self.training()
 
     def training(self) -> DisLoRASettings:
         """Give the settings of a concept's training on this base."""
@@ -153,6 +196,11 @@ class BaseDefaults:
             text_rate=self.text_rate,
             steps=self.train_steps,
             batch_size=self.batch_size,
+            token_weight=self.token_weight,
+            attention_weight=self.attention_weight,
+            joint_fraction=self.joint_fraction,
+            token_reduction=self.token_reduction,  # type: ignore[arg-type]  # checked there
+            attention_overlap=self.attention_overlap,  # type: ignore[arg-type]
         )
 
     def composing(self) -> IspSettings:
@@ -206,7 +254,9 @@ def _as_kind(value: object, kind: type, where: str) -> object:
         return float(value)
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
-    needed = {tuple: "a list of words", float: "a number", int: "a whole number"}[kind]
+    if kind is str and isinstance(value, str):
+        return value
+    needed = {tuple: "a list of words", float: "a number", int: "a whole number", str: "a word"}[kind]
     raise InputError(f"{where} is {value!r}; write {needed}.")
 
 

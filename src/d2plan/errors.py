@@ -7,6 +7,7 @@
     │   ├── AdapterError                   an adapter file is damaged, or made for another base
     │   └── ShapeError                     a tensor has another shape than an equation needs
     ├── FileError           (OSError)      a file or folder cannot be read or written
+    ├── PlannerError        (RuntimeError) a language model gave no plan that can be used
     └── MissingExtraError   (ImportError)  an optional package is not installed
 
 A message is one clear sentence that names the file or field and says what to do. The command line prints it
@@ -40,3 +41,7 @@ class ShapeError(InputError):
 
 class MissingExtraError(D2PlanError, ImportError):
     """An optional package is needed for what was asked and is not installed."""
+
+
+class PlannerError(D2PlanError, RuntimeError):
+    """A language model could not be reached, or gave no plan that can be used."""

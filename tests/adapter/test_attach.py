@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from d2plan.adapter.attach import adapter_off, attach_adapter, collect_deltas, restore_deltas
+from d2plan.adapter.attach import adapter_aside, adapter_off, attach_adapter, collect_deltas, restore_deltas
 from d2plan.adapter.file import load_adapter, save_adapter
 from d2plan.adapter.rows import adapter_rows
 from d2plan.backbone.sdxl import draw_noise, encode_prompts, predict, time_ids
@@ -177,3 +177,34 @@ def test_what_cannot_be_attached_is_refused(tiny):
         pass
     with pytest.raises(AdapterError, match="No adapter"):
         collect_deltas(tiny)
+
+
+@torch.no_grad()
+def test_aside_the_layers_are_the_bases_own_and_another_adapter_fits(tiny):
+    bare = call(tiny)
+    with attach_adapter(tiny, rank=2) as attachment:
+        shake(attachment)
+        trained = call(tiny)
+        with adapter_aside(tiny):
+            assert torch.equal(call(tiny), bare)
+            with adapter_rows(tiny.unet, "unet", [tiny_adapter(tiny)]):
+                assert not torch.allclose(call(tiny), bare, atol=1e-3)
+        assert torch.equal(call(tiny), trained)
+
+
+def test_without_text_encoders_they_get_no_layer_and_the_unets_first_values_are_the_same(tiny):
+    with attach_adapter(tiny, rank=2, seed=3):
+        both = collect_deltas(tiny)
+    with attach_adapter(tiny, rank=2, seed=3, text_encoders=False) as attachment:
+        alone = collect_deltas(tiny)
+        assert attachment.text == () and len(attachment.unet) == 2 * len(alone)
+    assert {path.partition(".")[0] for path in alone} == {"unet"}
+    assert all(torch.equal(delta.down, both[path].down) for path, delta in alone.items())
+
+
+def test_updates_of_a_half_precision_base_are_float32(tiny):
+    for model in (tiny.unet, *tiny.text_encoders):
+        model.to(torch.bfloat16)
+    with attach_adapter(tiny, rank=2) as attachment:
+        assert {parameter.dtype for parameter in attachment.unet + attachment.text} == {torch.float32}
+    assert {parameter.dtype for parameter in tiny.unet.parameters()} == {torch.bfloat16}

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from d2plan.adapter.attach import attach_adapter, restore_deltas
 from d2plan.adapter.file import Delta
-from d2plan.adapter.rows import adapter_rows
+from d2plan.adapter.rows import Weighted, _gather_pairs, adapter_rows, find_sites
 from d2plan.backbone.sdxl import TextStates, draw_noise, encode_prompts, predict, time_ids
 from d2plan.errors import AdapterError, InputError, ShapeError
 from tests.tiny import tiny_adapter
@@ -117,24 +117,92 @@ def test_the_component_is_as_before_also_after_an_error(tiny, pair):
     assert not any(module._forward_hooks for module in tiny.unet.modules())
 
 
-@torch.no_grad()
-def test_one_pair_of_products_serves_all_adapters_of_a_layer(tiny):
-    adapters = [tiny_adapter(tiny, seed=seed) for seed in range(3)]
-    text = encode_prompts(tiny, ("a dog",) * 3)
+class Count(TorchDispatchMode):
+    """Counts matrix products."""
 
-    class Count(TorchDispatchMode):
-        calls = 0
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
 
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            self.calls += func in (torch.ops.aten.bmm.default, torch.ops.aten.mm.default)
-            return func(*args, **(kwargs or {}))
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kinds = (torch.ops.aten.bmm, torch.ops.aten.mm, torch.ops.aten.addmm_, torch.ops.aten.baddbmm_)
+        self.calls += func.overloadpacket in kinds
+        return func(*args, **(kwargs or {}))
 
-    layers = sum(path.startswith("unet.") for path in adapters[0].deltas)
-    with adapter_rows(tiny.unet, "unet", adapters), Count() as counted:
-        call(tiny, text)
+
+def count_products(base, adapters):
+    """Products that the adapters add to one call."""
+    text = encode_prompts(base, ("a dog",) * len(adapters))
+    with adapter_rows(base.unet, "unet", adapters), Count() as counted:
+        call(base, text)
     with Count() as plain:
-        call(tiny, text)
-    assert counted.calls - plain.calls == 2 * layers
+        call(base, text)
+    return counted.calls - plain.calls
+
+
+@torch.no_grad()
+def test_matrices_that_must_be_copied_share_one_pair_of_products(tiny):
+    layers = sum(path.startswith("unet.") for path in tiny_adapter(tiny).deltas)
+    adapters = [tiny_adapter(tiny, seed=seed) for seed in range(3)]
+    halves = [
+        dataclasses.replace(
+            item, deltas={path: Delta(d.down.half(), d.up.half(), d.alpha) for path, d in item.deltas.items()}
+        )
+        for item in adapters
+    ]
+    assert count_products(tiny, halves) == 2 * layers
+    assert count_products(tiny, adapters) == 6 * layers
+    text = encode_prompts(tiny, PROMPTS[:3])
+    with adapter_rows(tiny.unet, "unet", halves):
+        stacked = call(tiny, text)
+    with adapter_rows(tiny.unet, "unet", adapters):
+        assert torch.allclose(stacked, call(tiny, text), atol=2e-2)
+
+
+def test_adapters_in_the_bases_format_are_used_where_they_lie(tiny, pair):
+    path = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    (site,) = find_sites(tiny.unet, "unet", [None, *pair], only=lambda name: name == path)
+    pairs, copied = _gather_pairs(site)
+    assert not copied
+    for own, adapter in zip(pairs, pair, strict=True):
+        assert own.down.data_ptr() == adapter.deltas[path].down.data_ptr()
+        assert own.up.data_ptr() == adapter.deltas[path].up.data_ptr()
+
+
+@torch.no_grad()
+def test_a_row_may_carry_the_sum_of_several_adapters(tiny, pair):
+    first, second = pair
+    text = encode_prompts(tiny, PROMPTS[:3])
+    style = (Weighted(second, 0.5),)
+    with adapter_rows(tiny.unet, "unet", [style, style, (*style, Weighted(first))]):
+        together = call(tiny, text)
+    joined = {}
+    for path, delta in first.deltas.items():
+        other = second.deltas[path]
+        up = torch.cat([delta.up * delta.scale, other.up * 0.5 * other.scale], dim=1)
+        joined[path] = Delta(torch.cat([delta.down, other.down]), up, float(up.shape[1]))
+    both = dataclasses.replace(first, deltas=joined)
+    with adapter_rows(tiny.unet, "unet", [second, second, both], [0.5, 0.5, 1.0]):
+        assert torch.allclose(together, call(tiny, text), atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [(2,), (3, 1), (0,), (1, 2, 3)])
+def test_a_batch_may_hold_some_of_the_rows_in_any_order(tiny, pair, rows):
+    text = encode_prompts(tiny, PROMPTS[:4])[list(rows)]
+    loads = [None, pair[0], pair[1], pair[0]]
+    with adapter_rows(tiny.unet, "unet", loads) as choice:
+        choice.choose(rows)
+        some = call(tiny, text)
+    with adapter_rows(tiny.unet, "unet", [loads[row] for row in rows]):
+        assert torch.allclose(some, call(tiny, text), atol=1e-5)
+
+
+def test_rows_that_are_not_there_cannot_be_chosen(tiny, pair):
+    with adapter_rows(tiny.unet, "unet", [None, pair[0]]) as choice:
+        for wrong in ((0, 0), (2,)):
+            with pytest.raises(InputError, match="not of 0..1, each once"):
+                choice.choose(wrong)
 
 
 def test_gradient_flows_through_the_rows(tiny, pair):

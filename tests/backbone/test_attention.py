@@ -273,7 +273,7 @@ def test_a_tap_keeps_only_small_maps(tiny):
     plan = TapPlan(swaps=(ColumnSwap(0, (2,), 1, (2,)),), reads=(ColumnRead(0, (2,)),))
     with tap_columns(tiny.unet, plan) as tap:
         call(tiny)
-    kept = [tensor for store in (tap._sums,) for tensor in store.values()]
+    kept = [tensor for level in tap._sums.values() for tensor in level.values()]
     assert sum(tensor.numel() for tensor in kept) == 256 + 64
 
 

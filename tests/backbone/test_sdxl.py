@@ -14,7 +14,6 @@ from d2plan.backbone.sdxl import (
     guide,
     join_states,
     latent_size,
-    make_scheduler,
     null_states,
     predict,
     sample_steps,
@@ -157,7 +156,7 @@ def test_seeds_and_steps_out_of_range_are_refused(tiny):
     with pytest.raises(InputError, match="seed"):
         draw_noise(tiny, -1)
     with pytest.raises(InputError, match="steps"):
-        make_scheduler(tiny, 0)
+        next(sample_steps(tiny, PROMPT, steps=0))
 
 
 def test_guidance_of_one_gives_the_conditional_prediction():

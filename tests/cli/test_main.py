@@ -131,11 +131,16 @@ def test_a_name_with_a_line_break_or_colours_stays_one_plain_line(with_command, 
 
 
 def test_every_command_takes_out_base_and_seed(capsys):
-    for name in (*COMMANDS, "world scenes", "world concept", "world clip"):
-        if name != "world":
-            leave([*name.split(), "--help"])
-            shown = capsys.readouterr().out
-            assert all(option in shown for option in ("-o, --out", "--base", "--seed")), name
+    below = {
+        "world": ("scenes", "concept", "clip"),
+        "adapter": ("inspect", "verify", "convert"),
+        "inspect": ("attention",),
+    }
+    groups = [f"{group} {name}" for group, names in below.items() for name in names]
+    for name in (*(name for name in COMMANDS if name not in below), *groups):
+        leave([*name.split(), "--help"])
+        shown = capsys.readouterr().out
+        assert all(option in shown for option in ("-o, --out", "--base", "--seed")), name
 
 
 def test_doctor_replaces_nothing_unasked(tmp_path, capsys):

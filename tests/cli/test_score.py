@@ -50,3 +50,13 @@ def test_an_out_folder_that_is_missing_is_told_first(tmp_path, capsys):
         main(["score", str(tmp_path), "--out", str(tmp_path / "gone" / "scores.json")])
     assert leaving.value.code == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_scores_that_are_there_are_replaced_only_when_that_is_allowed(tmp_path, capsys):
+    (tmp_path / "scores.json").write_text("mine")
+    for options, told in (((), "--overwrite"), (("--overwrite",), "holds no run")):
+        with pytest.raises(SystemExit) as leaving:
+            main(["score", str(tmp_path), "--out", str(tmp_path / "scores.json"), *options])
+        assert leaving.value.code == 2
+        assert told in capsys.readouterr().err
+    assert (tmp_path / "scores.json").read_text() == "mine"

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from d2plan.adapter.file import load_adapter
 from d2plan.cli.main import main
 from d2plan.cli.train import LossLines
+from d2plan.dislora.checkpoint import last_step
 from d2plan.dislora.train import StepReport
 
 
@@ -38,7 +40,7 @@ def test_train_then_concepts_shows_what_was_learnt(
     assert _run("train", pictures, "--out", out, "--base", tiny_folder, *asked) == 0
     told = capsys.readouterr()
     assert str(out) in told.out
-    assert "2 pictures, 0 captions, 0 masks" in told.err
+    assert "2 pictures" in told.err
     assert "step 2/2: loss" in told.err and "token" in told.err and "images/s" in told.err
     adapter = load_adapter(out)
     assert (adapter.class_word, adapter.identifier, adapter.rank) == ("dog", "<v3>", 3)
@@ -66,7 +68,9 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(
     assert not out.exists()
 
 
-def test_ctrl_c_ends_with_130_and_leaves_no_file(pictures: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_with_130_and_resume_goes_on_from_the_step_it_ended(
+    pictures: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "adapters" / "rex.safetensors"
     source = Path(__file__).resolve().parents[2] / "src"
     command = [sys.executable, "-m", "d2plan", "train", str(pictures), "--out", str(out), "--class", "dog"]
@@ -77,14 +81,22 @@ def test_ctrl_c_ends_with_130_and_leaves_no_file(pictures: Path, tiny_folder: Pa
         env={**os.environ, "PYTHONPATH": str(source)},
     )
     assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("training"):
-            break
+    log = out.parent / "rex.train" / "log.jsonl"
+    while process.poll() is None and not (log.is_file() and log.read_text().count("\n") >= 2):
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in rest
-    assert list(out.parent.iterdir()) == []
+    assert [path.name for path in out.parent.iterdir()] == ["rex.train"]
+    done = last_step(out.parent / "rex.train")
+    assert done >= 1 and f"stopped after step {done} of 100000; go on with --resume" in rest
+
+    asked = ("--base", tiny_folder, "--steps", done + 1, "--batch-size", 1, "--class", "dog")
+    assert _run("train", pictures, "--out", out, *asked) == 2
+    assert _run("train", pictures, "--out", out, *asked, "--resume") == 0
+    told = capsys.readouterr().err
+    assert f"going on after step {done} of {done + 1}" in told and load_adapter(out).class_word == "dog"
 
 
 def test_losses_are_told_about_ten_times(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ def test_a_concept_folder_can_be_learnt_from_at_once(tmp_path, capsys):
     assert data.summary == "16 pictures, 16 captions, 16 masks"
     assert data.words.class_word == "dog"
     assert data.notes == ()
-    assert data.images.shape == (16, 128, 128, 3)
+    assert [image.shape for image in data.images] == [(128, 128, 3)] * 16
 
 
 def test_every_output_has_a_sheet(tmp_path):

@@ -134,3 +134,18 @@ def test_normalised_maps_run_from_nothing_to_one() -> None:
 def test_a_wrong_shape_is_refused(call: object) -> None:
     with pytest.raises(ShapeError):
         call()  # type: ignore[operator]
+
+
+def test_the_product_form_is_that_of_probabilities_and_equals_the_other_on_hard_areas() -> None:
+    first, second = torch.tensor([1.0, 0.0, 0.5]), torch.tensor([0.5, 0.0, 1.0])
+    assert soft_iou(first, second, "product").item() == pytest.approx(1.0 / 2.0)
+    generator = torch.Generator().manual_seed(0)
+    hard = (torch.rand(2, 64, generator=generator) > 0.5).float()
+    torch.testing.assert_close(soft_iou(hard[0], hard[1], "product"), soft_iou(hard[0], hard[1]))
+    assert soft_iou(torch.zeros(3), torch.zeros(3), "product") == 1
+
+
+def test_a_loss_whose_weight_is_nothing_gives_no_gradient() -> None:
+    parts = [torch.tensor(1.0, requires_grad=True) for _ in range(3)]
+    dislora_loss(*parts, 0.0, 0.5).backward()
+    assert parts[1].grad is None and parts[2].grad == 0.5

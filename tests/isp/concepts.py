@@ -41,6 +41,7 @@ def man_and_dog(backbone: Backbone, seed: int = 0, **changes: object) -> Prepare
         ),
         warmup=2,
         seed=seed,
+        missing="mark",
         height=64,
         width=64,
     ).model_copy(update=changes)
@@ -52,3 +53,23 @@ def plain(backbone: Backbone, seed: int = 0, settings: IspSettings | None = None
     """A scene without instances, 64 px, warm-up 2."""
     scene = Scene(global_prompt="a photo of a man and a dog on the beach", seed=seed, warmup=2, height=64, width=64)
     return prepare_scene(backbone, scene.model_copy(update=changes), (), settings)
+
+
+def two_men(backbone: Backbone, turned: bool = False, **places: tuple[object, object]) -> PreparedScene:
+    """A scene of two instances of one class, 64 px; ``turned`` lists the second one first."""
+    prompts = ("a photo of a <v1> man wearing sunglasses", "a photo of a <v2> man running")
+    instances = [
+        Instance(concept="a", sub_prompt=prompt, **{field: pair[number] for field, pair in places.items()})
+        for number, prompt in enumerate(prompts)
+    ]
+    adapters = [random_adapter(backbone, "man", "<v1>", 1), random_adapter(backbone, "man", "<v2>", 2)]
+    order = (1, 0) if turned else (0, 1)
+    scene = Scene(
+        global_prompt="a photo of a man and a man on the beach",
+        instances=tuple(instances[number] for number in order),
+        warmup=2,
+        height=64,
+        width=64,
+        missing="mark",
+    )
+    return prepare_scene(backbone, scene, [adapters[number] for number in order])

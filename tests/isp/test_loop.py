@@ -10,9 +10,10 @@ from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import decode_latents, sample_steps
 from d2plan.config import IspSettings
 from d2plan.documents import Instance, Scene
+from d2plan.errors import InputError
 from d2plan.isp.loop import COMPOSING, WARMING, compose_many, compose_steps
 from d2plan.isp.prepare import PreparedScene, prepare_scene
-from tests.isp.concepts import man_and_dog, plain, random_adapter
+from tests.isp.concepts import man_and_dog, plain, random_adapter, two_men
 
 SETTINGS = IspSettings(steps=4, guidance_scale=5.0, map_steps=2)
 BOXES = ((0.0, 0.2, 0.5, 1.0), (0.5, 0.2, 1.0, 1.0))
@@ -151,6 +152,37 @@ def test_the_order_of_different_classes_changes_nothing(tiny: Backbone) -> None:
     assert torch.allclose(one.partition.masks, other.partition.masks[[0, 2, 1]], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"position": ("left", "right")},
+        {"box": BOXES},
+        {"point": ((0.8, 0.5), (0.2, 0.5))},
+        {"position": ("right", "left")},
+    ],
+)
+def test_the_order_of_one_class_changes_nothing_where_positions_are_given(tiny: Backbone, places: dict) -> None:
+    one, other = compose_many(tiny, [two_men(tiny, turned, **places) for turned in (False, True)], SETTINGS)
+    assert torch.allclose(one.partition.masks, other.partition.masks[[0, 2, 1]], atol=1e-4)
+    assert torch.allclose(one.latents, other.latents, atol=1e-4 * float(one.latents.abs().max()))
+
+
+def test_the_order_of_one_class_is_left_to_right_where_none_are_given(tiny: Backbone) -> None:
+    one, other = compose_many(tiny, [two_men(tiny, turned) for turned in (False, True)], SETTINGS)
+    assert torch.allclose(one.partition.masks, other.partition.masks, atol=1e-5)
+    assert not torch.allclose(one.latents, other.latents, atol=1e-2)
+
+
+def test_a_prediction_of_no_numbers_is_an_error_and_the_next_run_works(tiny: Backbone) -> None:
+    scene = man_and_dog(tiny)
+    (before,) = _compose(tiny, scene)
+    hook = tiny.unet.conv_out.register_forward_hook(lambda module, inputs, output: output * float("nan"))
+    with pytest.raises(InputError, match="no numbers"):
+        compose_many(tiny, [scene], SETTINGS)
+    hook.remove()
+    assert torch.equal(_compose(tiny, scene)[0], before)
+
+
 def test_the_same_seed_is_the_same_picture_and_another_is_not(tiny: Backbone) -> None:
     first, again, other = (_compose(tiny, man_and_dog(tiny, seed))[0] for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.allclose(first, other, atol=1e-2)
@@ -182,7 +214,70 @@ def test_masks_can_be_made_anew_while_composing(tiny: Backbone) -> None:
     assert not torch.equal(kept, fresh)
 
 
+def test_late_masks_leave_the_first_steps_to_the_calibrated_global_row(tiny: Backbone) -> None:
+    scene = _with_boxes(man_and_dog(tiny, steps=6))
+    early, late, never = (_compose(tiny, scene, settings=replace(SETTINGS, mask_start=at))[0] for at in (0.0, 0.5, 1.0))
+    (row,) = _compose(tiny, scene, settings=replace(SETTINGS, compose=False))
+    assert torch.equal(never, row)
+    assert not torch.allclose(late, early, atol=1e-3) and not torch.allclose(late, never, atol=1e-3)
+    seen = man_and_dog(tiny, steps=6)
+    first, anew = (compose_many(tiny, [seen], replace(SETTINGS, mask_start=at))[0].partition.masks for at in (0.0, 0.5))
+    assert not torch.equal(first, anew)
+
+
+def test_softer_masks_are_a_partition_too(tiny: Backbone) -> None:
+    scene = _with_boxes(man_and_dog(tiny))
+    hard, wide, shared = (
+        compose_many(tiny, [scene], replace(SETTINGS, **changes))[0].partition.masks
+        for changes in ({}, {"feather": 0.2}, {"mask_weight": 0.6})
+    )
+    for masks in (hard, wide, shared):
+        assert torch.allclose(masks.sum(dim=0), torch.ones(16, 16), atol=1e-6) and masks.min() >= 0
+    assert torch.allclose(shared[1:], 0.6 * hard[1:], atol=1e-6)
+    assert wide[1:].max() < hard[1:].max() and (wide[1:] > 0).sum() > (hard[1:] > 0).sum()
+
+
+def test_masks_of_weight_zero_leave_the_global_row_alone(tiny: Backbone) -> None:
+    scene = _with_boxes(man_and_dog(tiny))
+    (latents,) = _compose(tiny, scene, settings=replace(SETTINGS, mask_weight=0.0, calibrate=False))
+    assert torch.allclose(latents, _plain_latents(tiny), atol=1e-4)
+
+
+def test_maps_are_spread_by_self_attention_unless_that_is_off(tiny: Backbone) -> None:
+    scene = man_and_dog(tiny)
+    spread, bare = (
+        compose_many(tiny, [scene], replace(SETTINGS, refine=on))[0].partition.masks for on in (True, False)
+    )
+    assert not torch.equal(spread, bare)
+
+
+def test_calibration_by_a_row_that_looks_alike_changes_nothing(tiny: Backbone) -> None:
+    # A_s = A_g: the base itself as the concept, with the global prompt as its sub-prompt.
+    silent = replace(random_adapter(tiny, "dog", "", 1), deltas={})
+    prompt = "a photo of a dog on the beach"
+    scene = Scene(
+        global_prompt=prompt,
+        instances=(Instance(concept="a", sub_prompt=prompt),),
+        warmup=1,
+        height=64,
+        width=64,
+        missing="mark",
+    )
+    (latents,) = _compose(tiny, prepare_scene(tiny, scene, [silent]), settings=replace(SETTINGS, compose=False))
+    *_, last = sample_steps(tiny, prompt, 0, size=(64, 64))
+    assert torch.allclose(latents, last.latents, atol=1e-4)
+
+
+def test_a_scene_that_calls_a_missing_instance_an_error_raises_and_restores_the_model(tiny: Backbone) -> None:
+    scene = _with_boxes(man_and_dog(tiny, missing="error"), ((0.0, 0.0, 1e-9, 1e-9), BOXES[1]))
+    before = _state(tiny.unet)
+    with pytest.raises(InputError, match=r"instances\[0\].*got no area"):
+        compose_many(tiny, [scene], SETTINGS)
+    _assert_same_state(before, _state(tiny.unet))
+
+
 def test_an_instance_without_an_area_is_said_in_the_warnings(tiny: Backbone) -> None:
-    (composition,) = compose_many(tiny, [_with_boxes(man_and_dog(tiny), ((0.1, 0.1, 0.3, 0.9), None))], SETTINGS)
+    nowhere = (BOXES[0], (0.0, 0.0, 1e-9, 1e-9))
+    (composition,) = compose_many(tiny, [_with_boxes(man_and_dog(tiny), nowhere)], SETTINGS)
     notes = [warning for warning in composition.warnings if "instances[1]" in warning]
-    assert bool(notes) == (1 in composition.masks.empty or composition.masks.routes[1] != "attention")
+    assert len(notes) == 1 and composition.masks.empty == (1,)

@@ -8,9 +8,9 @@ import torch
 from d2plan.adapter.rows import adapter_rows
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import encode_prompts
-from d2plan.documents import Instance, Scene
+from d2plan.documents import Instance, Scene, Style
 from d2plan.errors import AdapterError, InputError
-from d2plan.isp.prepare import prepare_scene
+from d2plan.isp.prepare import Extras, prepare_scene
 from tests.isp.concepts import man_and_dog, random_adapter
 
 
@@ -83,3 +83,36 @@ def test_the_end_of_a_prompt_that_is_not_read_is_told(tiny: Backbone) -> None:
     assert prepare_scene(tiny, Scene(global_prompt=fits)).warnings == ()
     (warning,) = prepare_scene(tiny, Scene(global_prompt=f"{fits} red hat")).warnings
     assert warning.startswith('global_prompt: it is too long, and "red hat" at its end is not read')
+
+
+def test_trigger_words_stand_for_the_identifier_that_a_file_does_not_state(tiny: Backbone) -> None:
+    foreign = replace(random_adapter(tiny, "dog", ""), header={"modelspec.trigger_phrase": "red dog"})
+    prompt = "a photo of a blue teddy bear and a red dog"
+
+    def columns(**fields: object) -> tuple[int, ...]:
+        instance = Instance(concept="a", class_word="dog", sub_prompt=prompt, **fields)
+        scene = Scene(global_prompt="a photo of a dog", instances=(instance,))
+        return prepare_scene(tiny, scene, [foreign]).columns[0].identifier_positions
+
+    words = prompt.split()
+    assert columns(trigger="teddy bear") == (words.index("teddy") + 1, words.index("bear") + 1)
+    assert columns() == (words.index("red") + 1, words.index("dog") + 1)
+    silent = Scene(global_prompt="a dog", instances=(Instance(concept="a", sub_prompt="a dog"),))
+    prepared = prepare_scene(tiny, silent, [replace(foreign, header={})])
+    assert prepared.columns[0].identifier_positions == (2,)
+    assert any("states no identifier" in warning for warning in prepared.warnings)
+
+
+def test_what_a_scene_asks_for_without_any_effect_is_told(tiny: Backbone) -> None:
+    assert not man_and_dog(tiny).warnings
+    (late,) = man_and_dog(tiny, warmup=4, steps=4).warnings
+    assert "warmup is 4" in late and "no instance is composed" in late
+    john = random_adapter(tiny, "man", "<v1>", scale=0.0)
+    scene = Scene(
+        global_prompt="a man",
+        instances=(Instance(concept="john", sub_prompt="a <v1> man"),),
+        style=(Style(adapter="look"),),
+    )
+    warnings = prepare_scene(tiny, scene, [john], extras=Extras(styles=[replace(john, name="look")])).warnings
+    assert [warning.split(":")[0] for warning in warnings] == ["instances[0]", "style[0]"]
+    assert all("has no effect" in warning for warning in warnings)

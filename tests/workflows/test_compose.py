@@ -13,6 +13,7 @@ from d2plan.backbone.load import load_backbone
 from d2plan.backbone.sdxl import decode_latents, sample_steps
 from d2plan.documents import Scene, load_run, load_scene
 from d2plan.errors import D2PlanError, FileError, InputError
+from d2plan.isp.colours import colours_of
 from d2plan.workflows.compose import compose, compose_all
 from d2plan.workflows.run_folder import draw_masks, open_run
 from tests.isp.concepts import random_adapter
@@ -186,13 +187,17 @@ def test_a_run_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_masks_picture_shows_each_instance_in_its_colour() -> None:
+def test_the_masks_picture_shows_each_concept_in_its_colour_whatever_their_order() -> None:
     masks = np.zeros((2, 8, 8), np.float32)
     masks[0, :, :4], masks[1, :, 4:] = 1, 1
-    shown = draw_masks(np.full((64, 64, 3), 128, np.uint8), masks, ["john (man)", "rex (dog)"]).astype(int)
+    grey, who = np.full((64, 64, 3), 128, np.uint8), [("john", "man"), ("rex", "dog")]
+    shown = draw_masks(grey, masks, who).astype(int)
     assert shown.shape[1] == 384 and shown.shape[0] > 384
-    assert shown[200, 60, 2] > shown[200, 60, 0] + 40
-    assert shown[200, 330, 0] > shown[200, 330, 2] + 40
+    for column, colour in zip((60, 330), colours_of(["john", "rex"]), strict=True):
+        tint = np.array(colour.rgb) - np.array(colour.rgb).mean()
+        assert np.corrcoef(shown[200, column], tint)[0, 1] > 0.99
+    turned = draw_masks(grey, masks[::-1], who[::-1])
+    np.testing.assert_array_equal(turned[:384, :150], shown[:384, :150])
 
 
 def test_the_current_folder_a_link_and_a_folder_that_is_there_take_a_run(

@@ -86,6 +86,11 @@ def test_without_references_identity_is_not_scored(runs):
     assert seen == [(0, 1), (1, 1)]
 
 
+def test_references_of_nobody_are_told(runs):
+    with pytest.raises(InputError, match='"rxe" is no concept here; name one of .*rex'):
+        score_runs([runs], {"rxe": runs / "references"})
+
+
 def test_references_beside_the_adapter_are_found(runs, tmp_path):
     (runs / "rex").symlink_to(runs / "references")
     try:

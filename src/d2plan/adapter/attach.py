@@ -10,7 +10,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from d2plan.adapter.file import Delta, Models
+from d2plan.adapter.adapter import Delta, Models
 from d2plan.adapter.names import COMPONENTS
 from d2plan.errors import AdapterError, InputError
 
@@ -25,8 +25,8 @@ class Attachment:
     """What there is to train while an adapter is attached.
 
     Attributes:
-        unet: the U-Net's parameters.
-        text: both text encoders' parameters.
+        unet: the U-Net's parameters, float32 whatever the base's number format is.
+        text: both text encoders' parameters; empty where only the U-Net learns.
     """
 
     unet: tuple[nn.Parameter, ...]
@@ -34,7 +34,9 @@ class Attachment:
 
 
 @contextmanager
-def attach_adapter(models: Models, rank: int, alpha: float | None = None, seed: int = 0) -> Iterator[Attachment]:
+def attach_adapter(
+    models: Models, rank: int, alpha: float | None = None, seed: int = 0, text_encoders: bool = True
+) -> Iterator[Attachment]:
     """Add trainable updates to all attention layers of U-Net and text encoders while the block runs.
 
     Paper: Delta theta of section 4.1; an update is zero until it is trained.
@@ -44,6 +46,7 @@ def attach_adapter(models: Models, rank: int, alpha: float | None = None, seed: 
         rank: of each update.
         alpha: strength times rank; equal to the rank without it.
         seed: of the first values.
+        text_encoders: give the text encoders updates too.
 
     Yields:
         The parameters; afterwards the base is as before, bit for bit.
@@ -56,7 +59,7 @@ def attach_adapter(models: Models, rank: int, alpha: float | None = None, seed: 
     strength = float(rank) if alpha is None else float(alpha)
     if not (math.isfinite(strength) and strength > 0):
         raise InputError(f"alpha is {alpha}, but must be more than 0.")
-    parts = _components(models)
+    parts = {name: model for name, model in _components(models).items() if text_encoders or name == "unet"}
     if any(True for _ in _layers(models)):
         raise InputError("An adapter is attached to this base already; leave its block first.")
     generator = torch.Generator("cpu").manual_seed(seed)
@@ -67,7 +70,8 @@ def attach_adapter(models: Models, rank: int, alpha: float | None = None, seed: 
             cleanup.callback(_restore, model, learns, frozenset(vars(model)))
             targets = UNET_TARGETS if component == "unet" else TEXT_TARGETS
             parameters[component] = _inject(model, targets, rank, strength, generator)
-        yield Attachment(parameters["unet"], parameters["text_encoder"] + parameters["text_encoder_2"])
+        text = tuple(parameter for name in COMPONENTS[1:] for parameter in parameters.get(name, ()))
+        yield Attachment(parameters["unet"], text)
 
 
 @contextmanager
@@ -88,6 +92,32 @@ def adapter_off(models: Models) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.enable_adapters(True)
+
+
+@contextmanager
+def adapter_aside(models: Models) -> Iterator[None]:
+    """Take the attached adapter off the base's layers while the block runs, so that other adapters may be put on.
+
+    Args:
+        models: a base with an adapter attached; without one nothing changes.
+
+    Yields:
+        Nothing; afterwards the adapter is attached as before, with all that it has learnt.
+    """
+    parts = _components(models).values()
+    places = [
+        (part.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2], module)
+        for part in parts
+        for path, module in list(part.named_modules())
+        if isinstance(module, LoraLayer)
+    ]
+    for parent, name, layer in places:
+        setattr(parent, name, layer.get_base_layer())
+    try:
+        yield
+    finally:
+        for parent, name, layer in places:
+            setattr(parent, name, layer)
 
 
 def collect_deltas(models: Models, dtype: torch.dtype = torch.float32) -> dict[str, Delta]:
@@ -165,6 +195,8 @@ def _inject(
             down, up = module.lora_A[_NAME].weight, module.lora_B[_NAME].weight
             first = torch.empty(down.shape)
             nn.init.kaiming_uniform_(first, a=math.sqrt(5), generator=generator)
+            # PEFT gives updates the base's number format; in half precision the small steps of training would be lost.
+            down.data, up.data = down.data.float(), up.data.float()
             with torch.no_grad():
                 down.copy_(first)
             parameters += [down, up]

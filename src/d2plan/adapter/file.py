@@ -1,7 +1,8 @@
 """The adapter file: the one link from training to composition, readable by every SDXL program.
 
 safetensors with Kohya's names, the real alphas, and in the header what the common programs look for (``ss_*``,
-``modelspec.*``) beside ``d2plan.*``. Reading checks before it believes, and never opens another format.
+``modelspec.*``) beside ``d2plan.*``. Reading takes every common naming, checks before it believes, and never opens
+another format.
 """
 
 import hashlib
@@ -9,103 +10,41 @@ import json
 import math
 import os
 import tempfile
-import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as write_tensors
-from torch import Tensor, nn
+from torch import Tensor
 
-from d2plan.adapter.names import COMPONENTS, find_layer, read_name, write_name
+from d2plan.adapter.adapter import Adapter as Adapter
+from d2plan.adapter.adapter import Delta as Delta
+from d2plan.adapter.adapter import Models as Models
+from d2plan.adapter.adapter import find_widest
+from d2plan.adapter.header import SUFFIX as SUFFIX
+from d2plan.adapter.header import Header, read_content, read_header
+from d2plan.adapter.inventory import Inventory, check_inventory, take_inventory
+from d2plan.adapter.names import COMPONENTS, Naming, find_layer, write_keys
+from d2plan.adapter.sdxl import is_sdxl
+from d2plan.adapter.words import keep_foreign, read_alphas, read_settings, write_words
 from d2plan.errors import AdapterError, FileError
 
-SUFFIX = ".safetensors"
-_MOST_HEADER = 8 * 2**20
-_MOST_TENSORS = 16_384
-_MOST_RANK = 1024
-_MOST_WORD = 200
-_MOST_SCALE = 1e4
+MOST_RANK = 1024
+MOST_SCALE = 1000.0
+MOST_VALUE = 1e4
 
 
-class Delta(NamedTuple):
-    """The low-rank update of one linear layer: W x becomes W x + (alpha / rank) up (down x).
-
-    Attributes:
-        down: ``[rank, in]``.
-        up: ``[out, rank]``.
-        alpha: its strength times the rank, more than 0.
-    """
-
-    down: Tensor
-    up: Tensor
-    alpha: float
-
-    @property
-    def scale(self) -> float:
-        """What the product is multiplied by, alpha / rank."""
-        return self.alpha / self.down.shape[0]
-
-
-@dataclass(frozen=True, eq=False)
-class Adapter:
-    """A learnt concept, as it is in memory and in its file.
-
-    Attributes:
-        name: how to call it.
-        class_word: what kind of thing it is; empty in a file that d2plan did not write.
-        identifier: the word that calls it in a sub-prompt; empty in such a file.
-        base_fingerprint: of the base that it was trained on; empty in such a file.
-        rank: the largest of its updates.
-        alpha: of that update.
-        deltas: module path to update; paths begin with "unet.", "text_encoder." or "text_encoder_2.", and the
-            encoders' go on with "text_model.encoder.layers".
-        settings: of its training, for people to read.
-        path: of its file.
-        sha256: of its file, hexadecimal.
-    """
-
-    name: str
-    class_word: str
-    identifier: str
-    base_fingerprint: str
-    rank: int
-    alpha: float
-    deltas: Mapping[str, Delta]
-    settings: Mapping[str, str] = field(default_factory=dict)
-    path: Path | None = None
-    sha256: str = ""
-
-
-class Models(Protocol):
-    """What an adapter needs to know of a base; ``Backbone`` has it."""
-
-    @property
-    def unet(self) -> nn.Module:
-        """The denoiser."""
-        ...
-
-    @property
-    def text_encoders(self) -> Sequence[nn.Module]:
-        """Both encoders."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Which weights these are."""
-        ...
-
-
-def save_adapter(path: str | Path, adapter: Adapter) -> Adapter:
+def save_adapter(path: str | Path, adapter: Adapter, naming: Naming = "kohya") -> Adapter:
     """Write an adapter's file; it appears under its name only when it is complete.
 
     Args:
         path: ends in ".safetensors"; a file that is there is replaced.
         adapter: what to write; tensors keep their number format.
+        naming: "kohya", which counts the blocks as sd-scripts does where the adapter is of full-size SDXL and as
+            diffusers does elsewhere; "sgm", always the former; "diffusers" or "peft".
 
     Returns:
         The adapter with the path and the SHA-256 of its file.
@@ -119,53 +58,64 @@ def save_adapter(path: str | Path, adapter: Adapter) -> Adapter:
         raise AdapterError(f"{target} is no name for an adapter; end it in {SUFFIX}.")
     if not adapter.deltas:
         raise AdapterError(f"{target}: the adapter holds no updates; train it first.")
+    spelling: Naming = "sgm" if naming == "kohya" and is_sdxl(adapter.deltas) else naming
     tensors: dict[str, Tensor] = {}
     for module, delta in sorted(adapter.deltas.items()):
-        name = write_name(module)
-        _check_delta(delta.down, delta.up, delta.alpha, f"{target}: {module}")
-        tensors[f"{name}.lora_down.weight"] = delta.down.detach().cpu().contiguous()
-        tensors[f"{name}.lora_up.weight"] = delta.up.detach().cpu().contiguous()
-        tensors[f"{name}.alpha"] = torch.tensor(float(delta.alpha))
-    content = _join_header(write_tensors(tensors), _write_header(adapter))
-    _write_whole(target, content)
+        down, up, alpha = write_keys(module, spelling)
+        check_delta(delta, f"{target}: {module}")
+        tensors[down] = delta.down.detach().cpu().contiguous()
+        tensors[up] = delta.up.detach().cpu().contiguous()
+        if alpha:
+            tensors[alpha] = _as_tensor(float(delta.alpha))
+    content = write_tensors(tensors)
+    payload = memoryview(content)[8 + int.from_bytes(content[:8], "little") :]
+    content = _join_header(content, write_words(adapter, naming, payload))
+    write_whole(target, content)
     return replace(adapter, path=target, sha256=hashlib.sha256(content).hexdigest())
 
 
-def load_adapter(path: str | Path) -> Adapter:
+def load_adapter(path: str | Path, linear_only: bool = False) -> Adapter:
     """Read an adapter's file, once and into memory, after checking it.
 
     Args:
-        path: a safetensors file in Kohya's naming.
+        path: a safetensors file in the naming of Kohya's sd-scripts, diffusers, PEFT, OneTrainer or ai-toolkit.
+        linear_only: leave out the convolutions, embeddings and learnt words of a LoCon instead of refusing it.
 
     Returns:
-        The adapter; what a file of another program does not say is an empty string, its name the file's stem.
+        The adapter; what a file of another program does not say is an empty string, its name the file's stem. An
+        alpha that is missing is the rank, which makes the scale 1.
 
     Raises:
         FileError: the file cannot be read.
-        AdapterError: it is no such file, or damaged, or its tensors do not belong together.
+        AdapterError: it is no such file, or damaged, or its tensors do not belong together; with counts.
     """
     source = Path(path)
-    content = _read_whole(source)
-    header = _parse_header(source, content[:8], content[8:], len(content))
+    header = read_header(source)
+    held = take_inventory(header)
+    if linear_only:
+        held = replace(held, convolutions=(), embeddings=())
+    check_inventory(source, header, held)
+    content = read_content(source, header)
     try:
         tensors = parse_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise AdapterError(f"{source} is damaged ({error}); copy it anew, or train it again.") from error
-    deltas = _collect(source, tensors)
-    known = _metadata(source, header)
-    widest = max(deltas.values(), key=lambda delta: delta.down.shape[0])
-    return Adapter(
-        name=known.get("d2plan.name") or source.stem,
-        class_word=known.get("d2plan.class_word", ""),
-        identifier=known.get("d2plan.identifier", ""),
-        base_fingerprint=known.get("d2plan.base_fingerprint", ""),
+    deltas = _collect(source, header, held, tensors)
+    words = header.words
+    widest = find_widest(deltas)
+    adapter = Adapter(
+        name=words.get("d2plan.name") or source.stem,
+        class_word=words.get("d2plan.class_word", ""),
+        identifier=words.get("d2plan.identifier", ""),
+        base_fingerprint=words.get("d2plan.base_fingerprint", ""),
         rank=int(widest.down.shape[0]),
         alpha=widest.alpha,
         deltas=deltas,
-        settings=_parse_settings(source, known.get("d2plan.settings", "{}")),
+        settings=read_settings(source, words.get("d2plan.settings", "{}")),
         path=source,
         sha256=hashlib.sha256(content).hexdigest(),
     )
+    return replace(adapter, header=keep_foreign(adapter, words))
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -181,86 +131,105 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         FileError: the file cannot be read.
         AdapterError: it is no safetensors file.
     """
-    source = Path(path)
-    _check_suffix(source)
-    try:
-        size = source.stat().st_size
-        with source.open("rb") as file:
-            first = file.read(8)
-            rest = file.read(min(int.from_bytes(first, "little"), _MOST_HEADER))
-    except OSError as error:
-        raise _unreadable(source, error) from error
-    return _metadata(source, _parse_header(source, first, rest, size))
+    return dict(read_header(Path(path)).words)
 
 
-def check_base(adapter: Adapter, models: Models) -> None:
+def check_base(adapter: Adapter, models: Models, other_weights: bool = False) -> None:
     """Make sure that an adapter belongs to a base.
 
     Args:
         adapter: one with an empty fingerprint is judged by its shapes alone.
         models: the base.
+        other_weights: judge every adapter by its shapes alone.
 
     Raises:
         AdapterError: it was trained on other weights, or its updates do not fit the base's layers.
     """
     label = adapter.path or adapter.name
-    if adapter.base_fingerprint and adapter.base_fingerprint != models.fingerprint:
+    if not other_weights and adapter.base_fingerprint and adapter.base_fingerprint != models.fingerprint:
         raise AdapterError(
             f"{label} was trained on the base {adapter.base_fingerprint}, not on {models.fingerprint}; "
             "use that base, or train the concept again on this one."
         )
-    parts = dict(zip(COMPONENTS, (models.unet, *models.text_encoders), strict=True))
-    fitting = sum(_fits(parts, path, delta) for path, delta in adapter.deltas.items())
-    if fitting < len(adapter.deltas):
+    absent, other = match_layers(adapter, models)
+    if absent or other:
+        total = len(adapter.deltas)
         raise AdapterError(
-            f"{label} fits only {fitting} of its {len(adapter.deltas)} layers to this base; "
+            f"{label} fits only {total - len(absent) - len(other)} of its {total} layers to this base: {len(absent)} "
+            f"are not there, {len(other)} have another width, such as {(absent + other)[0]}; "
             "it was made for another kind of model, so train the concept on this one."
         )
 
 
-def _fits(parts: Mapping[str, nn.Module], path: str, delta: Delta) -> bool:
-    component, _, rest = path.partition(".")
-    layer = find_layer(parts[component], rest) if component in parts else None
-    return (
-        layer is not None
-        and getattr(layer, "in_features", None) == delta.down.shape[1]
-        and getattr(layer, "out_features", None) == delta.up.shape[0]
-    )
+def match_layers(adapter: Adapter, models: Models) -> tuple[list[str], list[str]]:
+    """Find the updates that do not fit a base.
+
+    Args:
+        adapter: what to fit.
+        models: the base.
+
+    Returns:
+        Paths of layers that the base does not have, and of layers that have another width in it.
+    """
+    parts = dict(zip(COMPONENTS, (models.unet, *models.text_encoders), strict=True))
+    absent, other = [], []
+    for path, delta in adapter.deltas.items():
+        component, _, rest = path.partition(".")
+        layer = find_layer(parts[component], rest) if component in parts else None
+        widths = (getattr(layer, "in_features", None), getattr(layer, "out_features", None))
+        if layer is None or None in widths:
+            absent.append(path)
+        elif widths != (delta.down.shape[1], delta.up.shape[0]):
+            other.append(path)
+    return absent, other
 
 
-def _write_header(adapter: Adapter) -> dict[str, str]:
-    return {
-        "ss_base_model_version": "sdxl_base_v1-0",
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": str(adapter.rank),
-        "ss_network_alpha": str(adapter.alpha),
-        "ss_output_name": adapter.name,
-        "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
-        "modelspec.implementation": "https://github.com/huggingface/diffusers",
-        "modelspec.title": adapter.name,
-        "modelspec.trigger_phrase": f"{adapter.identifier} {adapter.class_word}".strip(),
-        "d2plan.name": adapter.name,
-        "d2plan.class_word": adapter.class_word,
-        "d2plan.identifier": adapter.identifier,
-        "d2plan.base_fingerprint": adapter.base_fingerprint,
-        "d2plan.settings": json.dumps(dict(adapter.settings), sort_keys=True),
-    }
+def check_delta(delta: Delta, where: str) -> None:
+    """Refuse an update that cannot be computed with.
+
+    Args:
+        delta: the update.
+        where: names file and layer.
+
+    Raises:
+        AdapterError: the shapes do not belong together, the rank is not 1..1024, the scale not in 0..1000, or a value
+            no number or larger than 10000.
+    """
+    down, up, alpha = delta
+    if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
+        raise AdapterError(
+            f"{where}: the shapes {list(down.shape)} and {list(up.shape)} are no [rank, in] and [out, rank]; "
+            "train it again."
+        )
+    if not 1 <= down.shape[0] <= MOST_RANK:
+        raise AdapterError(f"{where}: the rank is {down.shape[0]}, but must be 1..{MOST_RANK}; train it again.")
+    if not down.is_floating_point() or not up.is_floating_point():
+        raise AdapterError(f"{where}: the numbers are {down.dtype}, not floating point; train it again.")
+    if not math.isfinite(alpha) or not 0 < alpha / down.shape[0] <= MOST_SCALE:
+        raise AdapterError(f"{where}: alpha is {alpha}, which gives no usable strength; train it again.")
+    if not down.numel() or not up.numel():
+        raise AdapterError(f"{where}: a tensor is empty; train it again.")
+    for half in (down, up):
+        largest = float(half.detach().float().abs().max())
+        if not math.isfinite(largest):
+            raise AdapterError(f"{where}: there are values that are no numbers; train it again with a lower rate.")
+        if largest > MOST_VALUE:
+            raise AdapterError(f"{where}: a value is {largest:.3g}, more than {MOST_VALUE:g}; it was trained too fast.")
 
 
-def _join_header(content: bytes, words: Mapping[str, str]) -> bytes:
-    # safetensors writes the words in no fixed order; sorted, the same adapter always gives the same bytes.
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = {"__metadata__": dict(sorted(words.items())), **json.loads(content[8:end])}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + content[end:]
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file under another name first, and give it its own when it is safe on the disk.
 
+    Args:
+        target: its final name; replaced when it is there.
+        content: its bytes.
 
-def _write_whole(target: Path, content: bytes) -> None:
+    Raises:
+        FileError: it cannot be written.
+    """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name[:100]}.", delete=False) as file:
             temporary = Path(file.name)
             file.write(content)
             file.flush()
@@ -274,117 +243,36 @@ def _write_whole(target: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _read_whole(source: Path) -> bytes:
-    _check_suffix(source)
-    try:
-        return source.read_bytes()
-    except OSError as error:
-        raise _unreadable(source, error) from error
+def _as_tensor(alpha: float) -> Tensor:
+    # What float32 cannot hold would not come back the same from diffusers' naming, where alphas are decimal numbers.
+    single = torch.tensor(alpha)
+    return single if float(single) == alpha else torch.tensor(alpha, dtype=torch.float64)
 
 
-def _check_suffix(source: Path) -> None:
-    if source.suffix != SUFFIX:
-        raise AdapterError(f"{source} is no {SUFFIX} file; other formats can run programs and are never opened.")
-    # Opening a pipe would wait for a writer for ever.
-    if os.path.exists(source) and not os.path.isfile(source):
-        raise FileError(f"{source} is not a regular file; check the path.")
+def _join_header(content: bytes, words: Mapping[str, str]) -> bytes:
+    # safetensors writes the words in no fixed order; sorted, the same adapter always gives the same bytes.
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = {"__metadata__": dict(sorted(words.items())), **json.loads(content[8:end])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[end:]))
 
 
-def _unreadable(source: Path, error: OSError) -> FileError:
-    return FileError(f"{source} cannot be read: {error.strerror or error}; check the path.")
-
-
-def _parse_header(source: Path, first: bytes, rest: bytes, size: int) -> dict[str, object]:
-    if (first + rest).startswith(b"version https://git-lfs"):
-        raise AdapterError(f"{source} is a git-lfs pointer, not the file itself; fetch it with `git lfs pull`.")
-    length = int.from_bytes(first, "little")
-    if len(first) < 8 or length < 2 or length > size - 8 or rest[:1] != b"{":
-        raise AdapterError(f"{source} is no complete safetensors file; copy it anew, or train it again.")
-    if length > _MOST_HEADER:
-        raise AdapterError(f"{source} has a header of {length} bytes, more than 8 MB; it is no adapter.")
-    try:
-        header = json.loads(rest[:length].decode("utf-8"), object_pairs_hook=_refuse_doubles)
-    except (ValueError, RecursionError) as error:
-        raise AdapterError(f"{source} has a damaged header ({error}); copy it anew, or train it again.") from error
-    if not isinstance(header, dict) or len(header) > _MOST_TENSORS:
-        raise AdapterError(f"{source} holds more than {_MOST_TENSORS} tensors or none; it is no adapter.")
-    return header
-
-
-def _refuse_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("a name stands twice")
-    return content
-
-
-def _metadata(source: Path, header: Mapping[str, object]) -> dict[str, str]:
-    content = header.get("__metadata__", {})
-    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
-        raise AdapterError(f"{source} has a damaged header (__metadata__ is no table of texts); copy it anew.")
-    for name in ("name", "class_word", "identifier"):
-        text = content.get(f"d2plan.{name}", "")
-        if len(text) > _MOST_WORD or any(unicodedata.category(letter) == "Cc" for letter in text):
-            raise AdapterError(f"{source}: its {name} is no short plain text; train it again with another.")
-    return content
-
-
-def _parse_settings(source: Path, text: str) -> dict[str, str]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise AdapterError(f"{source}: d2plan.settings is not readable ({error}); train it again.") from error
-    if not isinstance(content, dict):
-        raise AdapterError(f"{source}: d2plan.settings is no table; train it again.")
-    return {str(name): str(value) for name, value in content.items()}
-
-
-def _collect(source: Path, tensors: Mapping[str, Tensor]) -> dict[str, Delta]:
-    parts: dict[str, dict[str, Tensor]] = {}
-    strange = []
-    for name, tensor in tensors.items():
-        stem, _, kind = name.partition(".")
-        module = read_name(stem)
-        if module is None or kind not in ("lora_down.weight", "lora_up.weight", "alpha"):
-            strange.append(name)
-        else:
-            parts.setdefault(module, {})[kind] = tensor
-    if strange or not parts:
-        example = f", such as {strange[0][:80]!r}" if strange else ""
-        raise AdapterError(
-            f"{source} is no SDXL LoRA of attention layers in Kohya's naming: {len(strange)} of {len(tensors)} tensors "
-            f"have other names{example}; convert it, or train the concept with d2plan."
-        )
-    broken = [module for module, found in parts.items() if not {"lora_down.weight", "lora_up.weight"} <= found.keys()]
-    if broken:
-        raise AdapterError(
-            f"{source} is incomplete: {len(broken)} of {len(parts)} layers lack one of their two tensors, "
-            f"such as {broken[0]}; copy it anew, or train it again."
-        )
+def _collect(source: Path, header: Header, held: Inventory, tensors: Mapping[str, Tensor]) -> dict[str, Delta]:
+    ranks = {path: header.entries[halves["down"]].shape[:1] for path, halves in held.layers.items()}
+    told = read_alphas(source, header.words, {path: rank[0] for path, rank in ranks.items() if rank})
     deltas = {}
-    for module in sorted(parts):
-        found = parts[module]
-        down, up = found["lora_down.weight"], found["lora_up.weight"]
-        alpha = found.get("alpha")
-        if alpha is not None and alpha.numel() != 1:
-            raise AdapterError(f"{source}: {module}: alpha has {alpha.numel()} values instead of 1; train it again.")
-        strength = float(down.shape[0] if down.ndim else 0) if alpha is None else float(alpha)
-        _check_delta(down, up, strength, f"{source}: {module}")
-        deltas[module] = Delta(down, up, strength)
+    for path in sorted(held.layers):
+        halves = held.layers[path]
+        down, up = tensors[halves["down"]], tensors[halves["up"]]
+        alpha = told.get(path, float(down.shape[0] if down.ndim else 0))
+        if "alpha" in halves:
+            stored = tensors[halves["alpha"]]
+            if stored.numel() != 1:
+                raise AdapterError(f"{source}: {path}: alpha has {stored.numel()} values instead of 1; train it again.")
+            alpha = float(stored)
+            if path in told and not math.isclose(told[path], alpha, rel_tol=1e-3):
+                raise AdapterError(f"{source}: {path} has two alphas, {alpha:g} and {told[path]:g}; get the file anew.")
+        deltas[path] = Delta(down, up, alpha)
+        check_delta(deltas[path], f"{source}: {path}")
     return deltas
-
-
-def _check_delta(down: Tensor, up: Tensor, alpha: float, where: str) -> None:
-    if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
-        raise AdapterError(
-            f"{where}: the shapes {list(down.shape)} and {list(up.shape)} are no [rank, in] and [out, rank]; "
-            "train it again."
-        )
-    if not 1 <= down.shape[0] <= _MOST_RANK:
-        raise AdapterError(f"{where}: the rank is {down.shape[0]}, but must be 1..{_MOST_RANK}; train it again.")
-    if not down.is_floating_point() or not up.is_floating_point():
-        raise AdapterError(f"{where}: the numbers are {down.dtype}, not floating point; train it again.")
-    if not math.isfinite(alpha) or not 0 < alpha / down.shape[0] <= _MOST_SCALE:
-        raise AdapterError(f"{where}: alpha is {alpha}, which gives no usable strength; train it again.")
-    if not (torch.isfinite(down).all() and torch.isfinite(up).all()):
-        raise AdapterError(f"{where}: there are values that are no numbers; train it again with a lower rate.")

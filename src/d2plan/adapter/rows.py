@@ -1,8 +1,14 @@
-"""A different adapter for each row of a batch, while one copy of the weights stays as it is."""
+"""Different adapters for each row of a batch, while one copy of the weights stays as it is.
+
+``adapter_rows`` adds the low-rank updates beside the layers; ``d2plan.adapter.merged`` does the same with merged
+copies of the weights, which is faster and takes more memory.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,124 +18,292 @@ from d2plan.adapter.names import find_layer
 from d2plan.errors import AdapterError, InputError, ShapeError
 
 
+class Weighted(NamedTuple):
+    """An adapter and how strongly it acts.
+
+    Attributes:
+        adapter: the update.
+        strength: a factor for it.
+    """
+
+    adapter: Adapter
+    strength: float = 1.0
+
+
+Load = Adapter | Sequence[Weighted] | None
+"""What a row carries: one adapter, the sum of several, or nothing but the base."""
+
+
+class RowChoice:
+    """Says which of the rows the next batches hold; all of them to begin with.
+
+    Args:
+        count: rows in all.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.rows: tuple[int, ...] = tuple(range(count))
+
+    def choose(self, rows: Sequence[int]) -> None:
+        """Let the next batches hold these rows alone, in this order.
+
+        Args:
+            rows: each once, 0..count - 1.
+
+        Raises:
+            InputError: a row is not there, or stands twice.
+        """
+        if len(set(rows)) != len(rows) or not all(0 <= row < self.count for row in rows):
+            raise InputError(f"The rows {list(rows)} are not of 0..{self.count - 1}, each once; choose others.")
+        self.rows = tuple(rows)
+
+
+class Site(NamedTuple):
+    """A layer that some row's adapter updates.
+
+    Attributes:
+        path: with its component.
+        layer: in the model.
+        terms: by row, the updates and their factors.
+    """
+
+    path: str
+    layer: nn.Linear
+    terms: list[list[tuple[Delta, float]]]
+
+
 @contextmanager
 def adapter_rows(
     module: nn.Module,
     prefix: str,
-    adapters: Sequence[Adapter | None],
+    adapters: Sequence[Load],
     strengths: Sequence[float] | None = None,
-) -> Iterator[None]:
+    only: Callable[[str], bool] | None = None,
+) -> Iterator[RowChoice]:
     """Put adapters on the rows of every batch that passes a component while the block runs.
 
-    Paper: theta_i of section 4.2, for all i in one call; equal to separate calls with one adapter each.
+    Paper: theta_i of section 4.2, for all i in one call; equal to separate calls with the row's adapters alone.
 
     Args:
         module: the U-Net or one text encoder.
         prefix: which one: "unet", "text_encoder" or "text_encoder_2", with or without a dot.
-        adapters: one for each row; None leaves the row to the base alone.
+        adapters: what each row carries; None leaves the row to the base alone.
         strengths: a factor for each row's update, 1 without it.
+        only: which layers' paths take part, all without it.
 
     Yields:
-        Nothing; afterwards the component is as before, bit for bit.
+        The choice of rows that a batch holds; afterwards the component is as before, bit for bit.
 
     Raises:
         InputError: adapters and strengths differ in number.
         AdapterError: an adapter does not fit the component.
-        ShapeError: inside the block, when a batch has another number of rows than ``adapters``.
+        ShapeError: inside the block, when a batch has another number of rows than were chosen.
+    """
+    choice = RowChoice(len(adapters))
+    with ExitStack() as hooks:
+        for site in find_sites(module, prefix, adapters, strengths, only):
+            handle = site.layer.register_forward_hook(_make_hook(site, choice))
+            hooks.callback(handle.remove)
+        yield choice
+
+
+def find_sites(
+    module: nn.Module,
+    prefix: str,
+    adapters: Sequence[Load],
+    strengths: Sequence[float] | None = None,
+    only: Callable[[str], bool] | None = None,
+) -> list[Site]:
+    """Find the layers of a component that adapters update, and what each row adds there.
+
+    Args:
+        module: the U-Net or one text encoder.
+        prefix: which one.
+        adapters: what each row carries.
+        strengths: a factor for each row.
+        only: which layers' paths take part, all without it.
+
+    Returns:
+        The layers in the order of their paths, without those where every factor is 0.
+
+    Raises:
+        InputError: adapters and strengths differ in number.
+        AdapterError: an adapter does not fit the component.
     """
     factors = [1.0] * len(adapters) if strengths is None else [float(factor) for factor in strengths]
     if len(factors) != len(adapters):
         raise InputError(f"strengths has {len(factors)} entries, but there are {len(adapters)} rows; give one a row.")
+    loads = [
+        [(item.adapter, item.strength * factor) for item in weigh(load)]
+        for load, factor in zip(adapters, factors, strict=True)
+    ]
     component = prefix.rstrip(".") + "."
-    paths = sorted({path for adapter in adapters if adapter for path in adapter.deltas if path.startswith(component)})
-    with ExitStack() as hooks:
-        for path in paths:
-            layer = _find_linear(module, path, component, adapters)
-            updates = _group_rows(layer, path, adapters, factors)
-            handle = layer.register_forward_hook(_make_hook(path, len(adapters), updates))
-            hooks.callback(handle.remove)
-        yield
+    paths = {path for load in loads for adapter, _ in load for path in adapter.deltas if path.startswith(component)}
+    sites = []
+    for path in sorted(path for path in paths if only is None or only(path)):
+        carriers = [adapter for load in loads for adapter, _ in load if path in adapter.deltas]
+        layer = _find_linear(module, path, component, carriers)
+        terms = [
+            [(adapter.deltas[path], factor) for adapter, factor in load if path in adapter.deltas and factor != 0]
+            for load in loads
+        ]
+        if any(terms):
+            sites.append(Site(path, layer, terms))
+    return sites
+
+
+def weigh(load: Load) -> tuple[Weighted, ...]:
+    """Write what a row carries as a list.
+
+    Args:
+        load: an adapter, several, or nothing.
+
+    Returns:
+        Adapters with their strengths.
+    """
+    if load is None:
+        return ()
+    return (Weighted(load),) if isinstance(load, Adapter) else tuple(load)
+
+
+def split_runs(rows: Sequence[int]) -> list[slice]:
+    """Write ascending rows as few slices.
+
+    >>> split_runs([1, 2, 3, 5])
+    [slice(1, 4, None), slice(5, 6, None)]
+
+    Args:
+        rows: ascending.
+
+    Returns:
+        One slice for each unbroken run.
+    """
+    starts = [0, *(place for place, (one, next_) in enumerate(pairwise(rows), 1) if next_ != one + 1), len(rows)]
+    return [slice(rows[a], rows[b - 1] + 1) for a, b in pairwise(starts) if b > a]
+
+
+class _Update(Protocol):
+    def add_to(self, output: Tensor, states: Tensor) -> None: ...
 
 
 @dataclass(frozen=True)
-class _Update:
-    """One matrix pair for some rows: ``down [g, in, r]`` and ``up [g, r, out]``, g = 1 for a shared pair."""
+class _Shared:
+    """One pair of matrices for the rows of a slice: ``down [in, r]``, ``up [r, out]``."""
 
-    rows: slice | Tensor
+    rows: slice
+    down: Tensor
+    up: Tensor
+    scale: float
+
+    def add_to(self, output: Tensor, states: Tensor) -> None:
+        low = states[self.rows].flatten(0, -2) @ self.down
+        output[self.rows].flatten(0, -2).addmm_(low, self.up, alpha=self.scale)
+
+
+@dataclass(frozen=True)
+class _Stacked:
+    """A pair of its own for each row of a slice: ``down [g, in, r]``, ``up [g, r, out]``, scale included."""
+
+    rows: slice
     down: Tensor
     up: Tensor
 
     def add_to(self, output: Tensor, states: Tensor) -> None:
-        rows = states[self.rows].flatten(1, -2)
-        if self.down.shape[0] == 1:
-            added = rows @ self.down[0] @ self.up[0]
-        else:
-            added = torch.bmm(torch.bmm(rows, self.down), self.up)
-        added = added.to(output.dtype).reshape(added.shape[0], *output.shape[1:])
-        if isinstance(self.rows, slice):
-            output[self.rows] += added
-        else:
-            output.index_add_(0, self.rows, added)
+        low = torch.bmm(states[self.rows].flatten(1, -2), self.down)
+        output[self.rows].flatten(1, -2).baddbmm_(low, self.up)
 
 
-def _make_hook(
-    path: str, count: int, updates: list[_Update]
-) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+class _Pair(NamedTuple):
+    """One update ready for its layer, and the rows that carry it."""
+
+    rows: list[int]
+    down: Tensor
+    up: Tensor
+    scale: float
+
+
+def _make_hook(site: Site, choice: RowChoice) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    pairs, copied = _gather_pairs(site)
+    updates: dict[tuple[int, ...], list[_Update]] = {}
+
     def add_updates(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        if output.shape[0] != count or output.ndim < 3:
-            raise ShapeError(f"{path} got a batch of {output.shape[0]} rows, but adapters were given for {count}.")
+        rows = choice.rows
+        if output.shape[0] != len(rows) or output.ndim < 3:
+            raise ShapeError(
+                f"{site.path} got a batch of {output.shape[0]} rows, but adapters were given for {len(rows)}."
+            )
+        if rows not in updates:
+            updates[rows] = _plan_updates(pairs, rows, copied)
         # A linear layer's output is nobody else's, and its own gradient does not need it: adding in place is safe.
-        for update in updates:
+        for update in updates[rows]:
             update.add_to(output, inputs[0])
         return output
 
     return add_updates
 
 
-def _group_rows(
-    layer: nn.Linear, path: str, adapters: Sequence[Adapter | None], factors: Sequence[float]
-) -> list[_Update]:
-    groups: dict[tuple[int, float], list[int]] = {}
-    deltas: dict[tuple[int, float], Delta] = {}
-    for row, (adapter, factor) in enumerate(zip(adapters, factors, strict=True)):
-        if adapter is not None and path in adapter.deltas and factor != 0:
-            key = (id(adapter), factor)
-            groups.setdefault(key, []).append(row)
-            deltas[key] = adapter.deltas[path]
-    pairs = {key: _as_matrices(layer, deltas[key], key[1]) for key in groups}
-    single = [key for key in groups if len(groups[key]) == 1]
-    updates = [
-        _Update(_as_rows(groups[key], layer), pairs[key][0][None], pairs[key][1][None])
-        for key in groups
-        if key not in single or len(single) == 1
+def _gather_pairs(site: Site) -> tuple[list[_Pair], bool]:
+    """Bring each update to its layer's device once; say whether that took copies."""
+    weight = site.layer.weight
+    carried: dict[tuple[int, float], _Pair] = {}
+    copied = False
+    for row, terms in enumerate(site.terms):
+        for delta, factor in terms:
+            key = (id(delta), factor)
+            if key not in carried:
+                down, up = (half.to(weight.device, weight.dtype) for half in (delta.down, delta.up))
+                copied = copied or down is not delta.down
+                carried[key] = _Pair([], down.T, up.T, delta.scale * factor)
+            carried[key].rows.append(row)
+    return list(carried.values()), copied
+
+
+def _plan_updates(pairs: list[_Pair], rows: tuple[int, ...], copied: bool) -> list[_Update]:
+    """Choose products for the rows that a batch holds, numbered by their places in it.
+
+    Where the matrices are this layer's own copies, those of single rows are stacked into one product for all of them
+    (few launches); where they are the adapter's own memory they are used as they lie (no copies).
+    """
+    held = [pair._replace(rows=sorted(rows.index(row) for row in pair.rows if row in rows)) for pair in pairs]
+    single = sorted((pair for pair in held if len(pair.rows) == 1), key=lambda pair: pair.rows[0])
+    stacks = _stack_pairs(single) if copied and len(single) > 1 else []
+    return [
+        *(
+            _Shared(run, pair.down, pair.up, pair.scale)
+            for pair in held
+            if len(pair.rows) > 1 or (pair.rows and not stacks)
+            for run in split_runs(pair.rows)
+        ),
+        *stacks,
     ]
-    if len(single) > 1:
-        rank = max(pairs[key][0].shape[1] for key in single)
-        down = torch.stack([nn.functional.pad(pairs[key][0], (0, rank - pairs[key][0].shape[1])) for key in single])
-        up = torch.stack([nn.functional.pad(pairs[key][1], (0, 0, 0, rank - pairs[key][1].shape[0])) for key in single])
-        updates.append(_Update(_as_rows([groups[key][0] for key in single], layer), down, up))
-    return updates
 
 
-def _as_matrices(layer: nn.Linear, delta: Delta, factor: float) -> tuple[Tensor, Tensor]:
-    down, up = (half.to(layer.weight.device, layer.weight.dtype) for half in (delta.down, delta.up))
-    return down.T.contiguous(), (up * (delta.scale * factor)).T.contiguous()
+def _stack_pairs(pairs: list[_Pair]) -> list[_Stacked]:
+    rank = max(pair.down.shape[1] for pair in pairs)
+    stacks = []
+    rows = [pair.rows[0] for pair in pairs]
+    start = 0
+    for run in split_runs(rows):
+        group = pairs[start : start + run.stop - run.start]
+        start += len(group)
+        down = torch.stack([nn.functional.pad(pair.down, (0, rank - pair.down.shape[1])) for pair in group])
+        up = torch.stack(
+            [nn.functional.pad(pair.up, (0, 0, 0, rank - pair.up.shape[0])) * pair.scale for pair in group]
+        )
+        stacks.append(_Stacked(run, down, up))
+    return stacks
 
 
-def _as_rows(rows: list[int], layer: nn.Linear) -> slice | Tensor:
-    if rows == list(range(rows[0], rows[0] + len(rows))):
-        return slice(rows[0], rows[0] + len(rows))
-    return torch.tensor(rows, device=layer.weight.device)
-
-
-def _find_linear(module: nn.Module, path: str, component: str, adapters: Sequence[Adapter | None]) -> nn.Linear:
-    owner = next(adapter for adapter in adapters if adapter and path in adapter.deltas)
-    label = owner.path or owner.name
+def _find_linear(module: nn.Module, path: str, component: str, adapters: Sequence[Adapter]) -> nn.Linear:
+    owner = adapters[0]
     layer = find_layer(module, path.removeprefix(component))
     if not isinstance(layer, nn.Linear):
+        label = owner.path or owner.name
         raise AdapterError(f"{label}: the base has no linear layer {path}; the adapter is for another model.")
     for adapter in adapters:
-        delta = adapter.deltas.get(path) if adapter else None
-        if delta and (delta.down.shape[1], delta.up.shape[0]) != (layer.in_features, layer.out_features):
+        delta = adapter.deltas[path]
+        if (delta.down.shape[1], delta.up.shape[0]) != (layer.in_features, layer.out_features):
+            label = adapter.path or adapter.name
             raise AdapterError(f"{label}: {path} has another shape in the base; the adapter is for another model.")
     return layer

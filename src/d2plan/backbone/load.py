@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, SchedulerMixin, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from d2plan.backbone.schedulers import read_scheduler
 from d2plan.config import BaseDefaults, load_defaults
 from d2plan.errors import FileError, InputError
 
@@ -29,7 +30,9 @@ WORDS_FILE = "words.txt"
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
 _FINGERPRINTED = ("unet", "text_encoder", "text_encoder_2")
 _SAMPLES = 4096
-_Model = TypeVar("_Model", UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTextModelWithProjection)
+_Model = TypeVar(
+    "_Model", UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTextModelWithProjection, ControlNetModel
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +44,8 @@ class Backbone:
         text_encoders: the CLIP encoder, and the one with the projection that gives the pooled vector.
         tokenizers: one for each encoder.
         vae: pictures to latents and back.
-        scheduler: only its configuration is used; ``sdxl.make_scheduler`` makes a fresh one for each picture.
+        scheduler: the sampler that the base names; only its configuration is used, each batch of pictures has a
+            ``Sampling`` of its own.
         folder: where it was loaded from.
         name: the folder's name.
         fingerprint: 16 hexadecimal digits that tell this base's weights from another's.
@@ -54,7 +58,7 @@ class Backbone:
     text_encoders: tuple[CLIPTextModel, CLIPTextModelWithProjection]
     tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]
     vae: AutoencoderKL
-    scheduler: EulerDiscreteScheduler
+    scheduler: SchedulerMixin
     folder: Path | None
     name: str
     fingerprint: str
@@ -148,15 +152,40 @@ def find_base(base: str | Path = MINI) -> Path:
                 "or make it with the programs in scripts/mini (train_vae.py, train_unet.py, then export.py)."
             )
         return _ASSETS / MINI
-    folder = Path(os.path.expanduser(base))
-    if not folder.is_dir():
-        folder = _find_download(str(base))
+    folder = find_folder(base, "base")
     if not (folder / "model_index.json").is_file():
         raise InputError(f"base: {folder} holds no model_index.json; name a folder in the diffusers SDXL layout.")
     for part in (*_FINGERPRINTED, "tokenizer", "tokenizer_2", "vae", "scheduler"):
         if not (folder / part).is_dir():
             raise InputError(f"base: {folder} has no folder {part}; name a base in the diffusers SDXL layout.")
     return folder
+
+
+def find_folder(source: str | Path, field: str) -> Path:
+    """Find a model's folder.
+
+    Args:
+        source: the folder, or the hub id of a model that was downloaded before.
+        field: how errors call what names it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: there is no such folder or download.
+    """
+    folder = Path(os.path.expanduser(source))
+    if folder.is_dir():
+        return folder
+    instead = f", or use {MINI}" if field == "base" else ""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        raise InputError(f"{field}: {source} is not a folder; name one in the diffusers SDXL layout{instead}.")
+    try:
+        return Path(snapshot_download(str(source), local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{field}: {source} is neither a folder nor downloaded; get it with `hf download {source}`{instead}."
+        ) from error
 
 
 def fingerprint_base(folder: Path) -> str:
@@ -212,37 +241,25 @@ def _weight_files(folder: Path) -> list[Path]:
     return plain or files
 
 
-def _find_download(base: str) -> Path:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
-        raise InputError(f"base: {base} is not a folder; name one in the diffusers SDXL layout, or use {MINI}.")
-    try:
-        return Path(snapshot_download(base, local_files_only=True))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"base: {base} is neither a folder nor downloaded; get it with `hf download {base}`, or use {MINI}."
-        ) from error
-
-
 def _read(folder: Path, device: str, dtype: torch.dtype, defaults: BaseDefaults) -> Backbone:
-    unet = _open(UNet2DConditionModel, folder / "unet", device, dtype)
+    unet = open_component(UNet2DConditionModel, folder / "unet", device, dtype)
     if unet.config.addition_embed_type != "text_time":
         raise InputError(f"base: {folder} is no SDXL model (its U-Net takes no text_time conditioning); name another.")
-    vae = _open(AutoencoderKL, folder / "vae", device, dtype)
+    vae = open_component(AutoencoderKL, folder / "vae", device, dtype)
     if vae.config.force_upcast and dtype == torch.float16:
         vae = vae.to(torch.float32)
     return Backbone(
         unet=unet,
         text_encoders=(
-            _open(CLIPTextModel, folder / "text_encoder", device, dtype),
-            _open(CLIPTextModelWithProjection, folder / "text_encoder_2", device, dtype),
+            open_component(CLIPTextModel, folder / "text_encoder", device, dtype),
+            open_component(CLIPTextModelWithProjection, folder / "text_encoder_2", device, dtype),
         ),
         tokenizers=(
             CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
             CLIPTokenizer.from_pretrained(folder / "tokenizer_2", local_files_only=True),
         ),
         vae=vae,
-        # The paper samples with Euler steps, so a base's own settings are read into that scheduler.
-        scheduler=EulerDiscreteScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
+        scheduler=read_scheduler(folder / "scheduler"),
         folder=folder,
         name=folder.name,
         fingerprint=fingerprint_base(folder),
@@ -252,7 +269,21 @@ def _read(folder: Path, device: str, dtype: torch.dtype, defaults: BaseDefaults)
     )
 
 
-def _open(kind: type[_Model], folder: Path, device: str, dtype: torch.dtype) -> _Model:
+def open_component(kind: type[_Model], folder: Path, device: str, dtype: torch.dtype) -> _Model:
+    """Open one network of a base, or one that goes with it, frozen and in evaluation mode.
+
+    Args:
+        kind: its class.
+        folder: holds its settings and safetensors weights.
+        device: where to put it.
+        dtype: its number format.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: the folder has no safetensors weights.
+    """
     variant = "fp16" if all(".fp16" in file.name for file in _weight_files(folder)) else None
     model = kind.from_pretrained(folder, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True)
     return model.to(device).eval().requires_grad_(False)

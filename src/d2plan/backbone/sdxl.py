@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from diffusers import EulerDiscreteScheduler
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from transformers import CLIPTokenizer
 
 from d2plan.backbone.load import Backbone
+from d2plan.backbone.sampling import draw_noise as draw_noise
+from d2plan.backbone.sampling import latent_size as latent_size
+from d2plan.backbone.sampling import make_scheduler as make_scheduler
+from d2plan.backbone.sampling import start_sampling
+from d2plan.backbone.schedulers import SchedulerChoice
 from d2plan.errors import InputError
 from d2plan.shapes import check_shape
 
@@ -218,71 +221,6 @@ def guide(unconditional: Tensor, conditional: Tensor, guidance_scale: float) -> 
     return unconditional + guidance_scale * (conditional - unconditional)
 
 
-def make_scheduler(backbone: Backbone, steps: int) -> EulerDiscreteScheduler:
-    """Make a scheduler for one picture, set to its first step.
-
-    Args:
-        backbone: the base, whose settings it takes.
-        steps: denoising steps, at least 1.
-
-    Returns:
-        A fresh scheduler, so that loops do not disturb each other; its ``timesteps`` are on the base's device.
-
-    Raises:
-        InputError: no step.
-    """
-    if steps < 1:
-        raise InputError(f"steps is {steps}, but must be 1 or more.")
-    scheduler = EulerDiscreteScheduler.from_config(backbone.scheduler.config)
-    scheduler.set_timesteps(steps, device=backbone.device)
-    scheduler.set_begin_index(0)
-    return scheduler
-
-
-def draw_noise(backbone: Backbone, seed: int, size: tuple[int, int] | None = None) -> Tensor:
-    """Draw a picture's first noise on the CPU, so that a seed means the same picture on any device.
-
-    Args:
-        backbone: the base.
-        seed: 0 to 2^63 - 1.
-        size: height and width in pixels, multiples of ``latent_scale``; the base's own without it.
-
-    Returns:
-        Standard normal, ``[1, c, h, w]`` on the base's device; times ``scheduler.init_noise_sigma`` it is x_T, the
-        same as the stock pipeline's with ``torch.Generator("cpu").manual_seed(seed)``.
-
-    Raises:
-        InputError: the seed or the size cannot be used.
-    """
-    height, width = latent_size(backbone, size)
-    if not 0 <= seed < 2**63:
-        raise InputError(f"seed is {seed}, but must be 0..2^63 - 1.")
-    shape = (1, backbone.unet.config.in_channels, height, width)
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return randn_tensor(shape, generator=generator, device=backbone.device, dtype=backbone.dtype)
-
-
-def latent_size(backbone: Backbone, size: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Say how many latent cells a picture has.
-
-    Args:
-        backbone: the base.
-        size: height and width in pixels; the base's own without it.
-
-    Returns:
-        Height and width in cells.
-
-    Raises:
-        InputError: the size is no positive multiple of what the VAE and the U-Net halve.
-    """
-    height, width = size or backbone.size
-    unit = backbone.latent_scale
-    for name, pixels in (("height", height), ("width", width)):
-        if pixels < unit or pixels % unit:
-            raise InputError(f"{name} is {pixels}, but must be a multiple of {unit} pixels for this base.")
-    return height // unit, width // unit
-
-
 def sample_steps(
     backbone: Backbone,
     prompt: str,
@@ -291,6 +229,7 @@ def sample_steps(
     guidance_scale: float | None = None,
     size: tuple[int, int] | None = None,
     negative_prompt: str | None = None,
+    scheduler: SchedulerChoice = "base",
 ) -> Iterator[Step]:
     """Make one picture with plain guidance, bit for bit as the stock SDXL pipeline on the same machine.
 
@@ -304,6 +243,7 @@ def sample_steps(
         guidance_scale: w; at 1 or below only the prompt's row is computed, as the stock pipeline does.
         size: height and width in pixels; the base's own without it.
         negative_prompt: what to lead away from.
+        scheduler: the base's own sampler, or Euler's.
 
     Yields:
         A ``Step`` after each step; ``decode_latents`` on the last one's latents gives the picture.
@@ -315,18 +255,18 @@ def sample_steps(
         if guided:
             text = join_states([null_states(backbone, 1, negative_prompt), text])
     ids = time_ids(backbone, len(text), size)
-    scheduler = make_scheduler(backbone, backbone.defaults.steps if steps is None else steps)
-    latents = draw_noise(backbone, seed, size) * scheduler.init_noise_sigma
-    for index, timestep in enumerate(scheduler.timesteps):
+    total = backbone.defaults.steps if steps is None else steps
+    sampling, latents = start_sampling(backbone, [seed], total, size, scheduler)
+    for index, timestep in enumerate(sampling.timesteps):
         # The gradient is off inside the step only: around a yield it would be off in the caller too.
         with torch.no_grad():
-            rows = scheduler.scale_model_input(torch.cat([latents] * len(text)), timestep)
+            rows = sampling.scale(torch.cat([latents] * len(text)), timestep)
             prediction = predict(backbone, rows, timestep, text, ids)
             if guided:
                 unconditional, conditional = prediction.chunk(2)
                 prediction = guide(unconditional, conditional, scale)
-            latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
-        yield Step(index, len(scheduler.timesteps), latents)
+            latents = sampling.step(prediction, timestep, latents)
+        yield Step(index, len(sampling.timesteps), latents)
 
 
 def encode_images(backbone: Backbone, images: np.ndarray | Tensor, generator: torch.Generator | None = None) -> Tensor:

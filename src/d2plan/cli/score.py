@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from d2plan.cli.progress import show_progress
+from d2plan.cli.tell import spell_out, tell
 from d2plan.documents import InstanceScore, Score
 from d2plan.errors import FileError, InputError
+from d2plan.media.images import check_output
 
 YES, NO, UNSAID = "yes", "NO", "-"
 
@@ -26,11 +28,13 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file for all scores.")] = Path("scores.json"),
     base: Annotated[str, typer.Option("--base", help="Only pictures made with this base (all without).")] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the intervals and of the line-ups.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Judge pictures: who is there, what each wears and does, where, and whether each is itself."""
     from d2plan.workflows.score import score_runs
 
     folders = parse_references(references or [])
+    check_output(out, overwrite)
     if not out.parent.is_dir():
         raise FileError(f"{out}: its folder does not exist; make it or give another --out.")
     with show_progress() as report:
@@ -41,7 +45,7 @@ def command(
     for name, value in table.summary.items():
         summary.add_row(name, f"{value.mean:.3f}", f"{value.low:.3f} .. {value.high:.3f}", str(value.count))
     console.print(summary)
-    typer.echo(f"Scores: {out}")
+    tell(f"Scores: {out}")
 
 
 def parse_references(pairs: list[str]) -> dict[str, Path]:
@@ -77,7 +81,7 @@ def pictures_table(scores: Sequence[Score]) -> Table:
     columns = ("picture", "place", "count", "instance", "present", "attributes", "swapped", "similar", "rank of 20")
     table = Table(*columns, title="Pictures")
     for score in scores:
-        first = (score.picture, _say(score.place), f"{score.seen_count} of {score.expected_count}")
+        first = (spell_out(score.picture), _say(score.place), f"{score.seen_count} of {score.expected_count}")
         if not score.instances:
             table.add_row(*first, *[UNSAID] * 6)
         for one in score.instances:
@@ -88,7 +92,7 @@ def pictures_table(scores: Sequence[Score]) -> Table:
 
 def _write_instance(one: InstanceScore) -> tuple[str, ...]:
     similar = UNSAID if one.similarity is None else f"{one.similarity:.2f}"
-    name = f"{one.concept} ({one.class_word})" if one.concept else one.class_word
+    name = spell_out(f"{one.concept} ({one.class_word})" if one.concept else one.class_word)
     rank = UNSAID if one.rank is None else str(one.rank)
     return name, _say(one.present), _say(one.attributes), _say(one.swapped), similar, rank
 

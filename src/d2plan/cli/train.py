@@ -1,4 +1,4 @@
-"""``d2plan train``: learn a concept from a folder of images."""
+"""``d2plan train``: learn a concept from a folder of images, or several from a list."""
 
 import sys
 from pathlib import Path
@@ -6,62 +6,162 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from d2plan.cli.progress import show_progress
+from d2plan.cli.progress import show_progress, write_duration
 from d2plan.cli.tell import spell_out, tell
+from d2plan.errors import InputError
 
 if TYPE_CHECKING:
     from d2plan.dislora.train import StepReport
-    from d2plan.workflows.train import TrainOptions
+    from d2plan.workflows.train_options import TrainOptions
 
 _LINES = 10
 
 
-def command(  # noqa: PLR0913  (a command's options are its parameters)
-    folder: Annotated[Path, typer.Argument(help="The pictures; captions and masks may lie beside them.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The adapter's file, ending in .safetensors.")],
-    class_word: Annotated[str | None, typer.Option("--class", help="What it is, such as dog.")] = None,
-    identifier: Annotated[str | None, typer.Option("--identifier", help="The word that shall name it.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="What to call it; the file's name without this.")] = None,
-    base: Annotated[str, typer.Option("--base", help="mini, or a folder in the diffusers SDXL layout.")] = "mini",
-    seed: Annotated[int, typer.Option("--seed", help="Of all that is random.")] = 0,
-    steps: Annotated[int | None, typer.Option("--steps", help="Training steps; the base's own without this.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Pictures a step.")] = None,
-    rank: Annotated[int | None, typer.Option("--rank", help="Of the adapter.")] = None,
-    rate: Annotated[float | None, typer.Option("--rate", help="Learning rate of the U-Net's part.")] = None,
-    text_rate: Annotated[float | None, typer.Option("--text-rate", help="Learning rate of the text part.")] = None,
-    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Use the masks beside the pictures.")] = True,
-    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Show mirrored pictures too.")] = True,
-    preview: Annotated[bool, typer.Option("--preview", help="Also draw four pictures with the result.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
-    device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
-) -> None:
-    """Learn a concept from a folder of images and write its adapter."""
-    from d2plan.workflows.train import train_concept
+Folder = Annotated[Path, typer.Argument(help="The pictures, or a YAML list of concepts.")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="The adapter's file, ending in .safetensors; of a list, its folder.")
+]
+ClassWord = Annotated[str | None, typer.Option("--class", help="What it is, such as dog.")]
+Identifier = Annotated[str | None, typer.Option("--identifier", help="The word that shall name it.")]
+Name = Annotated[str | None, typer.Option("--name", help="What to call it; the file's name without this.")]
+Base = Annotated[
+    str | None, typer.Option("--base", help="mini (also without this), or an SDXL folder in the diffusers layout.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of all that is random; 0 without this.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Training steps; the base's own without this.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Pictures a U-Net call.")]
+GradientAccumulation = Annotated[int | None, typer.Option("--accumulate", help="U-Net calls a step.")]
+GradientCheckpointing = Annotated[
+    bool | None, typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", help="Less memory, more time.")
+]
+Rank = Annotated[int | None, typer.Option("--rank", help="Of the adapter.")]
+UnetRate = Annotated[float | None, typer.Option("--rate", help="Learning rate of the U-Net's part.")]
+TextRate = Annotated[float | None, typer.Option("--text-rate", help="Learning rate of the text part.")]
+TextEncoders = Annotated[
+    bool | None, typer.Option("--text-encoders/--no-text-encoders", help="Let the text encoders learn too.")
+]
+TokenWeight = Annotated[float | None, typer.Option("--token-weight", help="Of L_token (eq. 3); 0 switches it off.")]
+AttentionWeight = Annotated[
+    float | None, typer.Option("--attention-weight", help="Of L_atten (eq. 4); 0 switches it off.")
+]
+DenoisingWeight = Annotated[float | None, typer.Option("--denoising-weight", help="Of L_LDM (eq. 1).")]
+TokenReduction = Annotated[str | None, typer.Option("--token-reduction", help="sum or mean over features.")]
+AttentionOverlap = Annotated[str | None, typer.Option("--attention-overlap", help="minmax or product.")]
+JointFraction = Annotated[
+    float | None, typer.Option("--joint-fraction", help='Part shown as "identifier + class word".')
+]
+PriorWeight = Annotated[float | None, typer.Option("--prior-weight", help="Of prior preservation; off without this.")]
+PriorImages = Annotated[int | None, typer.Option("--prior-images", help="Class images that the base draws for it.")]
+Template = Annotated[
+    str | None, typer.Option("--template", help="For pictures without a caption, such as 'a photo of a {}'.")
+]
+UseCaptions = Annotated[
+    bool | None, typer.Option("--captions/--no-captions", help="Use the captions beside the pictures.")
+]
+Masked = Annotated[bool | None, typer.Option("--masks/--no-masks", help="Use the masks beside the pictures.")]
+Flip = Annotated[bool | None, typer.Option("--flip/--no-flip", help="Show mirrored pictures too.")]
+Buckets = Annotated[
+    bool | None,
+    typer.Option("--buckets/--no-buckets", help="Keep the pictures' shapes; the base decides without this."),
+]
+Precision = Annotated[
+    str | None, typer.Option("--precision", help="Of the base: fp32, bf16 or fp16; the device decides without this.")
+]
+FilePrecision = Annotated[
+    str | None, typer.Option("--file-precision", help="Of the adapter's file; fp32 without this.")
+]
+Preview = Annotated[bool, typer.Option("--preview", help="Also draw four pictures with the result.")]
+PreviewEvery = Annotated[int | None, typer.Option("--preview-every", help="Draw them every so many steps too.")]
+CheckpointEvery = Annotated[
+    int | None, typer.Option("--checkpoint-every", help="Steps between checkpoints; 100 without this.")
+]
+KeepCheckpoints = Annotated[
+    bool, typer.Option("--keep-checkpoints", help="Leave the last ones, to go on for more steps.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was stopped.")]
+ResumeChanged = Annotated[bool, typer.Option("--resume-changed", help="Go on though something differs.")]
+Tensorboard = Annotated[Path | None, typer.Option("--tensorboard", help="A folder for TensorBoard's files.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
+Device = Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")]
 
-    told = LossLines()
-    options: TrainOptions = {
-        "masked": masks,
-        "flip": flip,
-        "preview": preview,
-        "overwrite": overwrite,
-        "device": device,
-        "on_step": told.take,
-        "on_note": _write_line,
-    }
-    asked = {
-        "name": name, "steps": steps, "batch_size": batch_size, "rank": rank, "unet_rate": rate, "text_rate": text_rate
-    }  # fmt: skip
-    options.update({key: value for key, value in asked.items() if value is not None})  # type: ignore[typeddict-item]
+
+def command(  # noqa: PLR0913  (a command's options are its parameters)
+    folder: Folder,
+    out: Out,
+    class_word: ClassWord = None,
+    identifier: Identifier = None,
+    name: Name = None,
+    base: Base = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    batch_size: BatchSize = None,
+    gradient_accumulation: GradientAccumulation = None,
+    gradient_checkpointing: GradientCheckpointing = None,
+    rank: Rank = None,
+    unet_rate: UnetRate = None,
+    text_rate: TextRate = None,
+    text_encoders: TextEncoders = None,
+    token_weight: TokenWeight = None,
+    attention_weight: AttentionWeight = None,
+    denoising_weight: DenoisingWeight = None,
+    token_reduction: TokenReduction = None,
+    attention_overlap: AttentionOverlap = None,
+    joint_fraction: JointFraction = None,
+    prior_weight: PriorWeight = None,
+    prior_images: PriorImages = None,
+    template: Template = None,
+    use_captions: UseCaptions = None,
+    masked: Masked = None,
+    flip: Flip = None,
+    buckets: Buckets = None,
+    precision: Precision = None,
+    file_precision: FilePrecision = None,
+    preview: Preview = False,
+    preview_every: PreviewEvery = None,
+    checkpoint_every: CheckpointEvery = None,
+    keep_checkpoints: KeepCheckpoints = False,
+    resume: Resume = False,
+    resume_changed: ResumeChanged = False,
+    tensorboard: Tensorboard = None,
+    overwrite: Overwrite = False,
+    device: Device = "cpu",
+) -> None:
+    """Learn a concept from a folder of images, or several from a list, and write the adapters."""
+    given = dict(locals())
+    from d2plan.dislora.processes import leads
+    from d2plan.workflows.train import train_concept
+    from d2plan.workflows.train_list import LIST_SUFFIXES, train_list
+
+    options = _collect_options(given)
     with show_progress() as report:
-        path = train_concept(folder, out, class_word, identifier, base, seed, report, **options)
-    tell(f"Adapter: {path}")
+        if folder.suffix.lower() in LIST_SUFFIXES and not folder.is_dir():
+            if class_word or identifier or name:
+                raise InputError(f"--class, --identifier and --name are of one concept; write them into {folder}.")
+            paths = train_list(folder, out, base, seed, report, **options)
+        else:
+            base_name, first = base or "mini", 0 if seed is None else seed
+            paths = [train_concept(folder, out, class_word, identifier, base_name, first, report, **options)]
+    for path in paths if leads() else ():
+        tell(f"Adapter: {path}")
+
+
+def _collect_options(given: dict[str, object]) -> "TrainOptions":
+    """Take what was asked for; what was not is left to the workflow."""
+    elsewhere = ("folder", "out", "class_word", "identifier", "base", "seed")
+    asked = {key: value for key, value in given.items() if key not in elsewhere and value not in (None, False)}
+    # Switches that say no are answers too, where the default is yes.
+    denied = ("text_encoders", "use_captions", "masked", "flip", "buckets", "gradient_checkpointing")
+    asked.update({key: False for key in denied if given[key] is False})
+    # 0 is a number, though equal to False.
+    asked.update({key: value for key, value in given.items() if type(value) in (int, float) and key not in elsewhere})
+    return {**asked, "on_step": LossLines().take, "on_note": _write_line}  # type: ignore[typeddict-item]
 
 
 class LossLines:
     """Writes the losses about ten times in a training, above the bar that shows steps and the time left."""
 
     def __init__(self) -> None:
-        self._sums = [0.0, 0.0, 0.0, 0.0]
+        self._sums = [0.0, 0.0, 0.0, 0.0, 0.0]
         self._count = 0
 
     def take(self, report: "StepReport") -> None:
@@ -70,18 +170,20 @@ class LossLines:
         Args:
             report: how it went.
         """
-        for index, value in enumerate((report.loss, report.ldm, report.token, report.attention)):
+        for index, value in enumerate((report.loss, report.ldm, report.token, report.attention, report.prior)):
             self._sums[index] += value
         self._count += 1
         every = max(1, report.total // _LINES)
         if report.step % every and report.step != report.total:
             return
-        loss, ldm, token, attention = (value / self._count for value in self._sums)
-        self._sums, self._count = [0.0] * 4, 0
-        _write_line(
-            f"step {report.step}/{report.total}: loss {loss:.4f} (denoising {ldm:.4f}, token {token:.4f}, "
-            f"attention {attention:.4f}), {report.images_per_second:.1f} images/s"
-        )
+        loss, ldm, token, attention, prior = (value / self._count for value in self._sums)
+        self._sums, self._count = [0.0] * 5, 0
+        parts = f"denoising {ldm:.4f}, token {token:.4f}, attention {attention:.4f}"
+        parts += f", prior {prior:.4f}" if prior else ""
+        pace = f"{report.images_per_second:.1f} images/s"
+        pace += f", {report.memory / 1024:.1f} GiB" if report.memory else ""
+        pace += f", about {write_duration(report.seconds_left)} left" if report.seconds_left else ""
+        _write_line(f"step {report.step}/{report.total}: loss {loss:.4f} ({parts}), {pace}")
 
 
 def _write_line(text: str) -> None:

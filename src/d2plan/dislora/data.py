@@ -1,67 +1,91 @@
-"""A concept's folder: its pictures, and the captions, masks and words that lie beside them."""
+"""A concept's pictures with the captions, masks and words that lie beside them, ready to be learnt from."""
 
-import json
-import os
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from d2plan.documents import read_yaml
-from d2plan.errors import D2PlanError, FileError, InputError
-from d2plan.media.images import Picture, fit_image, fit_mask, read_image, read_mask
+from d2plan.dislora.data_bars import Box, find_content
+from d2plan.dislora.data_buckets import Size, choose_bucket, draw_rows
+from d2plan.dislora.data_folder import FolderFiles, list_folder
+from d2plan.dislora.data_report import DataReport, LeftOut, UsedPicture, remark_on, show_name
+from d2plan.dislora.data_words import (
+    DEFAULT_TEMPLATE,
+    TABLE_FILE,
+    WORDS_FILE,
+    ConceptWords,
+    check_template,
+    plain_name,
+    read_caption,
+    read_table,
+    read_words,
+)
+from d2plan.errors import FileError, InputError
+from d2plan.media.decode import DecodedPicture, Picture, decode_picture, turn_upright
+from d2plan.media.images import MIDDLE, fit_image, fit_mask, read_mask
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-OTHER_PICTURE_SUFFIXES = (".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".svg")
-MASK_MARK = ".mask"
-MASK_FOLDER = "masks"
-TABLE_FILE = "metadata.jsonl"
-WORDS_FILE = "concept.yaml"
-DEFAULT_TEMPLATE = "a photo of a {}"
-MAX_PICTURES = 1000
-MAX_TEXT_BYTES = 4 * 2**20
-MAX_CAPTION = 2000
+__all__ = [
+    "DEFAULT_TEMPLATE",
+    "ConceptData",
+    "ConceptWords",
+    "check_template",
+    "read_concept_folder",
+    "read_concept_words",
+]
+
+MAX_BYTES = 4 * 2**30
+MOST_LONG = 4.0
 SMALLEST_MASK = 1e-3
+SAME_SHAPE = 0.01
+OWN_TRANSPARENCY = "its own transparency"
+
+Mask = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class ConceptWords:
-    """What a concept's folder says about itself; None where it says nothing.
-
-    Attributes:
-        class_word: what kind of thing it is.
-        identifier: the word that shall name it.
-        template: a prompt with ``{}`` where the class word or the identifier goes.
-        name: what people call it.
-    """
-
-    class_word: str | None = None
-    identifier: str | None = None
-    template: str | None = None
-    name: str | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ConceptData:
-    """What a concept is learnt from.
+    """What a concept is learnt from; n pictures, of one size or of several.
 
     Attributes:
         names: the pictures' file names, in the order of the pictures.
-        images: ``[n h w 3]``, 0..255.
+        images: each ``[h w 3]``, 0..255; h and w are those of its bucket.
         captions: one for each picture, or None.
         masks: where the subject is, ``[h w]``, 0..1, one for each picture, or None.
         words: what the folder says about itself.
-        notes: what was left out and why, a sentence each.
+        report: what was used, what was left out and why.
     """
 
     names: tuple[str, ...]
-    images: Picture
+    images: Sequence[Picture]
     captions: tuple[str | None, ...]
-    masks: tuple[NDArray[np.float32] | None, ...]
+    masks: tuple[Mask | None, ...]
     words: ConceptWords = field(default_factory=ConceptWords)
-    notes: tuple[str, ...] = ()
+    report: DataReport = field(default_factory=DataReport)
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not belong together."""
+        counts = {len(self.names), len(self.images), len(self.captions), len(self.masks)}
+        if len(counts) != 1 or not self.names:
+            raise InputError(f"data: names, images, captions and masks must be as many, at least one: {counts}.")
+        for name, picture, mask in zip(self.names, self.images, self.masks, strict=True):
+            if mask is not None and mask.shape != picture.shape[:2]:
+                raise InputError(f"data: the mask of {name} is {mask.shape}, its picture {picture.shape[:2]}.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """Give each picture's height and width, pixels."""
+        return tuple((picture.shape[0], picture.shape[1]) for picture in self.images)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Give what a person should know, a sentence each."""
+        return self.report.notes
 
     @property
     def summary(self) -> str:
@@ -70,47 +94,90 @@ class ConceptData:
         masks = sum(mask is not None for mask in self.masks)
         return f"{len(self.names)} pictures, {captions} captions, {masks} masks"
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides what is learnt: names, pixels, captions and masks, in their order."""
+        digest = hashlib.sha256()
+        for name, picture, caption, mask in zip(self.names, self.images, self.captions, self.masks, strict=True):
+            about = (name, picture.shape, caption, mask is not None)
+            digest.update(repr(about).encode())
+            digest.update(picture.tobytes())
+            digest.update(b"" if mask is None else mask.tobytes())
+        return digest.hexdigest()
 
-def read_concept_folder(folder: str | Path, height: int, width: int) -> ConceptData:
+    def batch_rows(self, seed: int, step: int, count: int) -> list[int]:
+        """Draw the pictures of one batch, all of one size; the same ones whenever it is asked again.
+
+        See ``data_buckets.draw_rows`` for the order.
+
+        Args:
+            seed: of the order.
+            step: number of the batch, from 0.
+            count: pictures of a batch.
+
+        Returns:
+            Their rows.
+
+        Raises:
+            InputError: a number is out of range.
+        """
+        return draw_rows(self.sizes, seed, step, count)
+
+
+def read_concept_folder(
+    folder: str | Path,
+    height: int,
+    width: int,
+    buckets: Sequence[Size] | None = None,
+    on_picture: Callable[[int, int], None] | None = None,
+) -> ConceptData:
     """Read all that a concept's folder holds.
 
-    Pictures are PNG, JPEG or WebP files in the folder itself, taken in the order of their names. Beside ``rex.png``
-    may lie ``rex.txt`` (its caption; a line of ``metadata.jsonl`` does too) and ``rex.mask.png`` or
-    ``masks/rex.png`` (white where the subject is). ``concept.yaml`` may give the class word, identifier, template
-    and name. A picture or mask that cannot be used is left out, and a note says why.
+    Pictures are PNG, JPEG or WebP files in the folder itself, taken in the order of their names; how they are
+    converted is told at ``media.decode.decode_picture``. Beside ``rex.png`` may lie ``rex.txt`` (its caption; a line
+    of ``metadata.jsonl`` does too) and ``rex.mask.png`` or ``masks/rex.png`` (white where the subject is). Without
+    such a mask, a picture with transparent parts is its own mask. ``concept.yaml`` may give the class word,
+    identifier, template and name. What cannot be used is left out, and the report says why.
 
     Args:
         folder: where the pictures lie.
-        height: what pictures are cut and scaled to, pixels.
+        height: what pictures are cut and scaled to where there are no buckets, pixels.
         width: the same, pixels.
+        buckets: heights and widths to choose from for each picture (see ``data_buckets.plan_buckets``).
+        on_picture: is told after each file how many are done and how many there are.
 
     Returns:
         The pictures with what belongs to them.
 
     Raises:
         FileError: the folder is missing, unreadable, or no picture in it can be used.
-        InputError: a caption file, ``metadata.jsonl`` or ``concept.yaml`` cannot be used.
+        InputError: a caption file, ``metadata.jsonl`` or ``concept.yaml`` cannot be used, or there are too many
+            pictures.
     """
     root = Path(folder)
-    paths, notes = _list_pictures(root)
-    table = _read_table(root / TABLE_FILE)
-    words, word_notes = _read_words(root / WORDS_FILE)
-    notes += word_notes
-    names, images, captions, masks = [], [], [], []
-    for path in paths:
-        try:
-            whole = read_image(path)
-        except FileError as error:
-            notes.append(f"left out {error}")
-            continue
-        names.append(path.name)
-        images.append(fit_image(whole, height, width))
-        captions.append(_read_caption(path, table))
-        masks.append(_read_subject(path, whole.shape[:2], (height, width), notes))
-    notes += [f"{TABLE_FILE} names {name}, which is not there" for name in sorted(set(table) - {p.name for p in paths})]
-    if not images:
-        raise FileError(f"{root}: holds no picture that can be used: {'; '.join(notes[:3])}")
-    return ConceptData(tuple(names), np.stack(images), tuple(captions), tuple(masks), words, tuple(notes))
+    files = list_folder(root)
+    sizes = tuple(buckets) if buckets else ((height, width),)
+    _check_room(root, len(files.pictures), sizes)
+    table = read_table(root / TABLE_FILE)
+    words, word_notes = read_words(root / WORDS_FILE)
+    reading = _Reading(files, table, sizes)
+    for number, path in enumerate(files.pictures, start=1):
+        reading.take(path)
+        if on_picture is not None:
+            on_picture(number, len(files.pictures))
+    there = {plain_name(path.name) for path in files.pictures}
+    gone = [f"{TABLE_FILE} names {show_name(name)}, which is not there" for name in sorted(set(table) - there)]
+    report = replace(reading.report(), remarks=(*reading.remarks, *word_notes, *gone))
+    if not reading.images:
+        raise FileError(f"{root}: holds no picture that can be used: {'; '.join(report.notes[:3])}")
+    return ConceptData(
+        tuple(picture.name for picture in reading.used),
+        tuple(reading.images),
+        tuple(reading.captions),
+        tuple(reading.masks),
+        words,
+        report,
+    )
 
 
 def read_concept_words(folder: str | Path) -> ConceptWords:
@@ -124,142 +191,159 @@ def read_concept_words(folder: str | Path) -> ConceptWords:
 
     Raises:
         FileError: the folder is missing or unreadable, or holds no file that could be a picture.
-        InputError: ``concept.yaml`` cannot be used.
+        InputError: ``concept.yaml`` or ``metadata.jsonl`` cannot be used, or there are too many pictures.
     """
-    _list_pictures(Path(folder))
-    return _read_words(Path(folder) / WORDS_FILE)[0]
+    root = Path(folder)
+    list_folder(root)
+    read_table(root / TABLE_FILE)
+    return read_words(root / WORDS_FILE)[0]
 
 
-def _list_pictures(root: Path) -> tuple[list[Path], list[str]]:
-    try:
-        entries = sorted(root.iterdir(), key=lambda path: path.name)
-    except FileNotFoundError as error:
-        raise FileError(f"{root}: there is no such folder; give the one that holds the pictures.") from error
-    except NotADirectoryError as error:
-        raise FileError(f"{root}: is a file; give the folder that holds the pictures.") from error
-    except OSError as error:
-        raise FileError(f"{root}: cannot be read ({error.strerror or error}).") from error
-    shown = [path for path in entries if not path.name.startswith(".")]
-    pictures = [path for path in shown if path.suffix.lower() in PICTURE_SUFFIXES and not _is_mask(path)]
-    others = [path for path in shown if path.suffix.lower() in OTHER_PICTURE_SUFFIXES]
-    notes = [f"left out {path.name}: save it as PNG, JPEG or WebP" for path in others]
-    if not pictures:
-        seen = f"; it holds {', '.join(path.name for path in shown[:3])}" if shown else "; it is empty"
-        raise FileError(f"{root}: holds no PNG, JPEG or WebP picture{seen}.")
-    if len(pictures) > MAX_PICTURES:
-        raise InputError(f"{root}: holds {len(pictures)} pictures; a concept needs about 16, at most {MAX_PICTURES}.")
-    return pictures, notes
-
-
-def _is_mask(path: Path) -> bool:
-    return Path(path.stem).suffix == MASK_MARK
-
-
-def _read_text(path: Path) -> str | None:
-    """Read a small UTF-8 file; None when there is none."""
-    try:
-        if not path.exists():
-            return None
-        if not path.is_file() or path.stat().st_size > MAX_TEXT_BYTES:
-            raise FileError(f"{path}: is not a text file of at most {MAX_TEXT_BYTES // 2**20} MiB.")
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileError(f"{path}: is not UTF-8 text; save it as such.") from error
-    except D2PlanError:
-        raise
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from error
-
-
-def _check_caption(text: str, where: str) -> str | None:
-    caption = " ".join(text.split())
-    if len(caption) > MAX_CAPTION or "\0" in caption:
-        raise InputError(f"{where}: a caption is a line of at most {MAX_CAPTION} characters.")
-    return caption or None
-
-
-def _read_caption(path: Path, table: dict[str, str]) -> str | None:
-    beside = path.with_suffix(".txt")
-    text = _read_text(beside)
-    return _check_caption(text, str(beside)) if text is not None else table.get(path.name)
-
-
-def _read_table(path: Path) -> dict[str, str]:
-    captions: dict[str, str] = {}
-    for number, line in enumerate((_read_text(path) or "").splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: is not JSON; write one object a line.") from error
-        name = row.get("file_name") if isinstance(row, dict) else None
-        text = row.get("text", row.get("caption")) if isinstance(row, dict) else None
-        if not isinstance(name, str) or not isinstance(text, str):
-            raise InputError(f'{where}: needs "file_name" and "text".')
-        caption = _check_caption(text, where)
-        if caption is not None:
-            captions[name] = caption
-    return captions
-
-
-def _read_words(path: Path) -> tuple[ConceptWords, list[str]]:
-    content = read_yaml(path) if os.path.lexists(path) else None
-    if content is None:
-        return ConceptWords(), []
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: needs lines such as 'class_word: dog'.")
-    known = tuple(ConceptWords.__dataclass_fields__)
-    values: dict[str, str] = {}
-    notes: list[str] = []
-    for key, value in content.items():
-        if key not in known:
-            near = get_close_matches(str(key), known, 1)
-            notes.append(f"{WORDS_FILE}: {key} is not used" + (f"; did you mean {near[0]}?" if near else ""))
-        elif value is not None:
-            if not isinstance(value, str) or not value.strip():
-                raise InputError(f"{path}: {key} must be text, not {value!r}.")
-            values[key] = value.strip()
-    if "template" in values:
-        check_template(values["template"], f"{path}: template")
-    return ConceptWords(**values), notes
-
-
-def check_template(template: str, where: str = "template") -> None:
-    """Refuse a template without exactly one place for the class word.
+class _Reading:
+    """What has been read so far of a folder.
 
     Args:
-        template: a prompt such as ``a photo of a {}``.
-        where: how the error calls it.
-
-    Raises:
-        InputError: it has none or several.
+        files: what lies in it.
+        table: the captions of ``metadata.jsonl``.
+        sizes: the buckets.
     """
-    if template.count("{}") != 1:
-        raise InputError(f'{where} is "{template}"; write {{}} once, where the class word goes, last if possible.')
+
+    def __init__(self, files: FolderFiles, table: dict[str, str], sizes: tuple[Size, ...]) -> None:
+        self.files = files
+        self.table = table
+        self.sizes = sizes
+        self.used: list[UsedPicture] = []
+        self.images: list[Picture] = []
+        self.captions: list[str | None] = []
+        self.masks: list[Mask | None] = []
+        self.left_out = list(files.left_out)
+        self.remarks: list[str] = []
+        self._seen: dict[str, str] = {}
+
+    def report(self) -> DataReport:
+        """Give the report so far, the files left out in the order of their names."""
+        return DataReport(tuple(self.used), tuple(sorted(self.left_out, key=lambda item: item.name)))
+
+    def take(self, path: Path) -> None:
+        """Read one picture with all that lies beside it, or note why it is left out."""
+        try:
+            whole = decode_picture(path)
+        except FileError as error:
+            self._leave(path, _reason(error, path))
+            return
+        height, width = whole.pixels.shape[:2]
+        if whole.opacity is not None and whole.opacity.mean() < SMALLEST_MASK:
+            self._leave(path, "is transparent all over")
+            return
+        mask, source = self._find_mask(path, whole)
+        # What is transparent shows one colour without being a bar.
+        content = find_content(whole.pixels) if whole.opacity is None else (0, height, 0, width)
+        top, bottom, left, right = content
+        if not 1 / MOST_LONG <= (bottom - top) / (right - left) <= MOST_LONG:
+            self._leave(path, f"is {width} x {height} pixels, too long for a picture; cut the subject out of it")
+            return
+        bucket = choose_bucket(bottom - top, right - left, self.sizes)
+        mask = None if mask is None else _cut_mask(mask, content, (height, width))
+        centre = MIDDLE if mask is None else _centre_on(mask, bucket)
+        picture = fit_image(whole.pixels[top:bottom, left:right], *bucket, centre)
+        if not self._is_first(path, whole, picture):
+            return
+        fitted = None if mask is None else fit_mask(mask, *bucket, centre)
+        if fitted is not None and fitted.mean() < SMALLEST_MASK:
+            self._leave_mask(source, "nearly nothing in it is white")
+            fitted, source = None, None
+        caption, where = self._find_caption(path)
+        used = UsedPicture(path.name, height, width, content, bucket, where, source)
+        self.used.append(used)
+        self.images.append(picture)
+        self.captions.append(caption)
+        self.masks.append(fitted)
+        self.remarks += remark_on(used, whole.animated, bool((picture == picture[0, 0]).all()))
+
+    def _leave(self, path: Path, reason: str) -> None:
+        self.left_out.append(LeftOut(path.name, reason))
+
+    def _leave_mask(self, source: str | None, reason: str) -> None:
+        if source is not None and source != OWN_TRANSPARENCY:
+            self.left_out.append(LeftOut(source, f"{reason}, so the whole picture counts"))
+
+    def _is_first(self, path: Path, whole: DecodedPicture, picture: Picture) -> bool:
+        """Tell whether neither the same file nor the same pixels came before."""
+        pixels = hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest()
+        first = self._seen.get(whole.digest) or self._seen.get(pixels)
+        if first is not None:
+            self._leave(path, f"shows the same as {show_name(first)}")
+            return False
+        self._seen[whole.digest] = self._seen[pixels] = path.name
+        return True
+
+    def _find_caption(self, path: Path) -> tuple[str | None, str | None]:
+        beside = self.files.captions.get(path.stem)
+        if beside is None:
+            caption = self.table.get(plain_name(path.name))
+            return caption, TABLE_FILE if caption is not None else None
+        caption = read_caption(beside)
+        if caption is None:
+            self.remarks.append(f"{show_name(beside.name)} is empty, so the template is used")
+            return None, None
+        return caption, beside.name
+
+    def _find_mask(self, path: Path, whole: DecodedPicture) -> tuple[Mask | None, str | None]:
+        beside = self.files.masks.get(path.stem)
+        if beside is None:
+            return (None, None) if whole.opacity is None else (whole.opacity, OWN_TRANSPARENCY)
+        source = beside.relative_to(path.parent).as_posix()
+        try:
+            mask = read_mask(beside)
+        except FileError as error:
+            self._leave_mask(source, _reason(error, beside).rstrip("."))
+            return None, None
+        shown = whole.pixels.shape[:2]
+        if not _same_shape(mask.shape, shown) and mask.shape == whole.stored:
+            # Drawn by a tool that passes over EXIF's turn.
+            mask = turn_upright(mask, whole.orientation)
+        if not _same_shape(mask.shape, shown):
+            sizes = f"it is {mask.shape[1]} x {mask.shape[0]} pixels, its picture {shown[1]} x {shown[0]}"
+            self._leave_mask(source, sizes)
+            return None, None
+        return mask, source
 
 
-def _read_subject(
-    path: Path, whole: tuple[int, ...], size: tuple[int, int], notes: list[str]
-) -> NDArray[np.float32] | None:
-    beside = (path.with_name(path.stem + MASK_MARK + ".png"), path.parent / MASK_FOLDER / (path.stem + ".png"))
-    mask_path = next((candidate for candidate in beside if candidate.exists()), None)
-    if mask_path is None:
-        return None
-    try:
-        mask = read_mask(mask_path)
-    except FileError as error:
-        notes.append(f"left out the mask {error}")
-        return None
-    if mask.shape != whole:
-        notes.append(
-            f"left out the mask {mask_path.name}: it is {mask.shape[1]} x {mask.shape[0]} pixels, "
-            f"its picture {whole[1]} x {whole[0]}"
+def _check_room(root: Path, count: int, sizes: tuple[Size, ...]) -> None:
+    needed = count * 3 * max(height * width for height, width in sizes)
+    if needed > MAX_BYTES:
+        raise InputError(
+            f"{root}: {count} pictures of this size need {needed / 2**30:.1f} GiB of memory; the limit is "
+            f"{MAX_BYTES // 2**30} GiB. A concept needs about 16 pictures."
         )
-        return None
-    fitted = fit_mask(mask, *size)
-    if fitted.mean() < SMALLEST_MASK:
-        notes.append(f"left out the mask {mask_path.name}: nearly nothing in it is white")
-        return None
-    return fitted
+
+
+def _reason(error: FileError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ").rstrip(".")
+
+
+def _same_shape(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= SAME_SHAPE
+
+
+def _cut_mask(mask: Mask, content: Box, shown: Size) -> Mask:
+    """Cut a mask as its picture was cut; it may have been drawn at another resolution."""
+    rows, columns = mask.shape[0] / shown[0], mask.shape[1] / shown[1]
+    top, bottom, left, right = content
+    return mask[round(top * rows) : round(bottom * rows), round(left * columns) : round(right * columns)]
+
+
+def _centre_on(mask: Mask, bucket: Size) -> tuple[float, float]:
+    """Choose the cut that has the subject in its middle, as far as the picture's borders allow."""
+    inside = mask > 0.5
+    if not inside.any():
+        return MIDDLE
+    scale = max(bucket[0] / mask.shape[0], bucket[1] / mask.shape[1])
+    centre = []
+    for axis in (0, 1):
+        places = np.flatnonzero(inside.any(axis=1 - axis))
+        middle = (places[0] + places[-1] + 1) / 2 / mask.shape[axis]
+        kept = min(1.0, bucket[axis] / (scale * mask.shape[axis]))
+        free = 1 - kept
+        centre.append(float(np.clip((middle - kept / 2) / free, 0, 1)) if free > 1e-6 else 0.5)
+    return centre[0], centre[1]

@@ -1,7 +1,10 @@
 """What training draws from: latents made once, prompts in their forms, and the frozen encoders' reading of them."""
 
+import hashlib
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,15 +12,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from d2plan.backbone.load import Backbone
-from d2plan.backbone.sdxl import TextStates, encode_images, encode_prompts, join_states
+from d2plan.backbone.sdxl import TextStates, encode_images, encode_prompts, join_states, sample_steps
 from d2plan.backbone.text import count_word, find_span
+from d2plan.dislora.cache import keep_tensors
 from d2plan.dislora.data import DEFAULT_TEMPLATE, ConceptData, check_template
 from d2plan.dislora.prompts import PromptForms, fill_template, swap_words
 from d2plan.errors import InputError
 
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
-_ENCODED_AT_ONCE = 8
 _READ_AT_ONCE = 32
+
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class LessonChoices:
         null_fraction: part of the pictures, 0..1, shown with the null prompt, so that guidance stays usable.
         masked: weigh L_LDM by the subject masks.
         background_weight: what pixels outside a mask count, 0..1; a little keeps the surroundings in order.
+        use_captions: take the pictures' captions; without it every picture has the template.
     """
 
     class_word: str
@@ -41,6 +47,20 @@ class LessonChoices:
     null_fraction: float = 0.1
     masked: bool = True
     background_weight: float = 0.1
+    use_captions: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class PriorLessons:
+    """Pictures of the class that the base drew itself, for prior preservation; k of them.
+
+    Attributes:
+        latents: as the base's sampler left them, ``[k c h w]``.
+        rows: which prompt each was drawn from, a c_1, ``[k]``.
+    """
+
+    latents: Tensor
+    rows: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,23 +68,25 @@ class Lessons:
     """A concept, ready to draw batches from; n pictures, p different prompts.
 
     Attributes:
-        latents: plain and mirrored, ``[n 2 c h w]``.
-        weights: of each latent pixel, ``[n 2 1 h w]``, 0..1; None without masks.
+        latents: of each picture plain and mirrored, ``[2 c h w]``; pictures may differ in size.
+        weights: of each picture's latent pixels, ``[2 1 h w]``, 0..1; None without masks.
         mirrors: which pictures may be shown mirrored, ``[n]`` bool.
         prompts: each once.
         rows: which prompt each picture has as c_1, c_2 and "identifier + class word", ``[n 3]``.
         frozen: what the base's own encoders make of the prompts, p rows.
         spans: where the class word stands in a c_1, the identifier in the others, token positions by prompt.
+        prior: class images of the base; None without prior preservation.
         notes: what was left out and why.
     """
 
-    latents: Tensor
-    weights: Tensor | None
+    latents: tuple[Tensor, ...]
+    weights: tuple[Tensor, ...] | None
     mirrors: Tensor
     prompts: tuple[str, ...]
     rows: Tensor
     frozen: TextStates
     spans: tuple[tuple[int, ...], ...]
+    prior: PriorLessons | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -73,36 +95,24 @@ class Lessons:
         return torch.tensor([span[0] for span in self.spans])
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """What one step learns from; b pictures.
-
-    Attributes:
-        latents: x_0, ``[b c h w]``.
-        weights: ``[b 1 h w]`` or None.
-        noise: ``[b c h w]``.
-        timesteps: ``[b]``.
-        own: number of each row's prompt with the identifier, ``[b]``.
-        plain: number of each row's c_1, ``[b]``.
-        dropped: rows that see the null prompt, ``[b]`` bool.
-    """
-
-    latents: Tensor
-    weights: Tensor | None
-    noise: Tensor
-    timesteps: Tensor
-    own: Tensor
-    plain: Tensor
-    dropped: Tensor
-
-
-def prepare_lessons(backbone: Backbone, data: ConceptData, choices: LessonChoices) -> Lessons:
+def prepare_lessons(
+    backbone: Backbone,
+    data: ConceptData,
+    choices: LessonChoices,
+    prior_images: int = 0,
+    cache: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Lessons:
     """Make what training needs more than once, once: latents, prompts, frozen text states, token positions.
 
     Args:
         backbone: the base, without an adapter.
-        data: the concept's pictures, at a size that the base takes.
+        data: the concept's pictures, at sizes that the base takes.
         choices: what is learnt.
+        prior_images: how many class images the base draws for prior preservation.
+        cache: a file that keeps the latents for the next time; one that was made from other pictures, another base
+            or damaged is made anew.
+        on_progress: is told what is happening, how much is done, and how much there is.
 
     Returns:
         The lessons, on the base's device where they are large.
@@ -114,7 +124,17 @@ def prepare_lessons(backbone: Backbone, data: ConceptData, choices: LessonChoice
     forms, notes = _write_forms(data, choices)
     prompts = tuple(dict.fromkeys(text for form in forms for text in _in_order(form)))
     number = {text: index for index, text in enumerate(prompts)}
-    latents = _encode_both_ways(backbone, data.images)
+    spans = _find_spans(backbone, forms, prompts, choices)
+    classes = tuple(dict.fromkeys(form.class_form for form in forms))
+    drawn = [classes[index % len(classes)] for index in range(prior_images)]
+    report = on_progress or _ignore
+
+    def make() -> dict[str, Tensor]:
+        latents = _encode_both_ways(backbone, data.images, report) | _draw_class_images(backbone, drawn, report)
+        return {name: tensor.cpu() for name, tensor in latents.items()}
+
+    kept = make() if cache is None else keep_tensors(cache, _digest_sources(backbone, data, drawn), make)
+    latents = tuple(kept[f"picture.{index}"].to(backbone.device) for index in range(len(data.names)))
     captions = [caption or "" for caption in data.captions]
     return Lessons(
         latents=latents,
@@ -123,69 +143,10 @@ def prepare_lessons(backbone: Backbone, data: ConceptData, choices: LessonChoice
         prompts=prompts,
         rows=torch.tensor([[number[text] for text in _in_order(form)] for form in forms]),
         frozen=_encode_frozen(backbone, prompts),
-        spans=_find_spans(backbone, forms, prompts, choices),
+        spans=spans,
+        prior=_collect_prior(backbone, kept, [number[text] for text in drawn]),
         notes=tuple(notes),
     )
-
-
-class BatchDraw:
-    """Draws batches: every picture once before any comes again, all chance from one generator on the CPU.
-
-    Args:
-        lessons: what to draw from.
-        batch_size: pictures a batch.
-        joint_fraction: part of the rows that show "identifier + class word" instead of the identifier alone.
-        null_fraction: part of the rows that show the null prompt.
-        timesteps: of the base's schedule.
-        seed: of the generator.
-    """
-
-    def __init__(
-        self,
-        lessons: Lessons,
-        batch_size: int,
-        joint_fraction: float,
-        null_fraction: float,
-        timesteps: int,
-        seed: int,
-    ) -> None:
-        self.lessons = lessons
-        self.batch_size = batch_size
-        self.joint_fraction = joint_fraction
-        self.null_fraction = null_fraction
-        self.timesteps = timesteps
-        self.generator = torch.Generator("cpu").manual_seed(seed)
-        self._waiting = torch.empty(0, dtype=torch.long)
-
-    def draw(self) -> Batch:
-        """Draw the next batch."""
-        lessons, size = self.lessons, self.batch_size
-        picked = self._pick(size)
-        ways = (self._chance(size, 0.5) & lessons.mirrors[picked]).long()
-        forms = 1 + self._chance(size, self.joint_fraction).long()
-        dropped = self._chance(size, self.null_fraction)
-        timesteps = torch.randint(self.timesteps, (size,), generator=self.generator)
-        latents = lessons.latents[picked, ways]
-        noise = torch.randn(latents.shape, generator=self.generator).to(latents)
-        return Batch(
-            latents=latents,
-            weights=None if lessons.weights is None else lessons.weights[picked, ways],
-            noise=noise,
-            timesteps=timesteps,
-            own=lessons.rows[picked, forms],
-            plain=lessons.rows[picked, 0],
-            dropped=dropped,
-        )
-
-    def _pick(self, count: int) -> Tensor:
-        while len(self._waiting) < count:
-            order = torch.randperm(len(self.lessons.rows), generator=self.generator)
-            self._waiting = torch.cat([self._waiting, order])
-        picked, self._waiting = self._waiting[:count], self._waiting[count:]
-        return picked
-
-    def _chance(self, count: int, share: float) -> Tensor:
-        return torch.rand(count, generator=self.generator) < share
 
 
 def _in_order(form: PromptForms) -> tuple[str, str, str]:
@@ -196,6 +157,8 @@ def _write_forms(data: ConceptData, choices: LessonChoices) -> tuple[list[Prompt
     template = choices.template or data.words.template or DEFAULT_TEMPLATE
     check_template(template)
     plain = fill_template(template, choices.class_word, choices.identifier)
+    if not choices.use_captions:
+        return [plain] * len(data.names), []
     forms, notes = [], []
     for name, caption in zip(data.names, data.captions, strict=True):
         swapped = swap_words(caption, choices.class_word, choices.identifier) if caption else None
@@ -223,11 +186,40 @@ def _find_spans(
     return tuple(spans[text] for text in prompts)
 
 
-def _encode_both_ways(backbone: Backbone, images: np.ndarray) -> Tensor:
-    parts = [images[start : start + _ENCODED_AT_ONCE] for start in range(0, len(images), _ENCODED_AT_ONCE)]
-    plain = torch.cat([encode_images(backbone, part) for part in parts])
-    mirrored = torch.cat([encode_images(backbone, part[:, :, ::-1]) for part in parts])
-    return torch.stack([plain, mirrored], dim=1)
+def _encode_both_ways(backbone: Backbone, images: Sequence[np.ndarray], report: Progress) -> dict[str, Tensor]:
+    latents = {}
+    for index, image in enumerate(images):
+        report("encoding the pictures", index, len(images))
+        # Each picture for itself: sizes may differ, and none depends on its neighbours.
+        latents[f"picture.{index}"] = encode_images(backbone, np.stack([image, image[:, ::-1]]))
+    report("encoding the pictures", len(images), len(images))
+    return latents
+
+
+def _draw_class_images(backbone: Backbone, prompts: Sequence[str], report: Progress) -> dict[str, Tensor]:
+    latents = {}
+    for index, prompt in enumerate(prompts):
+        report("drawing class images", index, len(prompts))
+        *_, last = sample_steps(backbone, prompt, seed=index)
+        latents[f"class.{index}"] = last.latents
+    if prompts:
+        report("drawing class images", len(prompts), len(prompts))
+    return latents
+
+
+def _collect_prior(backbone: Backbone, kept: Mapping[str, Tensor], rows: list[int]) -> PriorLessons | None:
+    if not rows:
+        return None
+    latents = torch.cat([kept[f"class.{index}"] for index in range(len(rows))])
+    return PriorLessons(latents.to(backbone.device), torch.tensor(rows))
+
+
+def _digest_sources(backbone: Backbone, data: ConceptData, drawn: Sequence[str]) -> str:
+    digest = hashlib.sha256(f"{data.fingerprint} {backbone.fingerprint} {backbone.dtype} {list(drawn)}".encode())
+    # The fingerprint leaves the VAE out, since adapters do not touch it; latents are made by nothing else.
+    for name, tensor in sorted(backbone.vae.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _encode_frozen(backbone: Backbone, prompts: tuple[str, ...]) -> TextStates:
@@ -236,13 +228,17 @@ def _encode_frozen(backbone: Backbone, prompts: tuple[str, ...]) -> TextStates:
         return join_states([encode_prompts(backbone, prompts[start : start + _READ_AT_ONCE]) for start in starts])
 
 
-def _weigh_pixels(data: ConceptData, choices: LessonChoices, latents: Tensor) -> Tensor | None:
+def _weigh_pixels(data: ConceptData, choices: LessonChoices, latents: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
     if all(mask is None for mask in data.masks):
         return None
-    shape = data.images.shape[1:3]
-    whole = torch.stack(
-        [torch.ones(shape) if mask is None else torch.from_numpy(np.array(mask)) for mask in data.masks]
-    )[:, None]
-    inside = functional.adaptive_avg_pool2d(whole, (latents.shape[-2], latents.shape[-1]))
-    weights = choices.background_weight + (1 - choices.background_weight) * inside
-    return torch.stack([weights, weights.flip(-1)], dim=1).to(latents.device)
+    weights = []
+    for mask, image, cells in zip(data.masks, data.images, latents, strict=True):
+        whole = torch.ones(image.shape[:2]) if mask is None else torch.from_numpy(np.array(mask))
+        inside = functional.adaptive_avg_pool2d(whole[None], (cells.shape[-2], cells.shape[-1]))
+        weight = choices.background_weight + (1 - choices.background_weight) * inside
+        weights.append(torch.stack([weight, weight.flip(-1)]).to(cells.device))
+    return tuple(weights)
+
+
+def _ignore(*_: object) -> None:
+    """Nobody asked to be told."""

@@ -9,6 +9,7 @@ from d2plan.errors import ShapeError
 from d2plan.shapes import check_shape
 
 Reduction = Literal["sum", "mean"]
+Overlap = Literal["minmax", "product"]
 _SMALLEST = 1e-8
 
 
@@ -24,13 +25,18 @@ def dislora_loss(ldm: Tensor, token: Tensor, attention: Tensor, token_weight: fl
         ldm: L_LDM, a scalar.
         token: L_token, a scalar.
         attention: L_atten, a scalar.
-        token_weight: the weight of L_token.
-        attention_weight: the weight of L_atten.
+        token_weight: the weight of L_token; at 0 it is left out, its gradient too.
+        attention_weight: the weight of L_atten, likewise.
 
     Returns:
         L_LDM + token_weight * L_token + attention_weight * L_atten, a scalar.
     """
-    return ldm + token_weight * token + attention_weight * attention
+    whole = ldm
+    if token_weight:
+        whole = whole + token_weight * token
+    if attention_weight:
+        whole = whole + attention_weight * attention
+    return whole
 
 
 def denoising_loss(prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -88,7 +94,7 @@ def token_loss(tuned: Tensor, frozen: Tensor, ends: Tensor, reduction: Reduction
     return (distance * before).sum(dim=1).mean()
 
 
-def attention_loss(class_map: Tensor, identifier_map: Tensor) -> Tensor:
+def attention_loss(class_map: Tensor, identifier_map: Tensor, overlap: Overlap = "minmax") -> Tensor:
     """Pull the identifier's attention onto the area that the class word attends to.
 
     Paper: eq. (4), L_atten, as a soft intersection over union.
@@ -96,9 +102,10 @@ def attention_loss(class_map: Tensor, identifier_map: Tensor) -> Tensor:
     Args:
         class_map: A_1 of the base model, ``[b q]``, 0..1; no gradient reaches it.
         identifier_map: A_2 with the adapter on, ``[b q]``, 0..1, same q pixels.
+        overlap: see ``soft_iou``.
 
     Returns:
-        1 - IoU, mean over b, a scalar in 0..1; 0 when the maps are equal, also when there are no rows.
+        1 - IoU, mean over b, a scalar in 0..1; 0 when there are no rows, and with "minmax" when the maps are equal.
 
     Raises:
         ShapeError: the maps differ in shape.
@@ -107,29 +114,37 @@ def attention_loss(class_map: Tensor, identifier_map: Tensor) -> Tensor:
     check_shape(identifier_map, "b q", "identifier_map", sizes)
     if sizes["b"] == 0:
         return identifier_map.sum()
-    return 1 - soft_iou(class_map.detach(), identifier_map).mean()
+    return 1 - soft_iou(class_map.detach(), identifier_map, overlap).mean()
 
 
-def soft_iou(first: Tensor, second: Tensor) -> Tensor:
+def soft_iou(first: Tensor, second: Tensor, overlap: Overlap = "minmax") -> Tensor:
     """Tell how much two soft areas overlap.
 
     >>> soft_iou(torch.tensor([[1.0, 0.0, 0.5]]), torch.tensor([[0.5, 0.0, 1.0]]))
     tensor([0.5000])
+    >>> soft_iou(torch.tensor([1.0, 0.0, 0.5]), torch.tensor([0.5, 0.0, 1.0]), "product")
+    tensor(0.5000)
 
     Args:
         first: ``[... q]``, 0..1.
         second: ``[... q]``, 0..1.
+        overlap: "minmax" takes the smaller and the larger value of each pixel; "product" takes a b and a + b - a b,
+            the fuzzy sets of probability, which equal areas reach 1 with only where they are 0 or 1.
 
     Returns:
-        sum(min) / sum(max) over q, ``[...]``, 0..1; 1 exactly when they are equal, two empty areas included.
+        Intersection over union, ``[...]``, 0..1; two empty areas have 1.
 
     Raises:
         ShapeError: the shapes differ.
     """
     if first.shape != second.shape:
         raise ShapeError(f"two areas of shape {list(first.shape)} and {list(second.shape)} cannot be compared.")
-    both, either = torch.minimum(first, second).sum(-1), torch.maximum(first, second).sum(-1)
-    return torch.where(either > 0, both / either.clamp_min(_SMALLEST), torch.ones_like(either))
+    if overlap == "product":
+        shared = first * second
+        both, either = shared.sum(-1), (first + second - shared).sum(-1)
+    else:
+        both, either = torch.minimum(first, second).sum(-1), torch.maximum(first, second).sum(-1)
+    return torch.where(either > _SMALLEST, both / either.clamp_min(_SMALLEST), torch.ones_like(either))
 
 
 def normalise_map(attention: Tensor) -> Tensor:

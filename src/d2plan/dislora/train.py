@@ -1,28 +1,34 @@
 """The training loop of DisLoRA: one concept in, one adapter out, a report after every step."""
 
 import math
+import resource
+import sys
 import time
-from collections.abc import Generator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from d2plan.adapter.attach import Attachment, attach_adapter, collect_deltas
 from d2plan.adapter.file import Adapter
-from d2plan.backbone.attention import ColumnTap, coarsest_level, tap_columns
 from d2plan.backbone.load import Backbone
-from d2plan.backbone.sdxl import TextStates, encode_prompts, null_states, predict, time_ids
+from d2plan.backbone.sdxl import TextStates, null_states
 from d2plan.config import BaseDefaults, DisLoRASettings
+from d2plan.dislora.apparatus import Apparatus, make_optimiser, restore_snapshot, take_snapshot
+from d2plan.dislora.checkpoint import Checkpoint, compare_words, load_checkpoint, save_checkpoint
 from d2plan.dislora.data import ConceptData
-from d2plan.dislora.diffusion import diffuse_latents, make_target
-from d2plan.dislora.lessons import Batch, BatchDraw, LessonChoices, Lessons, prepare_lessons
-from d2plan.dislora.losses import attention_loss, denoising_loss, dislora_loss, normalise_map, token_loss
-from d2plan.dislora.maps import plan_reads, read_class_maps
+from d2plan.dislora.draw import Batch, BatchDraw, split_batch
+from d2plan.dislora.lessons import LessonChoices, Lessons, Progress, prepare_lessons
+from d2plan.dislora.objective import compute_losses, compute_prior_loss
+from d2plan.dislora.processes import Processes
 from d2plan.dislora.prompts import check_words
 from d2plan.errors import InputError
+
+LATENTS_FILE = "latents.safetensors"
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,14 @@ class StepReport:
     Attributes:
         step: its number, from 1.
         total: steps there are.
-        loss: the weighted sum of the three.
+        loss: the weighted sum of the others.
         ldm: L_LDM, eq. (1).
         token: L_token, eq. (3).
         attention: L_atten, eq. (4), 0..1.
-        images_per_second: since the first step, time between steps left out.
+        images_per_second: since the training began or went on, time between steps left out.
+        prior: L_LDM on class images; 0 without prior preservation.
+        memory: most that was in use so far, MiB, on the CUDA device or in this process.
+        seconds_left: what the steps still to come take at this speed.
     """
 
     step: int
@@ -63,77 +72,257 @@ class StepReport:
     token: float
     attention: float
     images_per_second: float
+    prior: float = 0.0
+    memory: float = 0.0
+    seconds_left: float = 0.0
 
 
-class Losses(NamedTuple):
-    """The three losses of one batch, scalars with gradient."""
-
-    ldm: Tensor
-    token: Tensor
-    attention: Tensor
+def _never() -> bool:
+    return False
 
 
-def train_steps(backbone: Backbone, data: ConceptData, request: TrainRequest) -> Generator[StepReport, None, Adapter]:
+def _ignore(_: str) -> None:
+    """Nobody asked to be told."""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where a training keeps its state, and how it goes on.
+
+    Attributes:
+        folder: of the training, locked by whoever asks for it.
+        every: steps between checkpoints; 0 makes them only at a stop and at the end.
+        resume: go on from the last checkpoint: "no", with the same request ("same"), or with whatever fits ("any").
+        stop: is asked after each step whether to make a checkpoint and stop.
+        on_note: is told what the person should know.
+    """
+
+    folder: Path
+    every: int = 100
+    resume: Literal["no", "same", "any"] = "no"
+    stop: Callable[[], bool] = _never
+    on_note: Callable[[str], None] = _ignore
+
+
+def train_steps(
+    backbone: Backbone,
+    data: ConceptData,
+    request: TrainRequest,
+    keeping: Keeping | None = None,
+    processes: Processes | None = None,
+    on_progress: Progress | None = None,
+) -> Generator[StepReport, None, Adapter]:
     """Learn a concept.
 
     The base holds the adapter between steps and is as before, bit for bit, when the generator ends or is closed.
-    The same base, pictures and request give the same adapter on the same machine.
+    The same base, pictures and request give the same adapter on the same machine, also when the training was stopped
+    and resumed on the way, however often.
 
     Paper: eq. (1), (3) and (4), section 4.1.
 
     Args:
-        backbone: the base.
-        data: the concept's pictures, at a size that the base takes.
+        backbone: the base; in half precision the updates are still learnt in float32.
+        data: the concept's pictures, at sizes that the base takes.
         request: what to learn and how.
+        keeping: makes checkpoints, and goes on from one; without it nothing is written.
+        processes: those that learn together; a step then sees as many times more pictures.
+        on_progress: is told what is prepared before the first step.
 
     Returns:
         A generator that gives a report after each step, and the adapter at its end (see ``finish_training``); it
-        raises InputError when the loss is no number any more.
+        raises InputError when the loss is no number any more, and KeyboardInterrupt when it was asked to stop.
 
     Raises:
-        InputError: the words cannot be used with the base.
+        InputError: the words cannot be used with the base, or a checkpoint is of another training.
+        FileError: a checkpoint cannot be read.
     """
     choices = request.choices
     check_words(choices.class_word, choices.identifier, reserved_identifiers(backbone.defaults))
-    return _run_steps(backbone, prepare_lessons(backbone, data, choices), request)
+    together = processes or Processes()
+    words = describe_training(backbone, data, request, together)
+    start = None
+    if keeping is not None and keeping.resume != "no":
+        start = load_checkpoint(keeping.folder)
+        if start is not None and keeping.resume == "same":
+            compare_words(start.words, words, keeping.folder)
+    priors = request.settings.prior_images if request.settings.prior_weight > 0 else 0
+    # Only one process may write the file; the others make their own.
+    cache = keeping.folder / LATENTS_FILE if keeping is not None and together.leads else None
+    lessons = prepare_lessons(backbone, data, choices, priors, cache, on_progress)
+    if keeping is not None:
+        for note in lessons.notes:
+            keeping.on_note(note)
+    return _run_steps(backbone, lessons, request, together, _Journal(keeping, words, start))
 
 
-def _run_steps(backbone: Backbone, lessons: Lessons, request: TrainRequest) -> Generator[StepReport, None, Adapter]:
-    choices, settings = request.choices, request.settings
-    timesteps = len(backbone.scheduler.alphas_cumprod)
-    draw = BatchDraw(
-        lessons, settings.batch_size, settings.joint_fraction, choices.null_fraction, timesteps, request.seed
-    )
-    nulls = null_states(backbone, 1)
-    with attach_adapter(backbone, settings.rank, seed=request.seed) as attached:
-        optimiser = make_optimiser(attached, settings)
-        learnt = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+@dataclass(frozen=True, eq=False)
+class _Journal:
+    """What a training writes and where it begins."""
+
+    keeping: Keeping | None
+    words: Mapping[str, str]
+    start: Checkpoint | None
+
+    def is_due(self, step: int) -> bool:
+        return self.keeping is not None and self.keeping.every > 0 and step % self.keeping.every == 0
+
+    def save(self, apparatus: Apparatus, step: int) -> None:
+        if self.keeping is not None:
+            save_checkpoint(self.keeping.folder, step, take_snapshot(apparatus), self.words)
+
+
+@dataclass(frozen=True, eq=False)
+class _Course:
+    """What every step needs."""
+
+    backbone: Backbone
+    lessons: Lessons
+    settings: DisLoRASettings
+    apparatus: Apparatus
+    together: Processes
+    nulls: TextStates
+    keeping: Keeping | None
+
+
+def _run_steps(
+    backbone: Backbone, lessons: Lessons, request: TrainRequest, together: Processes, journal: _Journal
+) -> Generator[StepReport, None, Adapter]:
+    settings = request.settings
+    with (
+        attach_adapter(backbone, settings.rank, seed=request.seed, text_encoders=settings.text_encoders) as attached,
+        _checkpointed(backbone, settings.gradient_checkpointing),
+    ):
+        apparatus = _assemble(backbone, lessons, request, attached, together)
+        course = _Course(backbone, lessons, settings, apparatus, together, null_states(backbone, 1), journal.keeping)
+        done = first = _begin(apparatus, journal, settings.steps)
         busy = 0.0
-        for step in range(1, settings.steps + 1):
+        while done < settings.steps:
             begun = time.perf_counter()
-            losses = compute_losses(backbone, lessons, draw.draw(), settings, nulls)
-            loss = dislora_loss(*losses, settings.token_weight, settings.attention_weight)
-            whole, ldm, token, attention = (float(value.detach()) for value in (loss, *losses))
-            if not math.isfinite(whole):
-                raise InputError(f"The loss is {whole} at step {step}; lower the learning rates and train again.")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(learnt, settings.gradient_clip)
-            optimiser.step()
+            losses, asked = _take_step(course, done + 1)
+            done += 1
             busy += time.perf_counter() - begun
-            speed = step * settings.batch_size / busy
-            yield StepReport(step, settings.steps, whole, ldm, token, attention, speed)
+            pace = busy / (done - first)
+            saved = together.leads and (asked or journal.is_due(done) or done == settings.steps)
+            if saved:
+                journal.save(apparatus, done)
+            try:
+                yield _report(course, (done, pace), losses)
+            except GeneratorExit:
+                # Whoever stops here, by Ctrl-C or because a preview failed, finds this step again.
+                if together.leads and not saved:
+                    journal.save(apparatus, done)
+                raise
+            if asked:
+                raise KeyboardInterrupt
         deltas = collect_deltas(backbone)
     return Adapter(
         name=request.name,
-        class_word=choices.class_word,
-        identifier=choices.identifier,
+        class_word=request.choices.class_word,
+        identifier=request.choices.identifier,
         base_fingerprint=backbone.fingerprint,
         rank=settings.rank,
         alpha=float(settings.rank),
         deltas=deltas,
         settings=describe_request(request),
     )
+
+
+def _assemble(
+    backbone: Backbone, lessons: Lessons, request: TrainRequest, attached: Attachment, together: Processes
+) -> Apparatus:
+    settings, choices = request.settings, request.choices
+    whole = settings.batch_size * settings.gradient_accumulation * together.count
+    timesteps = len(backbone.scheduler.alphas_cumprod)
+    # Every process draws the whole step's batch and takes its part, so that their number changes nothing else.
+    draw = BatchDraw(lessons, whole, settings.joint_fraction, choices.null_fraction, timesteps, request.seed)
+    scaler = torch.amp.GradScaler(backbone.device.type, enabled=backbone.dtype == torch.float16)
+    return Apparatus(attached, make_optimiser(attached, settings), draw, scaler)
+
+
+def _begin(apparatus: Apparatus, journal: _Journal, steps: int) -> int:
+    start = journal.start
+    if start is None:
+        return 0
+    assert journal.keeping is not None
+    restore_snapshot(apparatus, start.tensors)
+    for note in start.notes:
+        journal.keeping.on_note(note)
+    if start.step > steps:
+        raise InputError(f"The saved training has done {start.step} steps already; ask for more, or begin anew.")
+    journal.keeping.on_note(f"going on after step {start.step} of {steps}")
+    return start.step
+
+
+def _report(course: _Course, state: tuple[int, float], losses: list[float]) -> StepReport:
+    (done, pace), total = state, course.settings.steps
+    whole, ldm, token, attention, prior = losses
+    return StepReport(
+        step=done,
+        total=total,
+        loss=whole,
+        ldm=ldm,
+        token=token,
+        attention=attention,
+        images_per_second=course.apparatus.draw.batch_size / pace,
+        prior=prior,
+        memory=_memory_used(course.backbone),
+        seconds_left=(total - done) * pace,
+    )
+
+
+def _take_step(course: _Course, step: int) -> tuple[list[float], bool]:
+    """Learn from one step's batch; gives the mean losses (whole, ldm, token, attention, prior) and whether to stop."""
+    apparatus, together, keeping = course.apparatus, course.together, course.keeping
+    count = course.settings.gradient_accumulation
+    pieces = split_batch(apparatus.draw.draw(), count * together.count)[together.rank * count :][:count]
+    apparatus.optimiser.zero_grad(set_to_none=True)
+    told = torch.stack([_learn(course, piece) for piece in pieces]).mean(dim=0)
+    asked = told.new_tensor([float(keeping is not None and keeping.stop())])
+    *losses, stops = together.mean(torch.cat([told, asked])).tolist()
+    if not math.isfinite(losses[0]):
+        raise InputError(f"The loss is {losses[0]} at step {step}; lower the learning rates and train again.")
+    learnt = apparatus.learnt
+    together.average_gradients(learnt)
+    apparatus.scaler.unscale_(apparatus.optimiser)
+    norm = torch.nn.utils.clip_grad_norm_(learnt, course.settings.gradient_clip)
+    if not apparatus.scaler.is_enabled() and not torch.isfinite(norm):
+        raise InputError(f"The gradient is {float(norm)} at step {step}; lower the learning rates and train again.")
+    apparatus.scaler.step(apparatus.optimiser)
+    apparatus.scaler.update()
+    return losses, stops > 0
+
+
+def _learn(course: _Course, piece: Batch) -> Tensor:
+    settings, scaler = course.settings, course.apparatus.scaler
+    part = 1 / settings.gradient_accumulation
+    with compute_losses(course.backbone, course.lessons, piece, settings, course.nulls) as losses:
+        whole = losses.weigh(settings)
+        scaler.scale(part * whole).backward()
+    told = [whole.detach(), *(loss.detach() for loss in losses), torch.zeros_like(whole).detach()]
+    if piece.prior is not None:
+        prior = compute_prior_loss(course.backbone, course.lessons, piece.prior, settings)
+        scaler.scale(part * settings.prior_weight * prior).backward()
+        told[0], told[4] = told[0] + settings.prior_weight * prior.detach(), prior.detach()
+    return torch.stack(told).float()
+
+
+@contextmanager
+def _checkpointed(backbone: Backbone, wanted: bool) -> Generator[None, None, None]:
+    if not wanted:
+        yield
+        return
+    backbone.unet.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        backbone.unet.disable_gradient_checkpointing()
+
+
+def _memory_used(backbone: Backbone) -> float:
+    if backbone.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(backbone.device) / 2**20
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def finish_training(steps: Generator[StepReport, None, Adapter]) -> Adapter:
@@ -177,105 +366,21 @@ def describe_request(request: TrainRequest) -> dict[str, str]:
     return {key: str(value) for key, value in content.items() if value is not None}
 
 
-def make_optimiser(attached: Attachment, settings: DisLoRASettings) -> torch.optim.AdamW:
-    """Make AdamW with a constant rate for the U-Net and one for the encoders.
+def describe_training(
+    backbone: Backbone, data: ConceptData, request: TrainRequest, processes: Processes
+) -> dict[str, str]:
+    """Write down all that must be the same when a training goes on.
 
     Args:
-        attached: what there is to train; the encoders' part stops learning when its rate is 0.
-        settings: rates and weight decay.
+        backbone: the base.
+        data: the concept's pictures.
+        request: what was asked for; more steps are no other training.
+        processes: those that learn together.
 
     Returns:
-        The optimiser.
-
-    Raises:
-        InputError: both rates are 0.
+        What to value.
     """
-    parts = ((attached.unet, settings.unet_rate), (attached.text, settings.text_rate))
-    groups = []
-    for parameters, rate in parts:
-        for parameter in parameters:
-            parameter.requires_grad_(rate > 0)
-        if rate > 0:
-            groups.append({"params": list(parameters), "lr": rate})
-    if not groups:
-        raise InputError("unet_rate and text_rate are both 0, so nothing can be learnt; raise one.")
-    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
-
-
-def compute_losses(
-    backbone: Backbone, lessons: Lessons, batch: Batch, settings: DisLoRASettings, nulls: TextStates
-) -> Losses:
-    """Compute the three losses of a batch with one pass of the adapted U-Net and one short pass of the bare one.
-
-    L_token needs no pass of its own: the encoders are causal and the forms agree before position n, so what the
-    tuned encoders make of the row's own prompt is, for i < n, what they would make of c_1.
-
-    Paper: eq. (1), (3) and (4).
-
-    Args:
-        backbone: the base with an adapter attached.
-        lessons: where the batch comes from.
-        batch: b rows.
-        settings: for the losses.
-        nulls: one row of the null prompt.
-
-    Returns:
-        The losses; L_atten is 0 when its weight is, or when every row shows the null prompt.
-    """
-    device = batch.latents.device
-    kept = backbone.scheduler.alphas_cumprod[batch.timesteps].to(device)
-    noisy, timesteps = diffuse_latents(batch.latents, batch.noise, kept), batch.timesteps.to(device)
-    used, places = batch.own.unique(return_inverse=True)
-    tuned = encode_prompts(backbone, [lessons.prompts[number] for number in used.tolist()])
-    token = token_loss(
-        tuned.states[places].float(),
-        lessons.frozen.states[batch.own].float(),
-        lessons.ends[batch.own],
-        settings.token_reduction,
-    )
-    text = _put_nulls(TextStates(tuned.states[places], tuned.pooled[places]), nulls, batch.dropped)
-    level = coarsest_level(backbone.unet, (noisy.shape[-2], noisy.shape[-1]))
-    own = _visible_spans(lessons, batch.own, batch.dropped)
-    watched = settings.attention_weight > 0 and any(own)
-    scale = backbone.latent_scale
-    ids = time_ids(backbone, len(text), (noisy.shape[-2] * scale, noisy.shape[-1] * scale))
-    tapping = tap_columns(backbone.unet, plan_reads(own, level)) if watched else nullcontext(None)
-    with tapping as tap:
-        prediction = predict(backbone, noisy, timesteps, text, ids)
-    target = make_target(backbone.scheduler.config.prediction_type, batch.latents, batch.noise, kept)
-    ldm = denoising_loss(prediction.float(), target.float(), batch.weights)
-    attention = ldm.new_zeros(())
-    if tap is not None:
-        shown = ~batch.dropped
-        attention = _compare_maps(backbone, lessons, batch, (noisy[shown], timesteps[shown]), (tap, level))
-    return Losses(ldm, token, attention)
-
-
-def _compare_maps(
-    backbone: Backbone,
-    lessons: Lessons,
-    batch: Batch,
-    state: tuple[Tensor, Tensor],
-    tapped: tuple[ColumnTap, int],
-) -> Tensor:
-    tap, level = tapped
-    plain = batch.plain[~batch.dropped]
-    spans = [lessons.spans[number] for number in plain.tolist()]
-    text = TextStates(lessons.frozen.states[plain], lessons.frozen.pooled[plain])
-    class_maps = read_class_maps(backbone, *state, text, spans, level)
-    return attention_loss(normalise_map(class_maps), normalise_map(tap.maps(level)))
-
-
-def _visible_spans(lessons: Lessons, numbers: Tensor, dropped: Tensor) -> list[tuple[int, ...]]:
-    return [
-        () if hidden else lessons.spans[number]
-        for number, hidden in zip(numbers.tolist(), dropped.tolist(), strict=True)
-    ]
-
-
-def _put_nulls(text: TextStates, nulls: TextStates, dropped: Tensor) -> TextStates:
-    gone = dropped.to(text.states.device)
-    return TextStates(
-        torch.where(gone[:, None, None], nulls.states, text.states),
-        torch.where(gone[:, None], nulls.pooled, text.pooled),
-    )
+    said = {key: value for key, value in describe_request(request).items() if key != "steps"}
+    device = backbone.device.type
+    found = {"base": backbone.fingerprint, "pictures": data.fingerprint, "precision": str(backbone.dtype)}
+    return {**said, **found, "device": device, "processes": str(processes.count)}

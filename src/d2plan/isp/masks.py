@@ -1,309 +1,295 @@
-"""Masks M_0..M_m of eq. (9): from boxes that were given, else from the attention of the class words."""
+"""Masks M_0..M_m of eq. (9): drawn by the user, found by a detector, or taken from the attention of the class words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from d2plan.documents import Position
-from d2plan.isp.regions import (
-    cluster_area,
-    find_centre,
-    grow_areas,
-    label_pieces,
-    normalise_map,
-    smooth_map,
-    split_by_otsu,
-)
+from d2plan.errors import InputError
+from d2plan.isp.attended import Attention
+from d2plan.isp.overrides import Region as Region
+from d2plan.isp.overrides import draw_discs, draw_overrides, place_of
+from d2plan.isp.partition import MaskResult as MaskResult
+from d2plan.isp.partition import Partition as Partition
+from d2plan.isp.partition import make_partition as make_partition
+from d2plan.isp.partition import name_instances
+from d2plan.isp.regions import find_centre, grow_areas, smooth_map, split_by_otsu
+from d2plan.isp.segment import Detection, drop_doubles, scale_detections
+from d2plan.isp.sharing import PLACES, SMALLEST, Piece, bind_pieces, part_attended, pick_detected
 from d2plan.shapes import check_shape
 
-Box = tuple[float, float, float, float]
+Missing = Literal["error", "mark"]
 
-_SMALLEST = 0.004  # an area below this part of the picture is a speck
-_SIDE_PIECE = 0.35  # a second piece of one instance weighs at least this part of its heaviest one
-_OWN_PIECE = 0.2  # a piece that is an instance of its own weighs at least this part of the heaviest
-_LEVELS = 8  # cuts that are tried to part a class's area into its instances
 _DILATION = 1 / 32  # of the latent's shorter side
-_PLACES: dict[Position, float] = {"left": 1 / 6, "middle": 1 / 2, "right": 5 / 6}
-
-
-@dataclass(frozen=True)
-class Partition:
-    """Masks that share out every pixel; made by ``make_partition`` alone.
-
-    Attributes:
-        masks: M_0 (the background), then M_1..M_m, ``[m+1, h, w]``, 0..1, their sum is 1 everywhere.
-    """
-
-    masks: Tensor
-
-    @property
-    def areas(self) -> tuple[float, ...]:
-        """The part of the picture that each instance has, 0..1."""
-        return tuple(self.masks[1:].mean(dim=(1, 2)).tolist())
-
-
-@dataclass(frozen=True)
-class Region:
-    """What masks need to know of an instance: its class, and where it was put by hand."""
-
-    class_word: str
-    position: Position | None = None
-    box: Box | None = None
-
-
-@dataclass(frozen=True)
-class MaskResult:
-    """Masks and how they were found.
-
-    Attributes:
-        partition: the masks.
-        routes: per instance: "box", "attention" (its class's own area), "pieces" (one connected piece of an area
-            that several of a class share), "clusters" (a part of such an area, cut by place), "position" (nothing
-            was attended to: the third of the picture that its position names), or "empty".
-        confidences: per instance, how sure its route is, 0..1.
-        notes: sentences for the reader of the result.
-    """
-
-    partition: Partition
-    routes: tuple[str, ...]
-    confidences: tuple[float, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def empty(self) -> tuple[int, ...]:
-        """The instances without an area, by index."""
-        return tuple(index for index, route in enumerate(self.routes) if route == "empty")
-
-    @property
-    def route(self) -> str:
-        """All routes that were used, each once, joined by "+"; "none" without instances."""
-        return "+".join(dict.fromkeys(self.routes)) or "none"
-
-    @property
-    def confidence(self) -> float:
-        """That of the least sure instance; 1 without instances."""
-        return min(self.confidences, default=1.0)
+_FEATHER = 1 / 45  # standard deviation of the blur, of the shorter side; on 32 cells one round of the 3x3 kernel
+_DISC = 1 / 6  # radius of what stands for an instance at whose point nothing was found, of the shorter side
+_RIM = 1 / 16  # around an instance that has its place: attention there is not another one's, of the shorter side
+_LEAST_CELLS = 0.5  # an instance that has less than that has none
 
 
 @dataclass
 class _Draft:
-    """Areas in the making, bool ``[h, w]`` each."""
+    """Masks in the making: what was drawn ``[m, h, w]``, and the areas found for the other instances."""
 
-    areas: list[Tensor]
-    routes: list[str]
-    confidences: list[float]
+    regions: Sequence[Region]
+    drawn: Tensor
+    pieces: dict[int, Piece]
 
+    def cells_of(self, indices: Sequence[int]) -> Tensor:
+        """Mark the cells that some instances have so far, bool ``[h, w]``."""
+        cells = self.drawn[list(indices)].sum(dim=0) >= 0.5
+        for index in indices:
+            cells = cells | self.pieces[index].area if index in self.pieces else cells
+        return cells
 
-def make_partition(areas: Tensor) -> Partition:
-    """Turn any areas into masks that share out every pixel: disjoint where they were, sharing where they overlap.
-
-    Paper: M_0 = 1 - sum_i M_i of eq. (9), with M_0 >= 0 held by construction.
-
-    Args:
-        areas: how much of each pixel each instance claims, ``[m, h, w]``; what is not a number counts as 0.
-
-    Returns:
-        The partition, ``[m+1, h, w]``.
-    """
-    check_shape(areas, "m h w", "areas")
-    claims = torch.nan_to_num(areas.double(), nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
-    claims = claims / claims.sum(dim=0, keepdim=True).clamp(min=1)
-    background = (1 - claims.sum(dim=0, keepdim=True)).clamp(min=0)
-    return Partition(torch.cat([background, claims]).float())
+    @property
+    def taken(self) -> Tensor:
+        """The cells that somebody has, bool ``[h, w]``."""
+        return self.cells_of(range(len(self.regions)))
 
 
-def find_masks(class_maps: Tensor | None, regions: Sequence[Region], size: tuple[int, int]) -> MaskResult:
-    """Find each instance's mask, from its box if it has one, else from the attention of its class word.
+@dataclass
+class _Group:
+    """The instances of one class that nobody drew, and the pieces found for them so far."""
 
-    The maps of one class are taken together and their area is cut among its instances: into its connected pieces
-    where there are enough, else by place. Pieces go to the instances from left to right in the order of mention, or by
-    the position that an instance names. Areas of different classes compete for each pixel.
+    members: list[int]
+    regions: list[Region]
+    pieces: list[Piece]
+
+    @property
+    def lacking(self) -> int:
+        return len(self.members) - len(self.pieces)
+
+    @property
+    def position(self) -> Literal["left", "middle", "right"] | None:
+        return self.regions[0].position if len(self.regions) == 1 else None
+
+    def points(self, size: tuple[int, int]) -> dict[int, tuple[float, float]]:
+        """Give y and x, by member, of the points that nothing was found for yet."""
+        served = {piece.owner for piece in self.pieces}
+        points = {number: region.point for number, region in enumerate(self.regions) if number not in served}
+        return {number: place_of(point, size) for number, point in points.items() if point is not None}
+
+
+def find_masks(
+    class_maps: Tensor | None,
+    regions: Sequence[Region],
+    size: tuple[int, int],
+    *,
+    detections: Sequence[Detection] | None = None,
+    missing: Missing = "error",
+    affinity: Tensor | None = None,
+    power: int = 1,
+) -> MaskResult:
+    """Find each instance's mask: as drawn, else as a detector saw it, else from the attention of its class word.
+
+    What was found of one class is taken together and shared among its instances: a point takes what lies there, the
+    others follow from left to right in the order of mention, or by the position that they name. An area that several
+    share is cut into its connected pieces where there are enough, else by k-means. What is drawn lies in front of what
+    was detected, and that in front of what was attended to, where different classes compete for each cell. Masks are
+    widened a little into the free cells, and feathered against seams.
 
     Args:
         class_maps: how much each pixel of the global row attends to the class word of each instance,
-            ``[m, a, b]``, 0 or more, any resolution; not needed where every instance has a box.
+            ``[m, a, b]``, 0 or more, any resolution; None where nothing is to be taken from attention.
         regions: the instances, m of them.
         size: height and width of the masks, latent cells.
+        detections: from ``detect_regions``; None where no detector was asked.
+        missing: whether an instance without an area is an error, or marked in the result.
+        affinity: how much each pixel of the global row attends to each other one, ``[a * b, a * b]``, rows of sum 1;
+            parts instances of one class that touch where they differ; None parts them by place alone.
+        power: how often the class maps are spread over ``affinity`` before, 0 or more, so that they cover more of each
+            thing; small maps are flooded soon.
 
     Returns:
         Masks ``[m+1, height, width]``, and how they were found.
 
     Raises:
-        ShapeError: another number of maps than instances.
+        InputError: an instance has no area, and ``missing`` is "error"; the sentence names it.
+        ShapeError: the maps differ in number from the instances, or from ``affinity`` in their pixels.
     """
-    draft = _Draft(
-        [torch.zeros(size, dtype=torch.bool) for _ in regions], ["empty"] * len(regions), [0.0] * len(regions)
-    )
+    draft = _Draft(regions, draw_overrides(regions, size), {})
+    groups = _group_regions(regions)
+    _add_detected(draft, groups, detections or (), size)
     scores = torch.zeros(len(regions), *size)
     if class_maps is not None:
         check_shape(class_maps, f"{len(regions)} a b", "class_maps")
-        scores = _draft_from_attention(draft, class_maps.float().cpu(), regions, size)
-    _fall_back_on_positions(draft, regions)
-    hard = _stack(draft.areas, size)
-    hard = grow_areas(hard, scores, max(1, round(min(size) * _DILATION))) if hard.any() else hard
-    boxes = _draw_boxes(regions, size)
-    soft = hard.float() * (1 - boxes.sum(dim=0, keepdim=True).clamp(max=1)) + boxes
-    for index, region in enumerate(regions):
-        if region.box is not None:
-            draft.routes[index], draft.confidences[index] = "box", 1.0
-    partition = make_partition(smooth_map(soft) if len(regions) else soft)
-    return MaskResult(partition, tuple(draft.routes), tuple(draft.confidences), _write_notes(draft, regions))
+        _add_attended(draft, groups, Attention(class_maps, affinity, size, power), scores)
+    for group in groups:
+        for number, piece in bind_pieces(group.pieces, group.regions).items():
+            draft.pieces[group.members[number]] = piece
+    _fall_back_on_places(draft, size)
+    partition = _compose(draft, scores)
+    sources = tuple(dict.fromkeys(item.source for item in detections or () if item.source))
+    return _report(draft, partition, missing, sources)
 
 
-def _draft_from_attention(
-    draft: _Draft, class_maps: Tensor, regions: Sequence[Region], size: tuple[int, int]
-) -> Tensor:
-    """Fill the draft where attention finds something; return each instance's score map, ``[m, h, w]``, 0..1."""
-    groups: dict[str, list[int]] = {}
+def _group_regions(regions: Sequence[Region]) -> list[_Group]:
+    groups: dict[str, _Group] = {}
     for index, region in enumerate(regions):
-        if region.box is None:
-            groups.setdefault(region.class_word.casefold(), []).append(index)
-    names = list(groups)
-    scores = torch.zeros(len(regions), *size)
-    if not names:
-        return scores
-    shared = torch.stack([_score_map(class_maps[groups[name]].mean(dim=0), size) for name in names])
+        if not region.drawn:
+            group = groups.setdefault(region.class_word.casefold(), _Group([], [], []))
+            group.members.append(index)
+            group.regions.append(region)
+    return list(groups.values())
+
+
+def _find_kin(draft: _Draft, group: _Group) -> Tensor:
+    """Mark the cells, with a rim, of those of a group's class that have their place already."""
+    word = group.regions[0].class_word.casefold()
+    drawn = [
+        index for index, region in enumerate(draft.regions) if region.drawn and region.class_word.casefold() == word
+    ]
+    cells = draft.cells_of(drawn)
+    for piece in group.pieces:
+        cells = cells | piece.area
+    rim = max(1, round(min(cells.shape) * _RIM))
+    return functional.max_pool2d(cells.float()[None], 2 * rim + 1, stride=1, padding=rim)[0] > 0
+
+
+def _add_detected(
+    draft: _Draft, groups: Sequence[_Group], detections: Sequence[Detection], size: tuple[int, int]
+) -> None:
+    ordered = sorted(detections, key=lambda detection: -detection.score)
+    areas = scale_detections(ordered, size)
+    for group in groups:
+        word, hidden = group.regions[0].class_word.casefold(), draft.taken
+        mine = [
+            place
+            for place, area in enumerate(areas)
+            if ordered[place].class_word.casefold() == word
+            and float((area & ~hidden).float().mean()) >= max(SMALLEST, 0.5 * float(area.float().mean()))
+        ]
+        mine = [mine[place] for place in drop_doubles([areas[place] for place in mine])]
+        own = [areas[place] & ~hidden for place in mine]
+        scores = [ordered[place].score for place in mine]
+        group.pieces += pick_detected(own, scores, group.points(size), len(group.members), group.position)
+    _part_overlaps([group.pieces for group in groups])
+
+
+def _part_overlaps(lists: Sequence[list[Piece]]) -> None:
+    """Let of two detections that share cells the smaller one keep them: it stands in front."""
+    places = [(number, place) for number, pieces in enumerate(lists) for place in range(len(pieces))]
+
+    def depth(where: tuple[int, int]) -> tuple[float, ...]:
+        piece = lists[where[0]][where[1]]
+        return float(piece.area.sum()), -piece.confidence, *find_centre(piece.area)[::-1]
+
+    taken: Tensor | None = None
+    for number, place in sorted(places, key=depth):
+        piece = lists[number][place]
+        area = piece.area if taken is None else piece.area & ~taken
+        taken = piece.area if taken is None else taken | piece.area
+        lists[number][place] = piece._replace(area=area)
+
+
+def _add_attended(draft: _Draft, groups: Sequence[_Group], attention: Attention, scores: Tensor) -> None:
+    """Find in the attention what the groups lack, and fill in the instances' scores ``[m, h, w]``."""
+    lacking = [group for group in groups if group.lacking]
+    if not lacking:
+        return
+    taken = draft.taken
+    for group in groups:
+        for piece in group.pieces:
+            taken = taken | piece.area
+    shared = torch.stack([attention.score(group.members, ~(taken | _find_kin(draft, group))) for group in lacking])
     parts = [split_by_otsu(score) for score in shared]
     wanted = torch.stack([score >= cut for score, (cut, _) in zip(shared, parts, strict=True)])
     # Two maps often peak in one cell, where both are 1: their surroundings decide, not their order.
     strength = shared + 1e-3 * smooth_map(shared, 2)
     owner = torch.where(wanted, strength, torch.full_like(strength, -1.0)).argmax(dim=0)
-    for place, name in enumerate(names):
-        won = wanted[place] & (owner == place)
-        kept = float(won.sum() / wanted[place].sum().clamp(min=1))
-        members = groups[name]
-        scores[members] = shared[place]
-        _share_among(draft, members, [regions[index] for index in members], won, shared[place])
-        for index in members:
-            draft.confidences[index] *= parts[place][1] * kept
-    return scores
+    for place, group in enumerate(lacking):
+        won = wanted[place] & (owner == place) & ~taken
+        kept = float(won.sum() / wanted[place].sum().clamp(min=1)) * parts[place][1]
+        scores[group.members] = shared[place]
+        points = group.points((won.shape[0], won.shape[1]))
+        found = part_attended(won, shared[place], points, group.lacking, group.position, attention.rows)
+        group.pieces += [piece._replace(confidence=piece.confidence * kept) for piece in found]
 
 
-def _score_map(values: Tensor, size: tuple[int, int]) -> Tensor:
-    large = functional.interpolate(values[None, None], size=size, mode="bilinear", align_corners=False)[0]
-    return normalise_map(smooth_map(torch.nan_to_num(large))[0])
+def _fall_back_on_places(draft: _Draft, size: tuple[int, int]) -> None:
+    """Give an instance that nothing was found for a disc at its point, or the third that its position names."""
+    waiting = [index for index, region in enumerate(draft.regions) if not region.drawn and index not in draft.pieces]
+    pointed = {index: point for index in waiting if (point := draft.regions[index].point) is not None}
+    if pointed:
+        discs = draw_discs(list(pointed.values()), size, _DISC) & (draft.drawn.sum(dim=0) < 0.5)
+        # A point is named by hand, so what stands there is in front of what was found.
+        for index, piece in draft.pieces.items():
+            draft.pieces[index] = piece._replace(area=piece.area & ~discs.any(dim=0))
+        for index, disc in zip(pointed, discs, strict=True):
+            draft.pieces[index] = Piece(disc, "point", 0.0)
+    for index in waiting:
+        position = draft.regions[index].position
+        if position is not None and index not in pointed:
+            third = torch.zeros(size, dtype=torch.bool)
+            middle = PLACES[position] * size[1]
+            third[:, round(middle - size[1] / 6) : round(middle + size[1] / 6)] = True
+            draft.pieces[index] = Piece(third & ~draft.taken, "position", 0.0)
 
 
-def _share_among(draft: _Draft, members: list[int], regions: list[Region], area: Tensor, score: Tensor) -> None:
-    """Give a class's area to its instances."""
-    pieces = [piece for piece in label_pieces(area) if piece.float().mean() >= _SMALLEST]
-    pieces.sort(key=lambda piece: -float(score[piece].sum()))
-    if not pieces:
-        return
-    weights = [float(score[piece].sum()) for piece in pieces]
-    if len(members) == 1:
-        chosen = _choose_for_one(pieces, weights, regions[0].position)
-        _settle(draft, members[0], chosen, "attention", 1.0)
-        return
-    own, route, sureness = _part(torch.stack(pieces).any(dim=0), score, len(members))
-    own = sorted(own, key=lambda piece: find_centre(piece)[1])
-    for member, slot in zip(members, _assign_slots(regions), strict=True):
-        _settle(draft, member, own[slot], route, sureness)
+def _compose(draft: _Draft, scores: Tensor) -> Partition:
+    """Lay what was drawn over what was found, widen and feather."""
+    size = (draft.drawn.shape[1], draft.drawn.shape[2])
+    hard = torch.zeros(len(draft.regions), *size, dtype=torch.bool)
+    for index, piece in draft.pieces.items():
+        hard[index] = piece.area
+    if hard.any():
+        hard = grow_areas(hard, scores, max(1, round(min(size) * _DILATION)))
+    soft = hard.float() * (1 - draft.drawn.sum(dim=0, keepdim=True).clamp(max=1)) + draft.drawn
+    # The 3x3 binomial kernel has a variance of half a cell, and variances of rounds add up.
+    rounds = max(1, round(2 * (_FEATHER * min(size)) ** 2))
+    soft = smooth_map(soft, rounds) if len(draft.regions) else soft
+    return make_partition(soft * (soft.sum(dim=(1, 2), keepdim=True) >= _LEAST_CELLS))
 
 
-def _part(area: Tensor, score: Tensor, count: int) -> tuple[list[Tensor], str, float]:
-    """Part an area into pieces for ``count`` instances; return them with the route and how sure it is, 0..1.
-
-    Two that stand close are joined at the foot of their peaks, so the cut is raised until enough pieces stand apart;
-    these then take the rest of the area back, each what lies nearest to it.
-    """
-    foot = float(score[area].min())
-    for level in torch.linspace(foot, 1.0, _LEVELS + 1)[:-1].tolist():
-        pieces = [piece for piece in label_pieces(area & (score >= level)) if piece.float().mean() >= _SMALLEST]
-        weights = [float(score[piece].sum()) for piece in pieces]
-        heaviest = sorted(zip(weights, range(len(pieces)), strict=True), reverse=True)[:count]
-        if len(heaviest) == count and heaviest[-1][0] >= _OWN_PIECE * heaviest[0][0]:
-            seeds = torch.stack([pieces[place] for _, place in heaviest])
-            grown = grow_areas(seeds, score.expand(count, -1, -1), sum(area.shape), within=area)
-            return list(grown), "pieces", 1 - (level - foot) / max(1 - foot, 1e-6)
-    clusters, sureness = cluster_area(area, score, count)
-    return clusters, "clusters", sureness
-
-
-def _choose_for_one(pieces: list[Tensor], weights: list[float], position: Position | None) -> Tensor:
-    if position is not None:
-        place = _PLACES[position] * pieces[0].shape[1]
-        strong = [piece for piece, weight in zip(pieces, weights, strict=True) if weight >= _OWN_PIECE * weights[0]]
-        return min(strong, key=lambda piece: abs(find_centre(piece)[1] + 0.5 - place))
-    strong = [piece for piece, weight in zip(pieces, weights, strict=True) if weight >= _SIDE_PIECE * weights[0]]
-    return torch.stack(strong).any(dim=0)
-
-
-def _assign_slots(regions: list[Region]) -> list[int]:
-    """Bind instances of one class to slots 0 (leftmost) .. n-1: by position where one is named, else by mention."""
-    free = list(range(len(regions)))
-    taken: dict[int, int] = {}
-    for index, region in enumerate(regions):
-        if region.position == "left":
-            taken[index] = free.pop(0)
-    for index, region in reversed(list(enumerate(regions))):
-        if region.position == "right":
-            taken[index] = free.pop()
-    middle = (len(regions) - 1) / 2
-    for index, region in enumerate(regions):
-        if region.position == "middle":
-            taken[index] = free.pop(free.index(min(free, key=lambda slot: abs(slot - middle))))
-    return [taken[index] if index in taken else free.pop(0) for index in range(len(regions))]
-
-
-def _settle(draft: _Draft, index: int, area: Tensor, route: str, sureness: float) -> None:
-    if area.float().mean() >= _SMALLEST:
-        draft.areas[index], draft.routes[index], draft.confidences[index] = area, route, sureness
-
-
-def _fall_back_on_positions(draft: _Draft, regions: Sequence[Region]) -> None:
-    """Give an instance that nothing attends to the third of the picture that its position names."""
-    taken = torch.stack(draft.areas).any(dim=0) if draft.areas else None
-    for index, region in enumerate(regions):
-        if draft.routes[index] != "empty" or region.box is not None or region.position is None or taken is None:
-            continue
-        third = torch.zeros_like(taken)
-        width = taken.shape[1]
-        middle = _PLACES[region.position] * width
-        third[:, round(middle - width / 6) : round(middle + width / 6)] = True
-        _settle(draft, index, third & ~taken, "position", 0.0)
-        taken = taken | draft.areas[index]
-
-
-def _draw_boxes(regions: Sequence[Region], size: tuple[int, int]) -> Tensor:
-    """Draw each box by how much of each cell it covers; where boxes overlap the smaller one is in front."""
-    covers = torch.zeros(len(regions), *size)
-    for index, region in enumerate(regions):
-        if region.box is not None:
-            x0, y0, x1, y1 = region.box
-            covers[index] = _cover(y0, y1, size[0])[:, None] * _cover(x0, x1, size[1])[None, :]
-    sizes = [_box_area(region.box) for region in regions]
-    for index, region in enumerate(regions):
-        if region.box is not None:
-            smaller = [other for other in range(len(regions)) if 0 < sizes[other] < sizes[index]]
-            covers[index] *= (1 - covers[smaller].amax(dim=0)) if smaller else 1
-    return covers / covers.sum(dim=0, keepdim=True).clamp(min=1)
-
-
-def _cover(start: float, end: float, cells: int) -> Tensor:
-    edges = torch.arange(cells, dtype=torch.float32)
-    return (torch.clamp(edges + 1, max=end * cells) - torch.clamp(edges, min=start * cells)).clamp(0, 1)
-
-
-def _box_area(box: Box | None) -> float:
-    return 0.0 if box is None else (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _stack(areas: list[Tensor], size: tuple[int, int]) -> Tensor:
-    return torch.stack(areas) if areas else torch.zeros(0, *size, dtype=torch.bool)
-
-
-def _write_notes(draft: _Draft, regions: Sequence[Region]) -> tuple[str, ...]:
-    notes = []
-    for index, (route, region) in enumerate(zip(draft.routes, regions, strict=True)):
+def _report(draft: _Draft, partition: Partition, missing: Missing, sources: Sequence[str]) -> MaskResult:
+    cells = partition.masks[1:].sum(dim=(1, 2)).tolist()
+    routes, confidences = [], []
+    notes: list[str] = []
+    for index, region in enumerate(draft.regions):
         name = f'instances[{index}] ("{region.class_word}")'
-        if route == "empty":
-            notes.append(f"{name} got no area: nothing in the picture attends to its class word; give it a box.")
-        elif route == "position":
-            notes.append(f"{name}: nothing attends to its class word; its mask is the {region.position} third.")
-        elif route == "clusters":
-            notes.append(f"{name}: its class stands in one piece, which was cut by place; give it a box if it is off.")
-    return tuple(notes)
+        route, confidence = _tell_route(region, draft.pieces.get(index))
+        if cells[index] == 0:
+            what = f"{name} got no area: {_explain_absence(region, route)}"
+            if missing == "error":
+                raise InputError(
+                    f"{what}. Give it a box, a point or a mask of its own, or write `missing: mark` to keep a picture "
+                    "that lacks it."
+                )
+            notes.append(f"{what}; give it a box, a point or a mask of its own.")
+            route, confidence = "empty", 0.0
+        elif note := _explain_route(region, route):
+            notes.append(f"{name}: {note}")
+        routes.append(route)
+        confidences.append(max(0.0, min(1.0, confidence)))
+    if "detect" in routes and sources:
+        notes.append(f'The masks of the route "detect" come from {" and ".join(sources)}.')
+    names = name_instances([region.class_word for region in draft.regions])
+    return MaskResult(partition, tuple(routes), tuple(confidences), tuple(notes), names)
+
+
+def _tell_route(region: Region, piece: Piece | None) -> tuple[str, float]:
+    if region.drawn:
+        return ("box" if region.mask is None else "mask"), 1.0
+    return (piece.route, piece.confidence) if piece else ("empty", 0.0)
+
+
+def _explain_absence(region: Region, route: str) -> str:
+    if region.mask is not None and not region.mask.any():
+        return "its mask image is black"
+    if route == "empty":
+        return "nothing in the picture was found for its class word"
+    return "what others have covers all of it" if route != "box" else "its box is too small, or others cover it"
+
+
+def _explain_route(region: Region, route: str) -> str:
+    if route == "position":
+        return f"nothing was found for its class word; its mask is the {region.position} third."
+    if route == "point":
+        return "nothing was found for its class word near its point; its mask is a disc around it."
+    if route == "clusters":
+        return "its class stands in one piece, which was cut by place; give it a box or a point if it is off."
+    return ""

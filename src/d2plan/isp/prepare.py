@@ -1,22 +1,56 @@
 """Get a scene ready: defaults filled in, its words found, its prompts encoded each by its own model."""
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from diffusers import ControlNetModel
+from numpy.typing import NDArray
 
+from d2plan.adapter.adapter import is_idle
 from d2plan.adapter.file import Adapter, check_base
-from d2plan.adapter.rows import adapter_rows
+from d2plan.adapter.rows import Weighted, adapter_rows
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates, encode_prompts, join_states, latent_size, null_states
-from d2plan.backbone.text import find_cut, unknown_words
+from d2plan.backbone.spatial import SpatialControl, prepare_image
+from d2plan.backbone.text import count_word, find_cut, unknown_words
 from d2plan.config import IspSettings
-from d2plan.documents import Scene
+from d2plan.documents import Instance, Scene
 from d2plan.errors import InputError
-from d2plan.isp.masks import Region
+from d2plan.isp.overrides import Region, open_region
+from d2plan.isp.segment import Detector
+from d2plan.isp.sharing import PLACES
 from d2plan.isp.tokens import Columns, Naming, find_columns
+
+
+class Drawing(NamedTuple):
+    """What one of a scene's controls needs to be open.
+
+    Attributes:
+        model: from ``d2plan.backbone.spatial.load_control``.
+        image: ``[h, w, 3]``, 0..255.
+    """
+
+    model: ControlNetModel
+    image: NDArray[np.uint8]
+
+
+class Extras(NamedTuple):
+    """What a scene may name besides its concepts, opened.
+
+    Attributes:
+        styles: adapters for all rows, in the order of ``Scene.style``.
+        drawings: one for each of ``Scene.controls``.
+        detector: for the masks route "detect".
+    """
+
+    styles: Sequence[Adapter] = ()
+    drawings: Sequence[Drawing] = ()
+    detector: Detector | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +65,9 @@ class PreparedScene:
         text: rows [no prompt | c_g | c_s^1 .. c_s^m].
         warnings: sentences for the reader of the result.
         seconds: the time that encoding took.
+        styles: adapters on all rows.
+        controls: ControlNets at work.
+        detector: what looks for the instances in a first picture; None takes masks from attention alone.
     """
 
     scene: Scene
@@ -40,6 +77,24 @@ class PreparedScene:
     text: TextStates
     warnings: tuple[str, ...]
     seconds: float
+    styles: tuple[Weighted, ...] = ()
+    controls: tuple[SpatialControl, ...] = ()
+    detector: Detector | None = None
+
+    @property
+    def loads(self) -> tuple[tuple[Weighted, ...], ...]:
+        """What each row [no prompt | global | sub 1..m] carries: the styles, and its own concept."""
+        return (self.styles, self.styles, *_load_subs(self.scene, self.adapters, self.styles))
+
+    @property
+    def asks(self) -> bool:
+        """Whether a mask has to be found, because nobody has drawn it."""
+        return any(not region.drawn for region in self.regions)
+
+    @property
+    def looks(self) -> bool:
+        """Whether a detector looks for them in a first picture."""
+        return self.asks and self.detector is not None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -110,51 +165,118 @@ def resolve_scene(
 
 
 def prepare_scene(
-    backbone: Backbone, scene: Scene, adapters: Sequence[Adapter] = (), settings: IspSettings | None = None
+    backbone: Backbone,
+    scene: Scene,
+    adapters: Sequence[Adapter] = (),
+    settings: IspSettings | None = None,
+    extras: Extras | None = None,
 ) -> PreparedScene:
     """Check a scene against its base and adapters, and encode its prompts.
 
     The global prompt and the negative one are read by the bare encoders, each sub-prompt by the encoders with that
-    instance's adapter on.
+    instance's adapter on; styles are on for all of them.
 
     Args:
         backbone: the base.
         scene: what to compose.
         adapters: one an instance, in the scene's order.
         settings: None takes the base's own.
+        extras: styles, drawings and the detector that the scene names; None for a scene that names none.
 
     Returns:
         The scene, ready for ``compose_steps``.
 
     Raises:
-        InputError: a word is missing from its prompt, or a number cannot be used.
+        InputError: a word is missing from its prompt, a number cannot be used, or something that the scene names was
+            not given.
         AdapterError: an adapter belongs to another base.
     """
     started = time.perf_counter()
+    extras = extras or Extras()
     resolved = resolve_scene(scene, backbone, adapters, settings)
-    for adapter in adapters:
+    _check_extras(resolved, extras)
+    for adapter in (*adapters, *extras.styles):
         check_base(adapter, backbone)
+    assert resolved.height is not None and resolved.width is not None
+    size = (resolved.height, resolved.width)
+    regions = tuple(
+        open_region(item, size, f"instances[{index}].mask") for index, item in enumerate(resolved.instances)
+    )
     namings = [
-        Naming(instance.class_word or "", adapter.identifier, instance.sub_prompt)
-        for instance, adapter in zip(resolved.instances, adapters, strict=True)
+        Naming(instance.class_word or "", _find_call(instance, adapter), instance.sub_prompt, _place(region))
+        for instance, adapter, region in zip(resolved.instances, adapters, regions, strict=True)
     ]
     columns = find_columns(backbone.tokenizers, resolved.global_prompt, namings)
-    regions = tuple(Region(item.class_word or "", item.position, item.box) for item in resolved.instances)
-    text = _encode(backbone, resolved, adapters)
-    warnings = _warn(backbone, resolved, adapters)
+    styles = tuple(
+        Weighted(adapter, item.strength) for adapter, item in zip(extras.styles, resolved.style, strict=True)
+    )
+    text = _encode(backbone, resolved, adapters, styles)
+    controls = tuple(
+        SpatialControl(
+            drawing.model, prepare_image(drawing.image, size, backbone), item.strength, item.start, item.end, item.rows
+        )
+        for drawing, item in zip(extras.drawings, resolved.controls, strict=True)
+    )
+    warnings = (*_warn(backbone, resolved, adapters), *_warn_of_nothing(resolved, adapters, extras.styles, controls))
+    detector = extras.detector if resolved.masks == "detect" else None
     seconds = time.perf_counter() - started
-    return PreparedScene(resolved, tuple(adapters), regions, columns, text, warnings, seconds)
+    return PreparedScene(
+        resolved, tuple(adapters), regions, columns, text, warnings, seconds, styles, controls, detector
+    )
+
+
+def _find_call(instance: Instance, adapter: Adapter) -> str:
+    """Say by which words a sub-prompt calls its concept; none means by its class word."""
+    known = adapter.identifier or instance.trigger
+    if known:
+        return known
+    told = adapter.header.get("modelspec.trigger_phrase", "").strip()
+    return told if told and count_word(instance.sub_prompt, told) else ""
+
+
+def _place(region: Region) -> float | None:
+    """Say how far to the right a region was put by hand, 0..1."""
+    if region.box is not None:
+        return (region.box[0] + region.box[2]) / 2
+    if region.point is not None:
+        return region.point[0]
+    if region.mask is not None:
+        weights = region.mask.double().sum(dim=0)
+        middles = (torch.arange(len(weights), dtype=torch.float64) + 0.5) / len(weights)
+        return float((weights * middles).sum() / weights.sum().clamp(min=1e-12))
+    return None if region.position is None else PLACES[region.position]
+
+
+def _check_extras(scene: Scene, extras: Extras) -> None:
+    for field, named, given in (("style", scene.style, extras.styles), ("controls", scene.controls, extras.drawings)):
+        if len(named) != len(given):
+            raise InputError(f"{field} names {len(named)}, but {len(given)} were opened; give one for each.")
+    if scene.masks == "detect" and extras.detector is None and scene.instances:
+        raise InputError("masks is detect, but no detector was opened; give one, or write `masks: attention`.")
+
+
+def _load_subs(scene: Scene, adapters: Sequence[Adapter], styles: tuple[Weighted, ...]) -> list[tuple[Weighted, ...]]:
+    pairs = zip(adapters, scene.instances, strict=True)
+    return [(*styles, Weighted(adapter, instance.strength)) for adapter, instance in pairs]
 
 
 @torch.no_grad()
-def _encode(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter]) -> TextStates:
-    rows = [null_states(backbone, 1, scene.negative_prompt), encode_prompts(backbone, [scene.global_prompt])]
+def _encode(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter], styles: tuple[Weighted, ...]) -> TextStates:
+    with _on_encoders(backbone, [styles] if styles else []):
+        rows = [null_states(backbone, 1, scene.negative_prompt), encode_prompts(backbone, [scene.global_prompt])]
     if adapters:
-        with ExitStack() as stack:
-            for name, encoder in zip(("text_encoder", "text_encoder_2"), backbone.text_encoders, strict=True):
-                stack.enter_context(adapter_rows(encoder, name, list(adapters)))
+        with _on_encoders(backbone, _load_subs(scene, adapters, styles)):
             rows.append(encode_prompts(backbone, [instance.sub_prompt for instance in scene.instances]))
     return join_states(rows)
+
+
+@contextmanager
+def _on_encoders(backbone: Backbone, loads: Sequence[tuple[Weighted, ...]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for name, encoder in zip(("text_encoder", "text_encoder_2"), backbone.text_encoders, strict=True):
+            if loads:
+                stack.enter_context(adapter_rows(encoder, name, loads))
+        yield
 
 
 def _warn(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter]) -> tuple[str, ...]:
@@ -168,10 +290,33 @@ def _warn(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter]) -> tupl
             hint = f"; known words like it: {', '.join(nearest)}" if nearest else ""
             warnings.append(f'{field}: the base has never seen "{word}"{hint}.')
     for index, adapter in enumerate(adapters):
-        if not adapter.identifier:
+        if not _find_call(scene.instances[index], adapter):
             stand_in = scene.instances[index].class_word
             warnings.append(f'instances[{index}]: {_label(adapter)} states no identifier; "{stand_in}" stands for it.')
     return tuple(warnings)
+
+
+def _warn_of_nothing(
+    scene: Scene, adapters: Sequence[Adapter], styles: Sequence[Adapter], controls: Sequence[SpatialControl]
+) -> list[str]:
+    """Tell what a scene asks for without any effect."""
+    named = [(f"instances[{index}]", adapter) for index, adapter in enumerate(adapters)]
+    named += [(f"style[{index}]", adapter) for index, adapter in enumerate(styles)]
+    warnings = [
+        f"{field}: {_label(adapter)} has no effect, because all of its updates are zero; train it."
+        for field, adapter in named
+        if is_idle(adapter)
+    ]
+    if adapters and scene.warmup == scene.steps:
+        warnings.append(f"warmup is {scene.warmup}, as many as steps, so that no instance is composed; lower it.")
+    steps = scene.steps or 0
+    for index, control in enumerate(controls):
+        if control.strength and not any(control.acts(step, steps) for step in range(steps)):
+            warnings.append(
+                f"controls[{index}] has no effect, because no whole step of {steps} lies in "
+                f"{control.start:g}..{control.end:g}; widen it."
+            )
+    return warnings
 
 
 def _label(adapter: Adapter) -> str:

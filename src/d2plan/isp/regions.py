@@ -1,5 +1,8 @@
 """Regions of a map: threshold, connected pieces, clusters, dilation. Pure, in torch alone."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -8,6 +11,7 @@ from d2plan.shapes import check_shape
 
 _BINS = 64
 _ROUNDS = 20
+_UPRIGHT = 0.3  # a cell up or down counts less: things stand beside each other more often than above each other
 
 
 def normalise_map(values: Tensor) -> Tensor:
@@ -87,37 +91,64 @@ def label_pieces(area: Tensor) -> list[Tensor]:
         labels = spread
 
 
-def cluster_area(area: Tensor, weights: Tensor, count: int) -> tuple[list[Tensor], float]:
-    """Part one area into compact pieces by k-means over its pixels' places.
+def cluster_area(
+    area: Tensor, weights: Tensor, count: int, anchors: Sequence[tuple[float, float]] = (), rows: Tensor | None = None
+) -> tuple[list[Tensor], float]:
+    """Part one area into compact upright pieces by k-means over its pixels' places and what else describes them.
 
-    It starts from the area's longest direction, cut into parts of equal weight, and holds no chance.
+    It starts from the area's longest direction, cut into parts of equal weight, or from the anchors and what lies
+    farthest from them, and holds no chance.
 
     Args:
         area: bool, ``[h, w]``.
         weights: how much each pixel counts, 0 or more, ``[h, w]``.
         count: pieces wanted.
+        anchors: places (y, x) that the first pieces stay centred at, at most ``count``.
+        rows: describes each pixel of the map further, ``[h * w, d]``, and counts as much as its place does; not used
+            with anchors.
 
     Returns:
-        ``count`` bool masks ``[h, w]`` (empty ones where there are too few pixels), and the share of the spread that
-        lies between the pieces, 0..1.
+        ``count`` bool masks ``[h, w]`` (empty ones where there are too few pixels), those of the anchors first, and
+        the share of the spread that lies between the pieces, 0..1.
     """
-    points = area.nonzero().double()
-    if len(points) < count:
-        return [_mark(area, points[i : i + 1]) for i in range(count)], 0.0
+    places = area.nonzero().double()
+    if len(places) < count:
+        return [_mark(area, places[i : i + 1]) for i in range(count)], 0.0
+    scale = places.new_tensor([_UPRIGHT, 1.0])
+    points = places * scale
+    if rows is not None and not anchors:
+        points = torch.cat([points, _balance(rows[area.flatten()].double(), points)], dim=1)
     mass = weights[area].double().clamp(min=1e-6)
-    owner = _cut_along_axis(points, mass, count)
+    fixed = places.new_tensor(list(anchors)).view(-1, 2) * scale
+    owner = _spread_from(points, fixed, count) if len(fixed) else _cut_along_axis(places * scale, mass, count)
     for _ in range(_ROUNDS):
-        centres = torch.stack([_centre(points, mass * (owner == i)) for i in range(count)])
-        moved = torch.cdist(points, centres).argmin(dim=1)
+        moved = torch.cdist(points, _find_centres(points, mass, owner, count, fixed)).argmin(dim=1)
         if torch.equal(moved, owner):
             break
         owner = moved
-    pieces = [_mark(area, points[owner == i]) for i in range(count)]
     middle = _centre(points, mass)
     total = (mass * ((points - middle) ** 2).sum(dim=1)).sum()
-    centres = torch.stack([_centre(points, mass * (owner == i)) for i in range(count)])
+    centres = _find_centres(points, mass, owner, count)
     within = (mass * ((points - centres[owner]) ** 2).sum(dim=1)).sum()
+    pieces = [_mark(area, places[owner == i]) for i in range(count)]
     return pieces, float((1 - within / total.clamp(min=1e-12)).clamp(0, 1))
+
+
+def measure_gap(area: Tensor, place: tuple[float, float]) -> float:
+    """Measure how far a place lies from an area.
+
+    Args:
+        area: bool, ``[h, w]``.
+        place: y and x, cells.
+
+    Returns:
+        To the nearest cell's centre, cells, 0 within a cell; infinite for an empty area.
+    """
+    points = area.nonzero().double()
+    if not len(points):
+        return math.inf
+    gap = float((points - points.new_tensor(place)).norm(dim=1).min())
+    return 0.0 if gap <= 0.5**0.5 else gap
 
 
 def find_centre(area: Tensor) -> tuple[float, float]:
@@ -148,7 +179,9 @@ def grow_areas(areas: Tensor, weights: Tensor, radius: int, within: Tensor | Non
     Returns:
         The wider areas, bool and disjoint, ``[n, h, w]``.
     """
-    grown = areas.float()
+    # A tie goes to the area whose first pixel comes first, so that the order of the areas changes nothing.
+    order = areas.flatten(1).float().argmax(dim=1).argsort(stable=True) if len(areas) else torch.zeros(0).long()
+    grown, weights = areas[order].float(), weights[order]
     allowed = torch.ones_like(grown[0]) if within is None else within.float()
     for _ in range(radius if len(areas) else 0):
         free = allowed * (1 - grown.sum(dim=0, keepdim=True).clamp(max=1))
@@ -158,7 +191,7 @@ def grow_areas(areas: Tensor, weights: Tensor, radius: int, within: Tensor | Non
         winner = (claims + 1e-3 * weights * (claims > 0)).argmax(dim=0)
         owned = functional.one_hot(winner, len(areas)).permute(2, 0, 1)
         grown = grown + owned * (claims > 0).float()
-    return grown > 0.5
+    return grown[order.argsort()] > 0.5
 
 
 def _cut_along_axis(points: Tensor, mass: Tensor, count: int) -> Tensor:
@@ -171,6 +204,26 @@ def _cut_along_axis(points: Tensor, mass: Tensor, count: int) -> Tensor:
     owner = torch.empty(len(points), dtype=torch.long, device=points.device)
     owner[order] = part.ceil().long().clamp(1, count) - 1
     return owner
+
+
+def _balance(rows: Tensor, points: Tensor) -> Tensor:
+    """Scale descriptions ``[n, d]`` to spread as far as places ``[n, 2]`` do."""
+    spreads = [(values - values.mean(dim=0)).pow(2).sum().sqrt() for values in (rows, points)]
+    return rows * (spreads[1] / spreads[0] if spreads[0] > 1e-9 else 0.0)
+
+
+def _spread_from(points: Tensor, fixed: Tensor, count: int) -> Tensor:
+    """Give each point to the nearest of the anchors and, in turn, of the points farthest from all centres so far."""
+    centres = fixed[:count]
+    while len(centres) < count:
+        farthest = torch.cdist(points, centres).amin(dim=1).argmax()
+        centres = torch.cat([centres, points[farthest : farthest + 1]])
+    return torch.cdist(points, centres).argmin(dim=1)
+
+
+def _find_centres(points: Tensor, mass: Tensor, owner: Tensor, count: int, fixed: Tensor | None = None) -> Tensor:
+    centres = [_centre(points, mass * (owner == i)) for i in range(count)]
+    return torch.stack([*([] if fixed is None else fixed), *centres[0 if fixed is None else len(fixed) :]])
 
 
 def _centre(points: Tensor, mass: Tensor) -> Tensor:

@@ -16,11 +16,13 @@ class Naming(NamedTuple):
         class_word: its name in the global prompt.
         identifier: its name in the sub-prompt; empty for an adapter that states none.
         sub_prompt: the text that holds it.
+        place: how far to the right it was put by hand, 0..1; None where nobody said.
     """
 
     class_word: str
     identifier: str
     sub_prompt: str
+    place: float | None = None
 
 
 class Columns(NamedTuple):
@@ -39,6 +41,9 @@ def find_columns(
     tokenizers: Sequence[CLIPTokenizer], global_prompt: str, namings: Sequence[Naming]
 ) -> tuple[Columns, ...]:
     """Find k and j of every instance; the second instance of a class is the second mention of its word.
+
+    Mentions count from left to right: where all instances of a class were put by hand that decides which is the
+    first one, whatever their order; else their order does.
 
     Paper: k and j of eq. (7).
 
@@ -59,10 +64,9 @@ def find_columns(
 
 def _find(tokenizers: Sequence[CLIPTokenizer], global_prompt: str, namings: Sequence[Naming], index: int) -> Columns:
     naming = namings[index]
-    same = [other for other in namings[:index] if other.class_word.casefold() == naming.class_word.casefold()]
     _check_mentions(global_prompt, namings, index)
     try:
-        class_positions = find_span(tokenizers, global_prompt, naming.class_word, len(same))
+        class_positions = find_span(tokenizers, global_prompt, naming.class_word, _count_before(namings, index))
     except InputError as error:
         raise InputError(f"instances[{index}].class_word: {error}") from error
     try:
@@ -70,6 +74,16 @@ def _find(tokenizers: Sequence[CLIPTokenizer], global_prompt: str, namings: Sequ
         return Columns(class_positions, find_span(tokenizers, naming.sub_prompt, word))
     except InputError as error:
         raise InputError(f"instances[{index}].sub_prompt: {error}") from error
+
+
+def _count_before(namings: Sequence[Naming], index: int) -> int:
+    """Count the instances of the same class that come before one."""
+    word = namings[index].class_word.casefold()
+    same = [place for place, naming in enumerate(namings) if naming.class_word.casefold() == word]
+    places = [namings[place].place for place in same]
+    if None not in places and len(set(places)) == len(places):
+        same.sort(key=lambda place: namings[place].place or 0.0)
+    return same.index(index)
 
 
 def _check_mentions(global_prompt: str, namings: Sequence[Naming], index: int) -> None:

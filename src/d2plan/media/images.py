@@ -3,9 +3,7 @@
 import io
 import math
 import os
-import stat
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,21 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 from d2plan.errors import FileError, InputError
+from d2plan.media.decode import BLACK, Picture, decode_picture
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 32_000_000
-MAX_BYTES = 256 * 2**20
-WHITE, BLACK = 255, 0
-
-Picture = NDArray[np.uint8]
+MIDDLE = (0.5, 0.5)
 
 
 def read_image(path: str | Path) -> Picture:
     """Read a picture as people would see it.
 
-    The format is taken from the content, never from the name, and its size from the header before anything is
-    decoded. Turned as its EXIF data say; transparent parts show white; 16 bits become 8; CMYK and palettes become
-    RGB; of several frames the first is taken.
+    The rules are those of ``media.decode.decode_picture``; transparent parts show white.
 
     Args:
         path: a PNG, JPEG or WebP file.
@@ -39,7 +31,7 @@ def read_image(path: str | Path) -> Picture:
     Raises:
         FileError: missing, not a regular file, another format, larger than 32 million pixels, or damaged.
     """
-    return np.asarray(_flatten(_decode(Path(path)), WHITE))
+    return decode_picture(path).pixels
 
 
 def read_mask(path: str | Path) -> NDArray[np.float32]:
@@ -54,7 +46,7 @@ def read_mask(path: str | Path) -> NDArray[np.float32]:
     Raises:
         FileError: as for `read_image`.
     """
-    grey = _flatten(_decode(Path(path)), BLACK).convert("L")
+    grey = Image.fromarray(decode_picture(path, BLACK).pixels).convert("L")
     return np.asarray(grey, dtype=np.float32) / np.float32(255)
 
 
@@ -147,36 +139,40 @@ def make_folder(folder: Path) -> None:
         raise FileError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder.") from error
 
 
-def fit_image(array: Picture, height: int, width: int) -> Picture:
-    """Cut the middle out of a picture in the wanted shape and scale it.
+def fit_image(array: Picture, height: int, width: int, centre: tuple[float, float] = MIDDLE) -> Picture:
+    """Cut the largest piece of the wanted shape out of a picture and scale it.
 
     Args:
         array: ``[h w 3]``, 0..255.
         height: of the result, pixels.
         width: of the result, pixels.
+        centre: which piece where one side is cut: 0 keeps the top (or left), 1 the bottom (or right).
 
     Returns:
         ``[height width 3]``, 0..255; the same array when it fits already.
     """
     if array.shape[:2] == (height, width):
         return array
-    return np.asarray(ImageOps.fit(Image.fromarray(array), (width, height), Image.Resampling.LANCZOS))
+    return np.asarray(ImageOps.fit(Image.fromarray(array), (width, height), Image.Resampling.LANCZOS, 0, centre[::-1]))
 
 
-def fit_mask(mask: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def fit_mask(
+    mask: NDArray[np.float32], height: int, width: int, centre: tuple[float, float] = MIDDLE
+) -> NDArray[np.float32]:
     """Cut and scale a mask as `fit_image` does its picture.
 
     Args:
         mask: ``[h w]``, 0..1.
         height: of the result, pixels.
         width: of the result, pixels.
+        centre: as for the picture.
 
     Returns:
         ``[height width]``, 0..1.
     """
     if mask.shape == (height, width):
         return mask
-    fitted = ImageOps.fit(Image.fromarray(mask), (width, height), Image.Resampling.BILINEAR)
+    fitted = ImageOps.fit(Image.fromarray(mask), (width, height), Image.Resampling.BILINEAR, 0, centre[::-1])
     return np.clip(np.asarray(fitted, dtype=np.float32), 0, 1)
 
 
@@ -228,49 +224,3 @@ def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, widt
     while text and font.getlength(text + "...") > width:
         text = text[:-1]
     return text.rstrip() + "..."
-
-
-def _decode(path: Path) -> Image.Image:
-    try:
-        details = path.stat()
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
-    if not stat.S_ISREG(details.st_mode):
-        raise FileError(f"{path}: is not a regular file; give a PNG, JPEG or WebP picture.")
-    if details.st_size > MAX_BYTES:
-        raise FileError(f"{path}: is larger than {MAX_BYTES // 2**20} MiB; make it smaller.")
-    try:
-        with warnings.catch_warnings():
-            # The limit below is stricter than the one that Pillow warns about.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as picture:
-                _check_size(path, picture)
-                picture.load()
-                return ImageOps.exif_transpose(picture)
-    except FileError:
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise FileError(f"{path}: is not a PNG, JPEG or WebP picture.") from error
-    except Image.DecompressionBombError as error:
-        raise FileError(f"{path}: has more than {MAX_PIXELS:,} pixels; make it smaller.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError) as error:
-        raise FileError(f"{path}: is damaged or cut off and cannot be decoded; save it again.") from error
-
-
-def _check_size(path: Path, picture: Image.Image) -> None:
-    width, height = picture.size
-    if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise FileError(f"{path}: is {width} x {height} pixels; the limit is {MAX_PIXELS:,}. Make it smaller.")
-
-
-def _flatten(picture: Image.Image, background: int) -> Image.Image:
-    """Bring any mode to RGB, with transparent parts over one grey."""
-    if picture.mode.startswith("I"):
-        # Greys of 16 bits: Pillow's own conversion would cut them off at 255.
-        values = np.asarray(picture).astype(np.int64).clip(0, 65535)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, (background, background, background, 255))
-        return Image.alpha_composite(ground, layer).convert("RGB")
-    return picture if picture.mode == "RGB" else picture.convert("RGB")

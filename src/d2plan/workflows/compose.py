@@ -1,21 +1,47 @@
 """Scenes in, run folders out."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal, TypedDict, TypeVar, Unpack
 
-from d2plan.adapter.file import Adapter, load_adapter
 from d2plan.backbone.load import Backbone, load_backbone
-from d2plan.backbone.text import count_word
-from d2plan.documents import Scene, contains_word, load_scene, parse_document
+from d2plan.documents import Scene
 from d2plan.errors import InputError
-from d2plan.isp.loop import Composition, Run, compose_steps
-from d2plan.isp.prepare import prepare_scene
-from d2plan.workflows.run_folder import open_run, record_run, write_run
+from d2plan.isp.engine import EngineOptions
+from d2plan.isp.loop import Progress, Run, compose_steps
+from d2plan.isp.prepare import PreparedScene, prepare_scene
+from d2plan.workflows.provenance import record_run
+from d2plan.workflows.requests import (
+    AdapterShelf,
+    ExtrasShelf,
+    Request,
+    check_identifiers,
+    open_request,
+    read_request,
+)
+from d2plan.workflows.run_folder import open_run, write_run
 
 # What is happening, how much of it is done, and how much there is; 0 where nobody knows.
 Report = Callable[[str, int, int], None]
+Result = TypeVar("Result")
+Memory = Literal["rows", "low", "merged"]
+
+
+class RunOptions(TypedDict, total=False):
+    """How a run is computed; what it shows does not change beyond rounding.
+
+    Attributes:
+        device: such as "cpu" or "cuda".
+        memory: "rows" puts all rows into one U-Net call; "low" makes a call for each; "merged" keeps a merged copy
+            of the attention weights for each concept, which takes memory and saves time.
+        backbone: the base when it is open already; what the scene names as its base is not looked at then.
+    """
+
+    device: str
+    memory: Memory
+    backbone: Backbone
 
 
 def compose(
@@ -25,6 +51,7 @@ def compose(
     seed: int | None = None,
     overwrite: bool = False,
     on_progress: Report | None = None,
+    **options: Unpack[RunOptions],
 ) -> Path:
     """Make the picture that a scene asks for.
 
@@ -35,6 +62,7 @@ def compose(
         seed: replaces the scene's.
         overwrite: allow a folder that is not empty; files of the same names are replaced.
         on_progress: called with (what is happening, steps done, steps in all).
+        **options: see ``RunOptions``.
 
     Returns:
         The run's folder.
@@ -43,8 +71,15 @@ def compose(
         InputError: the scene, an adapter, or the folder cannot be used; nothing was written.
         FileError: a file cannot be read or written.
     """
-    (folder,) = compose_all([scene], [out], base, seed, overwrite, on_progress)
-    return folder
+    check_options(options)
+    report = on_progress or say_nothing
+    request = open_request(read_request(scene, base, seed), AdapterShelf())
+    with open_run(out, overwrite) as folder:
+        backbone = open_base([request.scene], report, options)
+        (composition,) = drain(run_requests(backbone, [request], options), report)
+        memory = options.get("memory", "rows")
+        write_run(folder, composition, record_run(composition, backbone, request.styles, memory=memory))
+    return Path(os.path.expanduser(out))
 
 
 def compose_all(
@@ -58,7 +93,8 @@ def compose_all(
 ) -> list[Path]:
     """Make the pictures of many scenes of one base, those that are alike together in one U-Net batch.
 
-    Everything is checked before anything is computed.
+    Everything is checked before anything is computed. A batch rounds otherwise than one picture alone, so the bytes
+    of a picture may depend on what was composed with it; ``compose`` gives the same ones each time.
 
     Args:
         scenes: scenes, or paths of scene files.
@@ -78,121 +114,110 @@ def compose_all(
     """
     if len(scenes) != len(outs) or len({Path(out).resolve() for out in outs}) != len(outs):
         raise InputError(f"{len(scenes)} scenes need as many different output folders, not {len(set(outs))}.")
-    report = on_progress or _say_nothing
-    requests = [read_request(scene, base, seed) for scene in scenes]
+    report = on_progress or say_nothing
+    shelf = AdapterShelf()
     with ExitStack() as runs:
+        wanted = [read_request(scene, base, seed) for scene in scenes]
         folders = [runs.enter_context(open_run(out, overwrite)) for out in outs]
-        opened: dict[str, Adapter] = {}
-        concepts = [_open_concepts(request, opened) for request in requests]
-        for request, adapters in zip(requests, concepts, strict=True):
-            check_concepts(request, adapters)
-        backbone = backbone or _open_base(requests, report)
-        for request, adapters in zip(requests, concepts, strict=True):
-            check_identifiers(request, adapters, backbone)
-        pairs = zip(requests, concepts, strict=True)
-        prepared = [prepare_scene(backbone, request, adapters) for request, adapters in pairs]
-        for folder, composition in zip(folders, drain(compose_steps(backbone, prepared), report), strict=True):
-            write_run(folder, composition, record_run(composition, backbone))
+        requests = [open_request(scene, shelf) for scene in wanted]
+        backbone = backbone or open_base(wanted, report)
+        found = drain(run_requests(backbone, requests), report)
+        for folder, request, composition in zip(folders, requests, found, strict=True):
+            write_run(folder, composition, record_run(composition, backbone, request.styles))
     return [Path(os.path.expanduser(out)) for out in outs]
 
 
-def read_request(scene: Scene | str | Path, base: str | None = None, seed: int | None = None) -> Scene:
-    """Read a scene and put what the caller chose in the place of what it says.
+def check_options(options: RunOptions) -> None:
+    """Refuse options that are none.
 
     Args:
-        scene: a scene, or the path of a scene file.
-        base: replaces the scene's.
-        seed: replaces the scene's.
+        options: as given.
+
+    Raises:
+        InputError: a name or a value is unknown.
+    """
+    unknown = sorted(options.keys() - RunOptions.__annotations__)
+    if unknown:
+        raise InputError(f"{unknown[0]} is no option; use {', '.join(RunOptions.__annotations__)}.")
+    if options.get("memory", "rows") not in ("rows", "low", "merged"):
+        raise InputError(f'memory is "{options["memory"]}", but must be rows, low or merged.')
+
+
+def choose_memory(low: bool, merged: bool) -> Memory:
+    """Say how to run by two wishes that exclude each other.
+
+    Args:
+        low: as little memory as possible.
+        merged: as fast as possible.
 
     Returns:
-        The scene.
+        The memory option.
 
     Raises:
-        InputError: it is no scene, or the seed cannot be used.
-        FileError: the file cannot be read.
+        InputError: both were given.
     """
-    source = "the scene" if isinstance(scene, Scene) else str(scene)
-    request = scene if isinstance(scene, Scene) else load_scene(scene)
-    changes = {name: value for name, value in (("base", base), ("seed", seed)) if value is not None}
-    return parse_document(Scene, {**request.model_dump(), **changes}, source) if changes else request
+    if low and merged:
+        raise InputError("--low-memory and --merged exclude each other; give one of them.")
+    return "low" if low else "merged" if merged else "rows"
 
 
-def check_concepts(scene: Scene, adapters: Sequence[Adapter]) -> None:
-    """Make sure that prompts call each concept by its own words, and that no two share an identifier.
+def run_requests(backbone: Backbone, requests: Sequence[Request], options: RunOptions | None = None) -> Run:
+    """Check requests against their base, encode their prompts, and give the loop that composes them.
 
     Args:
-        scene: what to compose.
-        adapters: one an instance, in the scene's order.
+        backbone: the base.
+        requests: from ``open_request``.
+        options: how to run.
+
+    Returns:
+        The loop, with one composition a request at its end.
 
     Raises:
-        InputError: the sentence names the instance and what to write.
+        InputError: a request cannot be composed on this base.
     """
-    owners: dict[str, tuple[str, str]] = {}
-    for index, (instance, adapter) in enumerate(zip(scene.instances, adapters, strict=True)):
-        where, word = f"instances[{index}]", instance.class_word or adapter.class_word
-        if word and not contains_word(scene.global_prompt, word):
-            raise InputError(
-                f'global_prompt "{scene.global_prompt}" does not hold "{word}", the class word of {where} '
-                f"({instance.concept}); name the instance there by it."
-            )
-        if not adapter.identifier:
-            continue
-        if not count_word(instance.sub_prompt, adapter.identifier):
-            raise InputError(
-                f'{where}.sub_prompt "{instance.sub_prompt}" does not hold {adapter.identifier}, the identifier of '
-                f'{instance.concept}; write it there, as in "a photo of a {adapter.identifier} {word}".'
-            )
-        path, content = owners.setdefault(adapter.identifier, (instance.concept, adapter.sha256))
-        if content != adapter.sha256:
-            raise InputError(
-                f"{path} and {instance.concept} have the same identifier {adapter.identifier}; "
-                "train one of them again with another."
-            )
+    shelf = ExtrasShelf(backbone)
+    for request in requests:
+        check_identifiers(request, backbone)
+    prepared = [prepare_request(backbone, request, shelf) for request in requests]
+    return compose_steps(backbone, prepared, options=engine_options(options or {}))
 
 
-def check_identifiers(scene: Scene, adapters: Sequence[Adapter], backbone: Backbone) -> None:
-    """Make sure that identifiers stand only where they mean something.
+def prepare_request(backbone: Backbone, request: Request, shelf: ExtrasShelf) -> PreparedScene:
+    """Encode a request's prompts, and open what it names.
 
     Args:
-        scene: what to compose.
-        adapters: one an instance, in the scene's order.
-        backbone: the base; one with a list of words reserves its identifiers.
+        backbone: the base.
+        request: from ``open_request``.
+        shelf: keeps what was opened.
 
-    Raises:
-        InputError: an identifier that is not reserved, in the global prompt, or of another concept.
+    Returns:
+        What the loop takes.
     """
-    reserved = backbone.defaults.identifiers
-    known = {*reserved, *(adapter.identifier for adapter in adapters if adapter.identifier)}
-    for identifier in sorted(known):
-        if adapters and count_word(scene.global_prompt, identifier):
-            raise InputError(
-                f"global_prompt holds the identifier {identifier}, which only an adapter knows; "
-                "name the instance there by its class word alone."
-            )
-    for index, (instance, adapter) in enumerate(zip(scene.instances, adapters, strict=True)):
-        if backbone.words and adapter.identifier and adapter.identifier not in reserved:
-            raise InputError(
-                f"{instance.concept} has the identifier {adapter.identifier}, which this base does not reserve; "
-                f"train the concept with one of {reserved[0]} .. {reserved[-1]}."
-            )
-        for other in sorted(known - {adapter.identifier}):
-            if count_word(instance.sub_prompt, other):
-                raise InputError(
-                    f"instances[{index}].sub_prompt holds {other}, but the identifier of {instance.concept} is "
-                    f"{adapter.identifier or 'not stated'}; a sub_prompt names its own concept alone."
-                )
+    return prepare_scene(backbone, request.scene, request.adapters, extras=shelf.open(request))
 
 
-def drain(run: Run, report: Report, what: str = "composing") -> list[Composition]:
-    """Run a composition to its end.
+def engine_options(options: RunOptions) -> EngineOptions:
+    """Give the engine's part of the options.
 
     Args:
-        run: from ``compose_steps``.
+        options: how to run.
+
+    Returns:
+        How the U-Net is run.
+    """
+    return EngineOptions(options.get("memory", "rows"))
+
+
+def drain(run: Generator[Progress, None, Result], report: Report, what: str = "composing") -> Result:
+    """Run a loop to its end.
+
+    Args:
+        run: from ``compose_steps`` or ``warm_up_steps``.
         report: called after each step.
         what: how the display calls it.
 
     Returns:
-        The compositions.
+        What the loop gives.
     """
     while True:
         try:
@@ -202,22 +227,32 @@ def drain(run: Run, report: Report, what: str = "composing") -> list[Composition
         report(what, step.step, step.total)
 
 
-def _open_concepts(scene: Scene, opened: dict[str, Adapter]) -> list[Adapter]:
-    for instance in scene.instances:
-        if instance.concept not in opened:
-            opened[instance.concept] = load_adapter(os.path.expanduser(instance.concept))
-    return [opened[instance.concept] for instance in scene.instances]
+def open_base(scenes: Sequence[Scene], report: Report, options: RunOptions | None = None) -> Backbone:
+    """Open the base that all scenes name.
 
+    Args:
+        scenes: at least one.
+        report: is told when it begins and ends.
+        options: where to put it.
 
-def _open_base(scenes: Sequence[Scene], report: Report) -> Backbone:
+    Returns:
+        The base.
+
+    Raises:
+        InputError: they name several, or one that cannot be opened.
+        FileError: its files cannot be read.
+    """
+    if options and "backbone" in options:
+        return options["backbone"]
     bases = sorted({scene.base for scene in scenes})
     if len(bases) != 1:
         raise InputError(f"The scenes are of {len(bases)} bases ({', '.join(bases)}); compose those of one at a time.")
     report("opening the base", 0, 1)
-    backbone = load_backbone(bases[0])
+    backbone = load_backbone(os.path.expanduser(bases[0]), (options or {}).get("device", "cpu"))
     report("opening the base", 1, 1)
     return backbone
 
 
-def _say_nothing(what: str, done: int, total: int) -> None:
+def say_nothing(what: str, done: int, total: int) -> None:
+    """Take no note of progress."""
     del what, done, total

@@ -11,8 +11,9 @@ from d2plan.errors import InputError
 from d2plan.isp.loop import compose_steps
 from d2plan.isp.prepare import prepare_scene
 from d2plan.media.images import check_output, make_folder, write_png
+from d2plan.media.png_text import write_texts
 from d2plan.workflows.compose import drain
-from d2plan.workflows.run_folder import record_run, write_texts
+from d2plan.workflows.provenance import record_run
 
 MOST_PICTURES = 1000
 

@@ -1,38 +1,30 @@
-"""A run's folder: image.png, masks.png, masks/ and run.json, all there or none."""
+"""A run's folder: image.png, masks.png, masks/ and run.json, and what else a choice leaves; all there or none."""
 
-import json
 import os
-import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from d2plan.backbone.load import Backbone
-from d2plan.documents import AdapterUse, MaskReport, RunRecord, Scene
+from d2plan.documents import RunRecord
 from d2plan.errors import FileError, InputError
+from d2plan.isp.colours import colours_of
 from d2plan.isp.loop import Composition
-from d2plan.media.images import Picture, write_file, write_png
+from d2plan.media.images import Picture, fit_image, write_file, write_png
+from d2plan.media.png_text import write_texts
 
 IMAGE, MASKS, MASK_FOLDER, RECORD = "image.png", "masks.png", "masks", "run.json"
-# Colours that stay apart for most colour-blind eyes (Okabe and Ito), in the order of the instances.
-COLOURS = (
-    ((0, 114, 178), "blue"),
-    ((230, 159, 0), "orange"),
-    ((0, 158, 115), "green"),
-    ((204, 121, 167), "pink"),
-    ((86, 180, 233), "light blue"),
-    ((213, 94, 0), "red"),
-    ((240, 228, 66), "yellow"),
-)
-_PACKAGES = ("d2plan", "torch", "diffusers", "transformers", "peft")
+# Only where a picture was chosen among several.
+CANDIDATES, CANDIDATE_SHEET, CANDIDATE_REPORT = "candidates", "candidates.png", "candidates.json"
+_FILES = (RECORD, IMAGE, MASKS, CANDIDATE_SHEET, CANDIDATE_REPORT)
+_FOLDERS = (MASK_FOLDER, CANDIDATES)
 _SHORTER_SIDE = 384
+_SHEET_SIDES = (256, 512)
 
 
 @contextmanager
@@ -53,8 +45,9 @@ def open_run(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """
     target = Path(os.path.expanduser(out))
     check_out(target, overwrite)
-    if (target / MASK_FOLDER).exists() and not (target / RECORD).exists():
-        raise InputError(f"{target}: its {MASK_FOLDER} belong to no run and would be lost; name another folder.")
+    for name in _FOLDERS:
+        if (target / name).exists() and not (target / RECORD).exists():
+            raise InputError(f"{target}: its {name} belong to no run and would be lost; name another folder.")
     try:
         # A folder that is there stays what it is: the current one, a link, the root of another disk.
         place = target if target.is_dir() else target.parent
@@ -102,60 +95,21 @@ def check_out(out: Path, overwrite: bool, own: Path | None = None) -> None:
         raise FileError(f"{out}: cannot be looked into ({error.strerror or error}); choose another.") from error
 
 
-def record_run(composition: Composition, backbone: Backbone) -> RunRecord:
-    """Write down what a composition did.
-
-    Args:
-        composition: the result.
-        backbone: the base that it ran on.
-
-    Returns:
-        The record, enough to make the picture again.
-    """
-    prepared = composition.prepared
-    uses = tuple(
-        AdapterUse(
-            path=str(adapter.path or instance.concept),
-            name=adapter.name,
-            sha256=adapter.sha256,
-            class_word=instance.class_word or adapter.class_word,
-            identifier=adapter.identifier,
-        )
-        for instance, adapter in zip(prepared.scene.instances, prepared.adapters, strict=True)
-    )
-    masks = MaskReport(
-        route=composition.route,
-        confidence=composition.confidence,
-        areas=composition.partition.areas,
-        notes=composition.warnings,
-    )
-    return RunRecord(
-        scene=prepared.scene,
-        base_fingerprint=backbone.fingerprint,
-        adapters=uses,
-        masks=masks,
-        timings=composition.timings,
-        unet_calls=composition.unet_calls,
-        unet_rows=composition.unet_rows,
-        versions=read_versions(),
-        seed=prepared.scene.seed,
-    )
-
-
-def write_run(folder: Path, composition: Composition, record: RunRecord) -> None:
+def write_run(folder: Path, composition: Composition, record: RunRecord, inside: RunRecord | None = None) -> None:
     """Write a run's files; the record comes last, so that a folder with a record is whole.
 
     Args:
         folder: an empty one, from ``open_run``.
         composition: the result.
         record: from ``record_run``.
+        inside: what the picture says of itself; None is the record.
 
     Raises:
         FileError: a file cannot be written.
     """
-    write_png(folder / IMAGE, composition.image, write_texts(record))
+    write_png(folder / IMAGE, composition.image, write_texts(inside or record))
     if record.adapters:
-        names = [f"{use.name} ({use.class_word})" for use in record.adapters]
+        names = [(use.name, use.class_word) for use in record.adapters]
         masks = composition.partition.masks[1:].numpy()
         write_png(folder / MASKS, draw_masks(composition.image, masks, names))
         (folder / MASK_FOLDER).mkdir()
@@ -165,34 +119,13 @@ def write_run(folder: Path, composition: Composition, record: RunRecord) -> None
     write_file(folder / RECORD, (record.model_dump_json(indent=2) + "\n").encode())
 
 
-def write_texts(record: RunRecord) -> dict[str, str]:
-    """Write what goes into the PNG: the request as JSON, and the line that most image viewers of the field show.
-
-    Folders are left out, and so is what differs from run to run, so that one request gives one file.
-
-    Args:
-        record: of the run.
-
-    Returns:
-        The texts by their keywords.
-    """
-    content = record.model_dump(mode="json", exclude={"timings"})
-    content["scene"]["base"] = Path(record.scene.base).name if Path(record.scene.base).is_dir() else record.scene.base
-    for entry in content["scene"]["instances"]:
-        entry["concept"] = Path(entry["concept"]).name
-    for entry in content["adapters"]:
-        entry["path"] = Path(entry["path"]).name
-    parameters = _write_parameters(record.scene, content["scene"]["base"], record.base_fingerprint)
-    return {"d2plan": json.dumps(content, ensure_ascii=False), "parameters": parameters}
-
-
-def draw_masks(image: Picture, masks: NDArray[np.float32], names: list[str]) -> Picture:
+def draw_masks(image: Picture, masks: NDArray[np.float32], names: Sequence[tuple[str, str]]) -> Picture:
     """Lay each instance's mask over the picture in a colour of its own, with a legend below.
 
     Args:
         image: ``[h, w, 3]``, 0..255.
         masks: M_1..M_m, ``[m, a, b]``, 0..1, any resolution.
-        names: what the legend calls each.
+        names: each one's concept, which decides its colour in every picture, and class word.
 
     Returns:
         ``[h', w', 3]``, 0..255, at least 384 pixels wide and high.
@@ -201,47 +134,36 @@ def draw_masks(image: Picture, masks: NDArray[np.float32], names: list[str]) -> 
     size = (image.shape[1] * scale, image.shape[0] * scale)
     grey = Image.fromarray(image).convert("L").convert("RGB").resize(size, Image.Resampling.BICUBIC)
     shown = np.asarray(grey, dtype=np.float32) * 0.75 + 40
-    for index, mask in enumerate(masks):
+    colours = colours_of([concept for concept, _ in names])
+    for colour, mask in zip(colours, masks, strict=True):
         soft = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)[..., None]
-        colour = np.array(COLOURS[index % len(COLOURS)][0], dtype=np.float32)
-        shown = shown * (1 - 0.55 * soft) + colour * 0.55 * soft
+        shown = shown * (1 - 0.55 * soft) + np.array(colour.rgb, dtype=np.float32) * 0.55 * soft
     line = 26
     sheet = Image.new("RGB", (size[0], size[1] + line * len(names) + 8 * bool(names)), (255, 255, 255))
     sheet.paste(Image.fromarray(shown.clip(0, 255).astype(np.uint8)), (0, 0))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for index, (name, mask) in enumerate(zip(names, masks, strict=True)):
+    for index, ((name, class_word), colour, mask) in enumerate(zip(names, colours, masks, strict=True)):
         top = size[1] + 8 + index * line
-        colour_values, colour_name = COLOURS[index % len(COLOURS)]
-        draw.rectangle((8, top, 24, top + 16), fill=colour_values)
+        draw.rectangle((8, top, 24, top + 16), fill=colour.rgb)
         area = f"{float(mask.mean()):.0%} of the picture" if mask.any() else "NO AREA"
-        draw.text((34, top), f"{name}: {colour_name}, {area}", (30, 30, 30), font)
+        draw.text((34, top), f"{name} ({class_word}): {colour.name}, {area}", (30, 30, 30), font)
     return np.asarray(sheet)
 
 
-def read_versions() -> dict[str, str]:
-    """Name the versions of what a picture's bits depend on.
+def size_for_sheet(image: Picture) -> Picture:
+    """Bring a picture to a size that a sheet of several shows well.
+
+    Args:
+        image: ``[h, w, 3]``, 0..255.
 
     Returns:
-        Python's and the packages', by name.
+        The same picture; its longer side is 256 to 512 pixels.
     """
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def _write_parameters(scene: Scene, base: str, fingerprint: str) -> str:
-    lines = [scene.global_prompt]
-    if scene.negative_prompt:
-        lines.append(f"Negative prompt: {scene.negative_prompt}")
-    lines.append(
-        f"Steps: {scene.steps}, Sampler: Euler, CFG scale: {scene.guidance_scale}, Seed: {scene.seed}, "
-        f"Size: {scene.width}x{scene.height}, Model hash: {fingerprint}, Model: {base}, Version: d2plan"
-    )
-    return "\n".join(lines)
+    longer = max(image.shape[:2])
+    # Small pictures grow by whole numbers, so that each of their pixels stays as wide as the next.
+    growth = max(1, -(-_SHEET_SIDES[0] // longer))
+    scale = min(growth, _SHEET_SIDES[1] / longer)
+    return fit_image(image, *(round(side * scale) for side in image.shape[:2]))
 
 
 def _scale_mask(mask: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -255,8 +177,9 @@ def _publish(staging: Path, target: Path) -> None:
         os.replace(staging, target)
         return
     # A folder without a record is no run, so the record goes first and comes last.
-    for name in (RECORD, IMAGE, MASKS):
+    for name in _FILES:
         (target / name).unlink(missing_ok=True)
-    shutil.rmtree(target / MASK_FOLDER, ignore_errors=True)
+    for name in _FOLDERS:
+        shutil.rmtree(target / name, ignore_errors=True)
     for path in sorted(staging.iterdir(), key=lambda path: path.name == RECORD):
         os.replace(path, target / path.name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from d2plan.documents import RunRecord, Score, load_run
+from d2plan.documents import Score, load_run
 from d2plan.errors import FileError, InputError
 from d2plan.eval.judge import Judge, Picture, load_judge
 from d2plan.eval.lineup import build_lineup
@@ -15,9 +15,11 @@ from d2plan.eval.metrics import Estimate
 from d2plan.eval.score import Lineup, expect_scene, score_verdict, summarise
 from d2plan.media.images import read_image, write_file
 from d2plan.world.cast import species_of
+from d2plan.world.folders import TRUTH_FILE
 from d2plan.world.identity import Identity
 
-PICTURE, RECORD, TRUTH = "image.png", "run.json", "world.json"
+PICTURE, RECORD = "image.png", "run.json"
+JUDGE = "judge"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _MOST_REFERENCES = 64
 Report = Callable[[str, int, int], None]
@@ -82,6 +84,45 @@ def read_references(folder: Path) -> list[Picture]:
     return [read_image(path) for path in paths[:_MOST_REFERENCES]]
 
 
+def find_references(name: str, path: str, class_word: str, references: Mapping[str, Path]) -> Path | None:
+    """Find the folder of a concept's own pictures.
+
+    Args:
+        name: the concept's.
+        path: of its adapter file.
+        class_word: what it is.
+        references: folders by name, by the stem of the file, or by class word.
+
+    Returns:
+        The folder given, else one named like the adapter file beside it, else None.
+    """
+    for key in (name, Path(path).stem, class_word):
+        if key in references:
+            return Path(references[key])
+    beside = Path(path).with_suffix("")
+    return beside if beside.is_dir() else None
+
+
+def check_references(references: Mapping[str, Path], concepts: Iterable[tuple[str, str, str]]) -> None:
+    """Make sure that each folder of references belongs to a concept.
+
+    Args:
+        references: folders by name, by the stem of the file, or by class word.
+        concepts: name, path of the adapter file, and class word of each.
+
+    Raises:
+        InputError: a folder is given for something else.
+    """
+    known = sorted({key for name, path, word in concepts for key in (name, Path(path).stem, word) if key})
+    for key in references:
+        if key not in known:
+            raise InputError(
+                f'references: "{key}" is no concept here; name one of {", ".join(known)}.'
+                if known
+                else f'references: "{key}" is no concept here, because there are none; leave it out.'
+            )
+
+
 def read_identity(folder: Path) -> Identity | None:
     """Read which character of the world a folder shows, where its ``world.json`` says so.
 
@@ -95,7 +136,7 @@ def read_identity(folder: Path) -> Identity | None:
         FileError: the file cannot be read.
         InputError: the file holds no identity of the world.
     """
-    path = folder / TRUTH
+    path = folder / TRUTH_FILE
     if not path.is_file():
         return None
     try:
@@ -141,12 +182,27 @@ def score_runs(
 
     Raises:
         FileError: a folder or picture is missing, or the table cannot be written.
-        InputError: a reference folder shows no instance of the class.
+        InputError: a reference folder shows no instance of the class or belongs to no concept, or the judge itself
+            chose a picture.
     """
     runs = [(run, load_run(run / RECORD)) for run in find_runs([Path(folder) for folder in folders])]
     runs = [(run, record) for run, record in runs if not base or record.scene.base == base]
+    for run, record in runs:
+        if record.choice is not None and record.choice.encoder == JUDGE:
+            raise InputError(
+                f"{run}: the judge chose this picture among {record.choice.candidates}, so it may not score it; "
+                "leave it out, or compose it without --candidates."
+            )
     if not runs:
         raise InputError(f"--base {base}: none of the runs was made with it; leave it out or give other runs.")
+    check_references(
+        references or {},
+        (
+            (use.name, use.path, instance.class_word or use.class_word)
+            for _, record in runs
+            for use, instance in zip(record.adapters, record.scene.instances, strict=True)
+        ),
+    )
     judge = judge or load_judge()
     report = report or _ignore
     lineups: dict[str, Lineup] = {}
@@ -155,10 +211,10 @@ def score_runs(
     for number, (run, record) in enumerate(runs):
         report("Scoring", number, len(runs))
         for index, use in enumerate(record.adapters):
-            folder = None if use.name in tried else _find_references(record, index, references or {})
+            word = record.scene.instances[index].class_word or use.class_word
+            folder = None if use.name in tried else find_references(use.name, use.path, word, references or {})
             tried.add(use.name)
             if folder is not None:
-                word = record.scene.instances[index].class_word or use.class_word
                 lineups[use.name] = _line_up(judge, word, folder, seed)
         image = read_image(run / PICTURE)
         expected = expect_scene(record.scene, [use.name for use in record.adapters])
@@ -172,16 +228,6 @@ def score_runs(
 
 def _ignore(what: str, done: int, total: int) -> None:
     """Take no note of progress."""
-
-
-def _find_references(record: RunRecord, index: int, references: Mapping[str, Path]) -> Path | None:
-    use = record.adapters[index]
-    word = record.scene.instances[index].class_word or use.class_word
-    for key in (use.name, Path(use.path).stem, word):
-        if key in references:
-            return Path(references[key])
-    beside = Path(use.path).with_suffix("")
-    return beside if beside.is_dir() else None
 
 
 def _line_up(judge: Judge, class_word: str, folder: Path, seed: int) -> Lineup:

@@ -1,84 +1,50 @@
 """Learn a concept: a folder of pictures in, an adapter file out."""
 
-import json
 import os
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import asdict, replace
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
+
+import torch
 
 from d2plan.adapter.file import SUFFIX, Adapter, save_adapter
-from d2plan.adapter.rows import adapter_rows
-from d2plan.backbone.load import Backbone, find_base, load_backbone
-from d2plan.backbone.sdxl import decode_latents, sample_steps
+from d2plan.adapter.sidecar import SIDECAR_SUFFIX, write_sidecar
+from d2plan.backbone.load import Backbone, find_base
 from d2plan.backbone.text import unknown_words
-from d2plan.config import BaseDefaults, load_defaults
-from d2plan.dislora.data import (
-    DEFAULT_TEMPLATE,
-    ConceptData,
-    ConceptWords,
-    check_template,
-    read_concept_folder,
-    read_concept_words,
-)
-from d2plan.dislora.lessons import LessonChoices
-from d2plan.dislora.prompts import check_words, fill_template
-from d2plan.dislora.train import StepReport, TrainRequest, reserved_identifiers, train_steps
+from d2plan.config import load_defaults
+from d2plan.dislora.checkpoint import last_step
+from d2plan.dislora.data import DEFAULT_TEMPLATE, ConceptData, read_concept_folder, read_concept_words
+from d2plan.dislora.processes import Processes, open_processes
+from d2plan.dislora.prompts import fill_template
+from d2plan.dislora.train import Keeping, StepReport, TrainRequest, train_steps
 from d2plan.errors import InputError
-from d2plan.media.images import Picture, check_output, contact_sheet, fit_image, make_folder, write_file, write_png
+from d2plan.media.images import Picture, check_output, fit_image, make_folder, write_file, write_png
+from d2plan.workflows.train_board import Board, open_board
+from d2plan.workflows.train_folder import (
+    LOG_FILE,
+    PREVIEW_FOLDER,
+    TrainingLog,
+    open_work,
+    stop_gently,
+    work_folder,
+)
+from d2plan.workflows.train_options import (
+    TrainOptions,
+    check_options,
+    choose_buckets,
+    make_request,
+    open_base,
+    read_precision,
+)
+from d2plan.workflows.train_previews import Previews
 
 Report = Callable[[str, int, int], None]
 
 LOG_SUFFIX, THUMBNAIL_SUFFIX, PREVIEW_SUFFIX = ".log.jsonl", ".png", ".preview.png"
 THUMBNAIL_SIDE = 256
-PREVIEWS = 4
-_MOST_SEED = 2**63 - 1
-_MOST_NAME = 100
-
-
-class TrainOptions(TypedDict, total=False):
-    """What else may be asked of ``train_concept``; what is left out is the base's own, or off.
-
-    Attributes:
-        name: how people call the concept; the folder's ``concept.yaml`` or the file's stem without it.
-        template: for pictures without a caption, with ``{}`` where the class word goes.
-        steps: optimiser steps.
-        batch_size: pictures a step.
-        rank: of the adapter.
-        unet_rate: learning rate of the U-Net's part.
-        text_rate: learning rate of the text encoders' part.
-        token_weight: of L_token, eq. (3).
-        attention_weight: of L_atten, eq. (4).
-        masked: weigh the loss by subject masks where there are some; on without it.
-        flip: show mirrored pictures too; on without it.
-        overwrite: replace files that are there.
-        preview: draw some pictures with the new adapter.
-        device: such as "cpu" or "cuda".
-        on_step: is told each step's losses.
-        on_note: is told what the person should know.
-    """
-
-    name: str
-    template: str
-    steps: int
-    batch_size: int
-    rank: int
-    unet_rate: float
-    text_rate: float
-    token_weight: float
-    attention_weight: float
-    masked: bool
-    flip: bool
-    overwrite: bool
-    preview: bool
-    device: str
-    on_step: Callable[[StepReport], None]
-    on_note: Callable[[str], None]
-
-
-_OF_SETTINGS = ("steps", "batch_size", "rank", "unet_rate", "text_rate", "token_weight", "attention_weight", "masked")
+CHECKPOINT_EVERY = 100
 
 
 def train_concept(
@@ -93,8 +59,9 @@ def train_concept(
 ) -> Path:
     """Learn a concept from a folder of pictures and write its adapter.
 
-    Beside the adapter ``rex.safetensors`` appear ``rex.png`` (a thumbnail), ``rex.log.jsonl`` (the request, then a
-    line a step) and, if asked for, ``rex.preview.png``. Nothing is written before the training has ended.
+    Beside the adapter ``rex.safetensors`` appear ``rex.json`` and ``rex.png`` (what other programs show),
+    ``rex.log.jsonl`` (the request, then a line a step) and, if asked for, ``rex.preview.png``; all of them when the
+    training has ended. While it runs, its state lies in ``rex.train``; after a stop it goes on from there.
 
     Args:
         folder: the pictures, with captions, masks and ``concept.yaml`` if there are any.
@@ -111,11 +78,15 @@ def train_concept(
 
     Raises:
         InputError: a word, number or option cannot be used.
-        FileError: the folder or a file cannot be read, or ``out`` exists or cannot be written.
+        FileError: the folder or a file cannot be read, or ``out`` exists or cannot be written, or another training
+            is at work on it.
+        KeyboardInterrupt: somebody asked to stop; what was learnt is saved.
     """
-    _check_options(options, seed)
+    check_options(options, seed)
+    together = open_processes(base.device.type if isinstance(base, Backbone) else options.get("device", "cpu"))
     target = Path(os.path.expanduser(out))
-    finals = _check_target(target, options)
+    resume = options.get("resume", False) or options.get("resume_changed", False)
+    finals = _check_target(target, options, resume or not together.leads)
     if target.parent.resolve() == Path(folder).resolve():
         raise InputError(
             f"out: {target} lies among the pictures, where its thumbnail would be one; name another folder."
@@ -123,70 +94,60 @@ def train_concept(
     words = read_concept_words(folder)
     defaults = base.defaults if isinstance(base, Backbone) else load_defaults(find_base(base))
     given = replace(words, class_word=class_word or words.class_word, identifier=identifier or words.identifier)
-    request = _make_request(given, target, defaults, seed, options)
-    report = on_progress or _ignore
+    request = make_request(given, target.stem, defaults, seed, options)
+    place = work_folder(target)
+    note = options.get("on_note", _ignore) if together.leads else _ignore
+    if resume and target.exists() and last_step(place) in (0, request.settings.steps):
+        note(f"{target} is finished already; nothing was done.")
+        return target
+    report = on_progress if on_progress is not None and together.leads else _ignore
     make_folder(target.parent)
-    report("opening the base", 0, 1)
-    backbone = base if isinstance(base, Backbone) else load_backbone(base, options.get("device", "cpu"))
-    report("opening the base", 1, 1)
-    data = read_concept_folder(folder, *backbone.size)
-    notes = [*data.notes, *_warn_of_words(backbone, request.choices.class_word)]
-    for note in (data.summary, *notes):
-        options.get("on_note", _ignore)(note)
-    adapter, rows = _train(backbone, data, request, report, options.get("on_step", _ignore))
-    described = {**adapter.settings, "base": backbone.name, "pictures": str(len(data.names))}
-    adapter = replace(adapter, settings=described)
-    preview = _draw_previews(backbone, adapter, request, report) if options.get("preview") else None
-    log = [{"name": request.name, "settings": described, "notes": notes}, *rows]
-    write_file(finals[LOG_SUFFIX], "".join(json.dumps(row) + "\n" for row in log).encode())
-    write_png(finals[THUMBNAIL_SUFFIX], _make_thumbnail(data))
-    if preview is not None:
-        write_png(finals[PREVIEW_SUFFIX], preview)
-    # The adapter comes last: where it is, everything that belongs to it is complete.
-    save_adapter(target, adapter)
+    with ExitStack() as stack:
+        if together.leads:
+            keep, overwrite = options.get("keep_checkpoints", False), options.get("overwrite", False)
+            stack.enter_context(open_work(place, resume, overwrite, keep))
+        report("opening the base", 0, 1)
+        backbone = open_base(base, together.device, options)
+        report("opening the base", 1, 1)
+        data = read_concept_folder(folder, *backbone.size, choose_buckets(backbone, options))
+        task = _Task(backbone, data, request, place, together, report, options)
+        notes = [*data.notes, *_warn_of_words(backbone, request.choices.class_word)]
+        for text in (*data.report.lines(), *_warn_of_words(backbone, request.choices.class_word)):
+            note(text)
+        _learn(task, target, finals, notes)
     return target
 
 
-def _check_options(options: TrainOptions, seed: int) -> None:
-    known = tuple(TrainOptions.__annotations__)
-    for name in options:
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            raise InputError(f"{name} is no option of training" + (f"; did you mean {near[0]}?" if near else "."))
-    if not 0 <= seed <= _MOST_SEED:
-        raise InputError(f"seed is {seed}, but must be 0..2^63 - 1.")
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """A training with all that belongs to it."""
+
+    backbone: Backbone
+    data: ConceptData
+    request: TrainRequest
+    place: Path
+    together: Processes
+    report: Report
+    options: TrainOptions
+
+    def note(self, text: str) -> None:
+        if self.together.leads:
+            self.options.get("on_note", _ignore)(text)
+
+    def settings(self) -> dict[str, str]:
+        """What the training adds to the request's own settings in the adapter's header."""
+        return {"base": self.backbone.name, "pictures": str(len(self.data.names))}
 
 
-def _check_target(target: Path, options: TrainOptions) -> dict[str, Path]:
+def _check_target(target: Path, options: TrainOptions, overwrite: bool) -> dict[str, Path]:
     if target.suffix != SUFFIX or not target.stem:
         raise InputError(f"out is {target}; name the adapter's file, ending in {SUFFIX}, such as rex{SUFFIX}.")
-    beside = [LOG_SUFFIX, THUMBNAIL_SUFFIX] + ([PREVIEW_SUFFIX] if options.get("preview") else [])
+    previews = options.get("preview") or options.get("preview_every")
+    beside = [LOG_SUFFIX, THUMBNAIL_SUFFIX, SIDECAR_SUFFIX] + ([PREVIEW_SUFFIX] if previews else [])
     finals = {ending: target.with_name(target.stem + ending) for ending in beside}
     for path in (target, *finals.values()):
-        check_output(path, options.get("overwrite", False))
+        check_output(path, overwrite or options.get("overwrite", False))
     return finals
-
-
-def _make_request(
-    words: ConceptWords, target: Path, defaults: BaseDefaults, seed: int, options: TrainOptions
-) -> TrainRequest:
-    if words.class_word is None:
-        raise InputError("class_word is missing; say what it is, such as --class dog, or write it in concept.yaml.")
-    identifier = words.identifier or next(iter(defaults.identifiers), None)
-    if identifier is None:
-        raise InputError("identifier is missing, and the base offers none; choose a rare word, such as sks.")
-    check_words(words.class_word, identifier, reserved_identifiers(defaults))
-    name = options.get("name") or words.name or target.stem
-    if len(name) > _MOST_NAME or not name.isprintable():
-        raise InputError(f"name is {name[:_MOST_NAME]!r}; write a plain one of at most {_MOST_NAME} characters.")
-    template = options.get("template") or words.template
-    if template is not None:
-        check_template(template)
-    settings = replace(defaults.training(), **{key: options[key] for key in _OF_SETTINGS if key in options})  # type: ignore[literal-required]
-    choices = LessonChoices(
-        words.class_word, identifier, template, flip=options.get("flip", True), masked=settings.masked
-    )
-    return TrainRequest(name, choices, settings, seed)
 
 
 def _warn_of_words(backbone: Backbone, text: str) -> list[str]:
@@ -196,50 +157,98 @@ def _warn_of_words(backbone: Backbone, text: str) -> list[str]:
     ]
 
 
-def _train(
-    backbone: Backbone,
-    data: ConceptData,
-    request: TrainRequest,
-    report: Report,
-    on_step: Callable[[StepReport], None],
-) -> tuple[Adapter, list[dict[str, float]]]:
-    rows: list[dict[str, float]] = []
-    report("training", 0, request.settings.steps)
-    # Closing takes the adapter off the base also when the person stops the training.
-    with closing(train_steps(backbone, data, request)) as steps:
-        while True:
-            try:
-                done = next(steps)
-            except StopIteration as end:
-                return end.value, rows
-            rows.append({key: round(value, 6) for key, value in asdict(done).items()})
-            report("training", done.step, done.total)
-            on_step(done)
+def _learn(task: _Task, target: Path, finals: dict[str, Path], notes: list[str]) -> None:
+    adapter, log = _train(task, notes)
+    if not task.together.leads:
+        return
+    settings = {**adapter.settings, **task.settings()}
+    dtype = read_precision(task.options.get("file_precision", "fp32"), "file_precision")
+    adapter = _convert(replace(adapter, settings=settings), dtype)
+    write_file(finals[LOG_SUFFIX], log.content())
+    write_png(finals[THUMBNAIL_SUFFIX], _make_thumbnail(task.data))
+    if PREVIEW_SUFFIX in finals:
+        write_png(finals[PREVIEW_SUFFIX], _make_previews(task).sheet(task.request.settings.steps))
+    write_sidecar(target, adapter)
+    # The adapter comes last: where it is, everything that belongs to it is complete.
+    save_adapter(target, adapter)
+
+
+def _train(task: _Task, notes: list[str]) -> tuple[Adapter, TrainingLog]:
+    options, request = task.options, task.request
+    settings = {**asdict(request.choices), **asdict(request.settings), "seed": request.seed, **task.settings()}
+    head: dict[str, object] = {
+        "name": request.name,
+        "settings": settings,
+        "data": task.data.report.record(),
+        "notes": notes,
+    }
+    log = TrainingLog(task.place / LOG_FILE, head)
+    on_step = options.get("on_step", _ignore)
+    with _until_stopped(task) as stop, open_board(options.get("tensorboard"), task.together) as board:
+        keeping = Keeping(
+            task.place,
+            options.get("checkpoint_every", CHECKPOINT_EVERY),
+            "any" if options.get("resume_changed") else "same" if options.get("resume") else "no",
+            stop,
+            task.note,
+        )
+        steps = train_steps(task.backbone, task.data, request, keeping, task.together, task.report)
+        if options.get("preview_every") and task.together.leads and not last_step(task.place):
+            _make_previews(task).draw(0)
+        task.report("training", last_step(task.place), request.settings.steps)
+        # Closing takes the adapter off the base also when the person stops the training.
+        with closing(steps):
+            while True:
+                try:
+                    done = next(steps)
+                except StopIteration as end:
+                    return end.value, log
+                if task.together.leads:
+                    _tell(task, done, (log, board))
+                    on_step(done)
+
+
+def _tell(task: _Task, done: StepReport, books: tuple[TrainingLog, Board]) -> None:
+    log, board = books
+    row = {key: round(value, 6) for key, value in asdict(done).items()}
+    log.add(row)
+    board.add(row)
+    task.report("training", done.step, done.total)
+    every, last = task.options.get("preview_every", 0), done.step == done.total
+    if (every and done.step % every == 0) or (last and (every or task.options.get("preview"))):
+        _make_previews(task).draw(done.step)
+
+
+@contextmanager
+def _until_stopped(task: _Task) -> Iterator[Callable[[], bool]]:
+    try:
+        with stop_gently() as stop:
+            yield stop
+    except KeyboardInterrupt:
+        step = last_step(task.place)
+        if step:
+            task.note(f"stopped after step {step} of {task.request.settings.steps}; go on with --resume")
+        raise
+
+
+def _make_previews(task: _Task) -> Previews:
+    choices = task.request.choices
+    template = choices.template or DEFAULT_TEMPLATE
+    prompt = fill_template(template, choices.class_word, choices.identifier).joint_form
+    return Previews(task.backbone, task.request, prompt, task.place / PREVIEW_FOLDER, task.report)
 
 
 def _make_thumbnail(data: ConceptData) -> Picture:
-    height, width = data.images.shape[1:3]
+    height, width = data.images[0].shape[:2]
     factor = min(1.0, THUMBNAIL_SIDE / max(height, width))
     return fit_image(data.images[0], round(height * factor), round(width * factor))
 
 
-def _draw_previews(backbone: Backbone, adapter: Adapter, request: TrainRequest, report: Report) -> Picture:
-    choices = request.choices
-    prompt = fill_template(choices.template or DEFAULT_TEMPLATE, choices.class_word, choices.identifier).joint_form
-    rows = [None, adapter] if backbone.defaults.guidance_scale > 1 else [adapter]
-    first, second = backbone.text_encoders
-    pictures = []
-    with (
-        adapter_rows(first, "text_encoder", [adapter]),
-        adapter_rows(second, "text_encoder_2", [adapter]),
-        adapter_rows(backbone.unet, "unet", rows),
-    ):
-        for number in range(PREVIEWS):
-            report("drawing previews", number, PREVIEWS)
-            *_, last = sample_steps(backbone, prompt, seed=number)
-            pictures.append(decode_latents(backbone, last.latents)[0])
-    report("drawing previews", PREVIEWS, PREVIEWS)
-    return contact_sheet(pictures, PREVIEWS, [f"{prompt}, seed {number}" for number in range(PREVIEWS)])
+def _convert(adapter: Adapter, dtype: torch.dtype) -> Adapter:
+    deltas = {
+        path: delta._replace(down=delta.down.to(dtype), up=delta.up.to(dtype)) for path, delta in adapter.deltas.items()
+    }
+    return replace(adapter, deltas=deltas)
 
 
 def _ignore(*_: object) -> None:

@@ -1,0 +1,86 @@
+"""A clause: who does one thing, and how that stands in time to what was told before."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from d2plan.etp.grammar.chunks import Chunk, Verb, Who
+
+Link = Literal["sentence", "join", "relative", "with"]
+LAST_WORDS = (
+    "in the end,at the end,finally,eventually,last of all,lastly,last,at last,by the end,the video ends with,"
+    "it ends with,the story ends with,ending with,the film ends with,the clip ends with,in the final scene,"
+    "in the last scene,it all ends with,everything ends with,to finish,to end with,ultimately,at long last,"
+    "at the very end,in the very end,at the end of the story,at the end of the video,at the end of the day,"
+    "in conclusion"
+).split(",")
+FIRST_WORDS = (
+    "in the beginning,at the beginning,at the very beginning,at the beginning of the story,at the start of the story,"
+    "right at the start,originally,initially,at the start,in the opening scene,in the first scene,to start with,"
+    "to begin with"
+).split(",")
+GEAR_VERBS = ("wears", "have", "shifts", "gets", "loses", "gives", "takes")
+
+
+@dataclass
+class Clause:
+    """One thing that is told.
+
+    Attributes:
+        link: how it hangs on what stands before it: a new sentence, "and" or a comma, "who", or "with ... -ing".
+        subjects: who does it; empty where it is taken over from another clause.
+        verb: its verb; None where there is none.
+        parts: everything else, in order.
+        later: it happens after what was told before.
+        same: it happens at the same moment.
+        sub: "before", "after", "once", "when", "until", "if" where it depends on another clause.
+        ends: what was told before it ends with it.
+        unreal: it only may happen.
+        gapped: the verb was left out and taken over.
+        copied: "does the same": a clause to take everything from.
+        stranger: somebody in the subject's place whom nobody knows; empty where all are known.
+        sentence: number of its sentence.
+        split: how many of the parts stand before the verb.
+        last: it happens at the end of the story, wherever it is told.
+        first: it happens at the beginning of the story, wherever it is told.
+        opens: it says "first", which counts in a story that is not told in order.
+        earlier: it happens before what was told before.
+        moved: where it was moved to, for a note; empty where it stands as told.
+        without: who is left out, as in "everyone except Max".
+        heard: who was named in clauses that stand before it and happen after it, the nearest first.
+        coming: who is named in clauses that stand behind it.
+    """
+
+    link: Link
+    subjects: list[Who] = field(default_factory=list)
+    verb: Verb | None = None
+    parts: list[Chunk] = field(default_factory=list)
+    later: bool = False
+    same: bool = False
+    sub: str = ""
+    ends: bool = False
+    unreal: bool = False
+    gapped: bool = False
+    copied: "Clause | None" = None
+    stranger: str = ""
+    sentence: int = 0
+    split: int = 0
+    last: bool = False
+    first: bool = False
+    opens: bool = False
+    earlier: bool = False
+    moved: str = ""
+    without: list[Who] = field(default_factory=list)
+    heard: list[Who] = field(default_factory=list)
+    coming: list[Who] = field(default_factory=list)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was told in it yet."""
+        return not (self.subjects or self.verb or self.parts)
+
+    @property
+    def text(self) -> str:
+        """Its words, roughly in order."""
+        verb = [self.verb.text] if self.verb else []
+        words = [*(who.text for who in self.subjects), *verb, *(part.text for part in self.parts)]
+        return " ".join(word for word in words if word.lower() not in (",", "and")).strip()

@@ -1,0 +1,217 @@
+"""What a clause changes in what somebody does."""
+
+from d2plan.etp.grammar.chunks import Verb
+from d2plan.etp.grammar.people import Can
+from d2plan.etp.grammar.stage import Change
+from d2plan.etp.grammar.telling import Context, Telling, impossible
+
+_STEADY = (
+    "sleep",
+    "slept",
+    "sit",
+    "sat",
+    "stand",
+    "stood",
+    "lie",
+    "lay",
+    "lain",
+    "lying",
+    "park",
+    "slumber",
+    "doz",
+    "snooz",
+    "nap",
+    "wait",
+)
+_BEGINS = tuple(
+    "fall,fell,go,went,sit down,sits down,sat down,sitting down,lie down,lies down,lay down,take,took,doz,drift,nod,"
+    "drop,break,burst,settle,open,unzip".split(",")
+)
+_BESIDE_THE_POINT = ("parked", "opening", "pouring", "driving", "steaming", "flying")
+
+
+def can_do(context: Context, verb: Verb) -> Can:
+    """Say who can be the one that a verb is about.
+
+    Args:
+        context: the story so far.
+        verb: of the clause.
+
+    Returns:
+        Whether somebody fits: can be drawn so, or for waking up, sleeps.
+    """
+    item = verb.item
+
+    def fits(index: int) -> bool:
+        if item.has("waking"):
+            return context.stage.now.get((index, "action")) == "sleeping"
+        if item.has("action"):
+            return pose(context, index, item.value("action")) in context.actions_of(index)
+        return True
+
+    return fits
+
+
+def pose(context: Context, index: int, action: str) -> str:
+    """Give an action as somebody's class calls it: resting is standing, or parked for a car."""
+    return context.rest(index) if action in ("standing", "parked", "rest") else action
+
+
+def tell_deed(context: Context, telling: Telling, verb: Verb) -> bool:
+    """Read a clause whose verb is something to be seen doing.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+        verb: its verb.
+
+    Returns:
+        False where the verb is of another kind.
+    """
+    item = verb.item
+    if item.has("action") and not (item.has("halting") and not telling.subjects):
+        return _tell_action(context, telling, verb)
+    if item.has("waking"):
+        _tell_waking(context, telling, verb)
+    elif item.has("ending", "halting") or (item.has("stops") and not telling.gears):
+        for index in telling.subjects:
+            telling.add(Change((index, "action"), context.rest(index), weak=True))
+        telling.moving = True
+    else:
+        return False
+    return True
+
+
+def tell_states(context: Context, telling: Telling) -> None:
+    """Read "asleep", "seated", "the running dog".
+
+    Args:
+        context: the story so far.
+        telling: the clause.
+    """
+    verb = telling.clause.verb
+    becoming = verb is not None and verb.item.has("turns", "gets")
+    negated = verb is not None and verb.negated
+    acted = any(change.dimension[1] == "action" for change in telling.changes)
+    for part in telling.clause.parts:
+        if part.kind != "state":
+            continue
+        telling.shown = True
+        for index in telling.subjects:
+            action = pose(context, index, part.value)
+            if action not in context.actions_of(index):
+                raise impossible(context, index, part.text)
+            if negated:
+                _end(context, telling, index, action)
+            elif not acted or part.text.lower().startswith("with"):
+                telling.add(Change((index, "action"), action, state=not becoming and verb is None, begins=becoming))
+    who_does = [(who, telling.subjects) for who in telling.clause.subjects]
+    for who, found in [*who_does, *((who, found) for _, who, found in telling.objects)]:
+        if who.doing and len(found) >= 1:
+            _tell_doing(context, telling, who.doing, found if len(telling.clause.subjects) < 2 else found[:1])
+
+
+def _tell_doing(context: Context, telling: Telling, doing: str, found: list[int]) -> None:
+    for index in found:
+        if (index, "action") in context.stage.ever:
+            continue
+        action = pose(context, index, doing)
+        if action not in context.actions_of(index):
+            raise impossible(context, index, doing)
+        own = [change for change in telling.changes if change.dimension == (index, "action")]
+        for change in own:
+            telling.changes[telling.changes.index(change)] = Change(
+                change.dimension, change.value, action, change.weak, begins=change.begins
+            )
+        if not own:
+            telling.add(Change((index, "action"), action, state=True))
+
+
+def _tell_action(context: Context, telling: Telling, verb: Verb) -> bool:
+    item, action = verb.item, verb.item.value("action")
+    able = [index for index in telling.subjects if pose(context, index, action) in context.actions_of(index)]
+    if action == "parked" and telling.direct:
+        # "John parks the car."
+        able = []
+    if action == "sitting" and not able and not item.has("about"):
+        context.note(f'"{verb.text}" is shown as resting, because nobody of that kind was ever seen sitting.')
+        action, able = "standing", list(telling.subjects)
+    if verb.negated or verb.aspect == "stop":
+        for index in able:
+            _end(context, telling, index, pose(context, index, action))
+        telling.moving = verb.aspect == "stop" or not verb.progressive
+        telling.shown = True
+        return True
+    if len(able) < len(telling.subjects):
+        able = _find_doers(context, telling, verb, able)
+    if able:
+        _do(context, telling, verb, action, able)
+    return True
+
+
+def _find_doers(context: Context, telling: Telling, verb: Verb, able: list[int]) -> list[int]:
+    """Say who does what some of the subjects cannot: "John drives the car" is the car driving."""
+    item, action = verb.item, verb.item.value("action")
+    passed = [index for index in telling.direct if action in context.actions_of(index)]
+    if action in _BESIDE_THE_POINT and passed:
+        names = " and ".join(context.people.name(index) for index in telling.subjects)
+        context.note(f'"{telling.clause.text}" is shown without {names} doing it.')
+        return passed
+    if item.has("about", "mute", "swaps") or action == "opening":
+        context.not_shown(telling.clause.text)
+        telling.shown = True
+        return []
+    raise impossible(context, next(index for index in telling.subjects if index not in able), verb.text)
+
+
+def _do(context: Context, telling: Telling, verb: Verb, action: str, able: list[int]) -> None:
+    if verb.item.has("about"):
+        context.note(f'"{verb.text}" is shown as "{pose(context, able[0], action)}".')
+    steady = _is_steady(verb)
+    begins = verb.aspect == "start" or verb.item.text.lower().startswith(_BEGINS)
+    rest = [index for index in telling.companions if action in context.actions_of(index) and index not in able]
+    rest = [index for index in rest if not context.stage.now.told.get((index, "action"))]
+    if rest and not steady:
+        names = " and ".join(context.people.name(index) for index in rest)
+        context.note(f'"{telling.clause.text}" is taken to mean that {names} does the same.')
+        able = able + rest
+    background = telling.clause.sub == "while" and steady
+    for index in able:
+        value = pose(context, index, action)
+        weak = value == context.rest(index) and verb.finite
+        telling.add(Change((index, "action"), value, weak=weak, state=background, begins=begins))
+    telling.moving = not (steady or verb.progressive) or begins
+
+
+def _is_steady(verb: Verb) -> bool:
+    text = verb.item.text.lower()
+    return text.startswith(_STEADY) and not text.endswith(("down", "off", "up"))
+
+
+def _end(context: Context, telling: Telling, index: int, action: str) -> None:
+    """Let an action end; where it was never told it must have gone on before."""
+    dimension = (index, "action")
+    if context.stage.now.get(dimension) == action and action != context.rest(index):
+        telling.add(Change(dimension, context.rest(index), weak=True))
+    elif (
+        dimension not in context.stage.ever and telling.clause.verb is not None and telling.clause.verb.aspect == "stop"
+    ):
+        telling.add(Change(dimension, context.rest(index), action, weak=True))
+
+
+def _tell_waking(context: Context, telling: Telling, verb: Verb) -> None:
+    subjects = telling.direct or telling.subjects
+    telling.shown = telling.moving = True
+    if verb.negated:
+        return
+    for index in subjects:
+        if "sleeping" not in context.actions_of(index):
+            raise impossible(context, index, verb.text)
+        asleep = context.stage.now.get((index, "action")) == "sleeping"
+        known = (index, "action") in context.stage.ever
+        if asleep or not known:
+            telling.add(Change((index, "action"), context.rest(index), "sleeping" if not known else "?", weak=True))
+        else:
+            context.note(
+                f'"{telling.clause.text}": {context.people.name(index)} did not sleep before, so nothing changes.'
+            )

@@ -1,0 +1,399 @@
+"""Divide a story's chunks into clauses."""
+
+from collections.abc import Sequence
+
+from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
+from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
+
+_SUBORDINATE = ("while", "whereas", "as", "just as", "whilst", "where")
+_UNREAL = ("if", "unless", "as if", "as though", "so that", "in order to")
+_REAL_BEFORE_TO = ("moves", "stays", "appears", "ending", "waking", "urges", "causes", "starts", "stops", "halting")
+_NEXT_TIME = ("the next", "next", "the following", "that", "later")
+_NOT_DOING = ("from", "of", "for", "by", "about")
+_DESCRIBING = ("prep", "gear", "place", "position", "relation")
+_SEVERAL = ("everyone", "classes", "groups")
+_PREPOSITIONS = ("in", "on", "at", "with", "for", "of", "to", "from", "by", "during", "under")
+_AROUND = ("place", "light", "position", "comma", "filler", "other")
+
+
+def divide(chunks: Sequence[Chunk]) -> list[Clause]:
+    """Divide a story into clauses.
+
+    Args:
+        chunks: of the whole story.
+
+    Returns:
+        The clauses as told; those without any content are left out.
+    """
+    builder = _Builder(chunks)
+    for place, chunk in enumerate(chunks):
+        builder.take(place, chunk)
+    builder.close()
+    return builder.clauses
+
+
+class _Builder:
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        self.chunks = chunks
+        self.clauses: list[Clause] = []
+        self.current = Clause("sentence")
+        self.suspended: Clause | None = None
+        self.link = ""
+        self.sentence = 0
+        self.excluding = False
+
+    def take(self, place: int, chunk: Chunk) -> None:
+        if chunk.kind == "stop":
+            self._take_stop(chunk)
+        elif chunk.kind in ("comma", "join"):
+            self.link = "join" if "join" in (chunk.kind, self.link) else "comma"
+            self.current.parts.append(chunk)
+            return
+        elif chunk.kind == "mark":
+            self._take_mark(place, chunk)
+        elif chunk.kind == "relative":
+            self._take_relative()
+        elif chunk.kind == "except":
+            self.excluding = True
+        elif isinstance(chunk, Who):
+            self._take_who(place, chunk)
+        elif isinstance(chunk, Verb):
+            self._take_verb(place, chunk)
+        else:
+            if self._begins_anew(place, chunk):
+                self.open("join")
+            self._give_holder(chunk)
+            if chunk.kind == "light" and chunk.text.lower().startswith(_NEXT_TIME) and self.current.verb is None:
+                self.current.later = True
+            self.current.parts.append(chunk)
+        self.link = ""
+
+    def _take_stop(self, chunk: Chunk) -> None:
+        self.close()
+        if chunk.text == "?":
+            for clause in self.clauses:
+                clause.unreal = clause.unreal or clause.sentence == self.sentence
+        self.sentence += 1
+        self.current = Clause("sentence", sentence=self.sentence)
+
+    def open(self, link: Link) -> None:
+        self.close(keep=True)
+        self.current = Clause(link, sentence=self.sentence)
+
+    def close(self, keep: bool = False) -> None:
+        if self._has_content(self.current):
+            self.clauses.append(self.current)
+        elif self.clauses and self.current.parts and not keep:
+            self.clauses[-1].parts += self.current.parts
+        if self.suspended is not None and not keep:
+            if self.suspended is not self.current:
+                self.clauses.append(self.suspended)
+            self.suspended = None
+        self.current = Clause("join", sentence=self.sentence)
+        self.link = ""
+
+    def _has_content(self, clause: Clause) -> bool:
+        return bool(clause.subjects or clause.verb) or any(
+            part.kind not in ("comma", "join", "filler", "particle", "prep") for part in clause.parts
+        )
+
+    def _give_holder(self, chunk: Chunk) -> None:
+        """Keep whose "with a hat" is, where several are named before the verb."""
+        clause = self.current
+        if isinstance(chunk, Gear) and clause.verb is None and len(clause.subjects) > 0:
+            chunk.holder = clause.subjects[-1]
+
+    def _before(self, place: int) -> Chunk:
+        return self.chunks[place - 1] if place else Chunk("stop", "")
+
+    def _after(self, place: int, skipped: tuple[str, ...] = ("filler", "other", "mark")) -> Chunk:
+        spot = place + 1
+        while (
+            spot < len(self.chunks)
+            and self.chunks[spot].kind in skipped
+            and not (self.chunks[spot].kind == "other" and self.chunks[spot].value not in ("adverb", "adjective"))
+        ):
+            spot += 1
+        return self.chunks[spot] if spot < len(self.chunks) else Chunk("stop", "")
+
+    def _take_mark(self, place: int, mark: Chunk) -> None:
+        if mark.value == "first":
+            self._take_first(mark)
+            return
+        clause, low = self.current, mark.text.lower()
+        following = self._after(place)
+        behind = self.chunks[place + 1] if place + 1 < len(self.chunks) else Chunk("stop", "")
+        if low == "before" and behind.kind in ("stop", "comma"):
+            # "He slept before." and "Just before, he slept."
+            clause.earlier = True
+            return
+        if clause.subjects and clause.verb is None:
+            if isinstance(following, Verb) and following.ing and mark.value not in ("next",):
+                self.suspended = clause
+                self.current = Clause("join", list(clause.subjects), sentence=self.sentence)
+                self._mark(self.current, mark.value, low)
+                return
+            self._mark(clause, mark.value, low)
+            return
+        trailing = following.kind == "stop" and mark.value in ("next", "same")
+        if trailing and low not in _SUBORDINATE:
+            # "Rex runs at the same time."
+            self._mark(clause, mark.value, low)
+            return
+        if clause.verb is not None or any(part.kind not in ("comma", "join", "filler") for part in clause.parts):
+            fronted = clause.verb is None and not clause.subjects
+            onwards = clause.later and mark.value == "next" and any(part.kind == "place" for part in clause.parts)
+            if not fronted or onwards:
+                link = clause.link if clause.empty else "join"
+                self.open(link)
+        self._mark(self.current, mark.value, low)
+
+    def _take_first(self, mark: Chunk) -> None:
+        """Keep "but at the beginning", which goes before what was told."""
+        clause = self.current
+        alone = not (clause.subjects or clause.verb) and all(
+            part.kind in ("join", "comma", "filler") for part in clause.parts
+        )
+        if self.sentence and alone and clause.link == "sentence":
+            clause.opens, clause.first = True, mark.text.lower() in FIRST_WORDS
+
+    def _mark(self, clause: Clause, value: str, text: str) -> None:
+        if value == "next":
+            clause.later = True
+            clause.last = clause.last or text in LAST_WORDS
+        elif value == "earlier":
+            clause.earlier = True
+        elif value == "same" and text not in _SUBORDINATE:
+            clause.same = True
+        elif value == "same":
+            clause.sub = "while"
+        elif value == "if" and text in _UNREAL:
+            clause.unreal = True
+        elif value == "if":
+            clause.sub = "while"
+        else:
+            clause.sub = value
+
+    def _take_relative(self) -> None:
+        clause = self.current
+        whos = [part for part in clause.parts if isinstance(part, Who)]
+        owners = [whos[-1]] if whos else list((clause.without or clause.subjects)[-1:])
+        if clause.verb is None:
+            self.suspended = clause
+        else:
+            self.clauses.append(clause)
+        self.current = Clause("relative", owners, same=True, sentence=self.sentence)
+
+    def _take_who(self, place: int, who: Who) -> None:
+        clause, before = self.current, self._before(place)
+        starts = self._starts(place)
+        if self._excludes(place, who, starts):
+            return
+        if clause.verb is None:
+            if before.kind == "prep" and starts == "ing" and before.text.lower() == "with":
+                self._open_with(who)
+            elif before.kind == "prep" or (self.link and self._last_object_has_prep() and starts != "finite"):
+                clause.parts.append(who)
+            else:
+                self._add_subject(clause, who)
+        elif not self._open_for(place, who, starts):
+            if not clause.subjects and not clause.verb.ing and clause.link != "join" and before.kind != "prep":
+                clause.subjects.append(who)
+            else:
+                clause.parts.append(who)
+
+    def _excludes(self, place: int, who: Who, starts: str) -> bool:
+        """Keep who is left out: "everyone except Max and Leo"."""
+        following = self.current.verb is not None and starts == "finite" and bool(self.link)
+        listed = self._before(place).kind == "except" or (self.link and isinstance(self._listed(place), Who))
+        if not (self.excluding and listed) or following:
+            self.excluding = False
+            return False
+        self.current.without.append(who)
+        return True
+
+    def _listed(self, place: int) -> Chunk:
+        spot = place - 1
+        while spot > 0 and self.chunks[spot].kind in ("comma", "join"):
+            spot -= 1
+        return self.chunks[spot]
+
+    def _add_subject(self, clause: Clause, who: Who) -> None:
+        """Add somebody; "two dogs, Rex and Bo" and "Rex and Bo, two dogs" are the same two."""
+        if clause.subjects and self.link != "join":
+            if clause.subjects[-1].head in _SEVERAL and who.head == "name":
+                clause.subjects[-1] = who
+                return
+            if who.head in _SEVERAL and clause.subjects[-1].head == "name":
+                return
+        clause.subjects.append(who)
+
+    def _open_for(self, place: int, who: Who, starts: str) -> bool:
+        """Begin a clause with somebody who follows a whole clause; False where it is the object of that one."""
+        clause, before, verb = self.current, self._before(place), self.current.verb
+        assert verb is not None
+        following = self._after(place)
+        dangling = verb.ing and not clause.subjects and self.link == "comma"
+        if (starts == "finite" or dangling) and before.kind != "prep":
+            self.open("join")
+            self.current.subjects = [who]
+        elif starts == "ing" and before.kind == "prep" and before.text.lower() == "with":
+            self._open_with(who)
+        elif starts and before.kind != "prep" and verb.item.has("looks", "causes", "urges"):
+            clause.verb = None if verb.item.has("causes") and not verb.item.has("looks") else verb
+            self.open("join")
+            self.current.subjects, self.current.same = [who], starts == "ing"
+        elif (
+            self.link == "join" and before.kind == "join" and isinstance(following, Gear) and verb.item.has(*GEAR_VERBS)
+        ):
+            self.open("join")
+            self.current.subjects, self.current.verb, self.current.gapped = [who], verb, True
+            self.current.parts = [part for part in clause.parts if part.kind == "particle"]
+        elif (
+            self.link
+            and before.kind in ("join", "comma")
+            and following.kind in ("place", "position")
+            and verb.item.has("action", "stays", "be")
+        ):
+            self.open("join")
+            self.current.subjects, self.current.verb, self.current.gapped = [who], verb, True
+        elif self._echoes(place):
+            self.open("join")
+            self.current.subjects, self.current.copied = [who], clause
+        else:
+            return False
+        return True
+
+    def _open_with(self, who: Who) -> None:
+        self.open("with")
+        self.current.subjects, self.current.same = [who], True
+
+    def _echoes(self, place: int) -> bool:
+        """Tell "and Tom too", and "Tom a little later"."""
+        following = self.chunks[place + 1] if place + 1 < len(self.chunks) else Chunk("stop", "")
+        behind = self.chunks[place + 2] if place + 2 < len(self.chunks) else Chunk("stop", "")
+        too = self.link == "join" and following.text.lower() in ("too", "as well", "also")
+        later = following.kind == "mark" and following.value == "next" and behind.kind == "stop"
+        return too or (bool(self.link) and later)
+
+    def _last_object_has_prep(self) -> bool:
+        parts = [part for part in self.current.parts if part.kind not in ("comma", "join")]
+        return len(parts) > 1 and isinstance(parts[-1], Who) and parts[-2].kind == "prep"
+
+    def _starts(self, place: int) -> str:
+        """Say what verb follows somebody: "finite", "ing", "infinitive", or none."""
+        spot, listed = place + 1, ""
+        while spot < len(self.chunks):
+            chunk = self.chunks[spot]
+            if isinstance(chunk, Verb):
+                if listed == "comma":
+                    return ""
+                if chunk.infinitive:
+                    return "infinitive"
+                base = chunk.item.forms == {"base"} and chunk.text == chunk.item.text
+                return "ing" if chunk.ing else "base" if base and self._is_one(place) else "finite"
+            if chunk.kind == "relative":
+                return "finite" if self.link == "join" else ""
+            if chunk.kind == "state" and self._before(place).kind == "prep":
+                return ""
+            # "Is wearing it and John stands": an object does not begin a list of subjects.
+            listing = bool(self.link) or self._before(place).kind in ("stop", "mark")
+            coordinated = listing and chunk.kind in ("join", "comma") and spot + 1 < len(self.chunks)
+            listed = chunk.kind if coordinated and listed != "join" else listed
+            if coordinated and (
+                isinstance(self.chunks[spot + 1], Who) or self.chunks[spot + 1].kind in ("mark", "filler")
+            ):
+                spot += 2
+            elif self.link == "join" and (chunk.kind in _DESCRIBING or self.chunks[spot - 1].kind == "prep"):
+                # "and a boy with a red hat waves", "and the cat next to Mia sleeps"
+                spot += 1
+            elif chunk.kind in ("filler", "mark") or (chunk.kind == "other" and chunk.value in ("adverb", "adjective")):
+                spot += 1
+            else:
+                return ""
+        return ""
+
+    def _is_one(self, place: int) -> bool:
+        who = self.chunks[place]
+        causes = self.current.verb is not None and self.current.verb.item.has("causes", "looks", "urges")
+        return causes and isinstance(who, Who)
+
+    def _take_verb(self, place: int, verb: Verb) -> None:
+        clause, before = self.current, self._before(place)
+        # "Instead of running" and "tired from running" are no running.
+        verb.negated = verb.negated or (before.kind == "negation" and verb.ing)
+        if verb.ing and before.text.lower() in _NOT_DOING:
+            clause.parts.append(Chunk("other", verb.text, "noun"))
+            return
+        if clause.verb is None and verb.item.has("do") and self.clauses:
+            clause.copied = self.clauses[-1]
+        elif clause.verb is None:
+            clause.verb, clause.split = verb, len(clause.parts)
+            self._find_stranger(clause)
+        elif self.suspended is not None and verb.finite and self.link != "join":
+            self.clauses.append(clause)
+            self.current, self.suspended = self.suspended, None
+            if clause.link == "relative" and self.current.link == "sentence":
+                clause.link, clause.same, self.current.link = "sentence", False, "join"
+                clause.later, self.current.later = self.current.later, False
+            self.current.verb, self.current.split = verb, len(self.current.parts)
+        elif verb.ing:
+            listed = self.link == "join" or (self.link == "comma" and (clause.verb.ing or clause.verb.progressive))
+            self.open("join")
+            if verb.passive and verb.item.has("waking"):
+                self.current.sub = "after"
+            self.current.same = not listed
+            self.current.verb = verb
+        else:
+            self._add_verb(place, verb)
+
+    def _add_verb(self, place: int, verb: Verb) -> None:
+        """Begin a clause with a verb that follows a whole clause."""
+        clause = self.current
+        assert clause.verb is not None
+        if verb.infinitive and self._before(place).kind not in ("join", "comma"):
+            former = clause.verb.item
+            steady = former.has("action") and former.value("action") in ("standing", "sitting", "sleeping", "parked")
+            real = steady or former.has(*_REAL_BEFORE_TO)
+            self.open("join")
+            self.current.verb, self.current.unreal = verb, not real
+        elif verb.finite or verb.infinitive:
+            self.open("join")
+            if verb.item.has("do"):
+                self.current.copied = clause
+            else:
+                self.current.verb = verb
+
+    def _find_stranger(self, clause: Clause) -> None:
+        for spot, part in enumerate(clause.parts):
+            before = clause.parts[spot - 1] if spot else Chunk("stop", "")
+            alone = not clause.subjects or before.kind == "join"
+            behind = clause.parts[spot + 1] if spot + 1 < len(clause.parts) else Chunk("stop", "")
+            if behind.kind == "comma" and before.kind == "stop" and clause.subjects:
+                # "Startled, Tom wakes up."
+                continue
+            odd = part.kind == "unknown" and (alone or (clause.subjects and part.text[:1].isupper()))
+            if odd and before.kind not in ("prep", "gear", "place") and not self._in_prepositional(clause, spot):
+                clause.stranger = part.text
+                return
+
+    def _in_prepositional(self, clause: Clause, spot: int) -> bool:
+        while spot > 0 and clause.parts[spot - 1].kind in ("filler", "unknown", "other"):
+            spot -= 1
+            if clause.parts[spot].text.lower() in _PREPOSITIONS:
+                return True
+        return spot > 0 and clause.parts[spot - 1].kind == "prep"
+
+    def _begins_anew(self, place: int, chunk: Chunk) -> bool:
+        """Say whether "and in the forest John waves" begins here."""
+        if chunk.kind == "light_change":
+            return self.current.verb is not None or bool(self.current.subjects)
+        if isinstance(chunk, Gear) and self.link and self.current.verb is not None:
+            following = self._after(place)
+            return isinstance(following, Verb) and following.finite
+        if chunk.kind not in ("place", "light", "position") or not self.link or self.current.verb is None:
+            return False
+        spot = place + 1
+        while spot < len(self.chunks) and self.chunks[spot].kind in _AROUND:
+            spot += 1
+        return spot < len(self.chunks) and isinstance(self.chunks[spot], Who) and self._starts(spot) == "finite"

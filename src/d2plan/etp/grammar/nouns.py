@@ -1,0 +1,289 @@
+"""Find who is meant, what is worn, and where: nouns with all that stands before and behind them."""
+
+from collections.abc import Sequence
+
+from d2plan.etp.grammar.chunks import VERBS, Chunk, Gear, Place, Reading, Who, at
+from d2plan.etp.grammar.words import Item
+
+_SOURCES = ("from", "out of", "off", "away from", "outside", "outside of")
+
+
+def read_who(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:
+    """Read somebody: a name, "the little dog", "he", "both".
+
+    Args:
+        items: of the story.
+        place: where to begin.
+        before: the chunks so far.
+
+    Returns:
+        The chunk and the place behind it; None where nobody is named.
+    """
+    who = Who("who", "")
+    spot, opened = _skip_before_noun(items, place, who)
+    item = at(items, spot)
+    head = _find_head(items, spot, who, opened)
+    if not head:
+        return None
+    # "The two run", "the other sleeps": the noun is left out, and what stands there is the verb.
+    gap = head.endswith("-gap")
+    who.head, who.value = head.removesuffix("-gap"), item.senses.get(head, "")
+    spot = spot if gap else _read_apposition(items, spot + 1, who)
+    if at(items, spot).has("owner"):
+        owned = _read_owned(items, spot, before)
+        if owned is not None:
+            return owned
+    who.text = " ".join(part.text for part in items[place:spot])
+    if at(items, spot).has("position"):
+        who.side = at(items, spot).value("position")
+    return who, spot
+
+
+def _skip_before_noun(items: Sequence[Item], place: int, who: Who) -> tuple[int, bool]:
+    """Read what stands before a noun: articles, numbers, adjectives."""
+    spot, opened = place, False
+    while spot < len(items):
+        item = items[spot]
+        low = item.text.lower()
+        if (item.has("number") and low != "both" and not (low == "one" and who.ordinal >= 0)) or (
+            low == "both" and at(items, spot + 1).has("classes", "groups")
+        ):
+            who.number, opened = int(item.value("number")), True
+        elif item.has("determiner") or (item.has("possessive") and _owns(items, spot)):
+            who.fresh = who.fresh or low in ("a", "an", "another")
+            opened = True
+        elif item.has("ordinal") and opened:
+            who.ordinal = int(item.value("ordinal"))
+        elif low == "of" and spot > place:
+            opened = True
+        elif not _is_modifier(items, spot, who, opened):
+            break
+        spot += 1
+    return spot, opened
+
+
+def _is_modifier(items: Sequence[Item], spot: int, who: Who, opened: bool) -> bool:
+    item = items[spot]
+    if item.has("class", "classes", "name", "companion", "groups", "singles", "gear"):
+        return False
+    if (
+        "ing" in item.forms
+        and item.has("action")
+        and at(items, spot + 1).has("class", "classes", "name")
+        and (opened or at(items, spot + 1).has("class", "name"))
+    ):
+        who.doing = item.value("action")
+        return True
+    if not opened and not (item.has("adjective") and at(items, spot + 1).has("class", "classes", "name")):
+        return False
+    if item.text.lower() in ("left", "right") and _noun_follows(items, spot + 1):
+        who.side = item.text.lower()
+        return True
+    plain = item.has("adjective", "colour", "other_colour", "adverb") or not item.senses
+    if plain and _noun_follows(items, spot + 1):
+        who.extras.append(item.text)
+        return True
+    return False
+
+
+def _owns(items: Sequence[Item], spot: int) -> bool:
+    """Tell "her dog" from "her" in "behind her Max runs"."""
+    alone = items[spot].has("pronoun") and at(items, spot + 1).has("name")
+    return _noun_follows(items, spot + 1) and not alone
+
+
+def _noun_follows(items: Sequence[Item], spot: int) -> bool:
+    for item in items[spot : spot + 4]:
+        if item.has("class", "classes", "name", "companion", "groups", "singles"):
+            return True
+        if not (item.has("adjective", "colour", "other_colour", "adverb", "ordinal", "number") or not item.senses):
+            return False
+    return False
+
+
+def _find_head(items: Sequence[Item], spot: int, who: Who, opened: bool) -> str:
+    item = at(items, spot)
+    for head in ("name", "class", "classes", "groups", "singles", "rest"):
+        if item.has(head):
+            return head
+    if item.has("companion") and opened:
+        return "companion"
+    if item.text.lower() in ("one", "ones") and who.ordinal >= 0:
+        return "one"
+    if opened and (gap := _find_gap(items, spot, who)) is not None:
+        return gap
+    if spot and opened and not (at(items, spot - 1).has("number", "determiner") or at(items, spot - 1).text == "of"):
+        return ""
+    for head in ("everyone", "nobody", "pronoun"):
+        paired = head == "nobody" and at(items, spot + 1).has("name", "class", "determiner")
+        if item.has(head) and not paired and (head != "pronoun" or not _possesses(items, spot)):
+            return head
+    return ""
+
+
+def _find_gap(items: Sequence[Item], spot: int, who: Who) -> str | None:
+    """Read "the other sleeps", "one wakes up", "the two run", where the noun is left out."""
+    item, before = items[spot] if spot < len(items) else Item(""), at(items, spot - 1)
+    if who.ordinal >= 0 and before.has("ordinal"):
+        return "one-gap" if not item.has("gear", "colour", "place") and item.senses else ""
+    if who.number == 1 and before.has("number") and item.has(*VERBS):
+        return "one-gap"
+    if who.number > 1 and before.has("number") and item.has(*VERBS, "stop", "mark", "adverb"):
+        return "everyone-gap"
+    return None
+
+
+def _possesses(items: Sequence[Item], spot: int) -> bool:
+    """Tell "her" in "her hat" from "her" in "sees her"."""
+    if not items[spot].has("possessive") or at(items, spot + 1).has("name"):
+        return False
+    for item in items[spot + 1 : spot + 5]:
+        if item.has("gear", "class", "companion", "garment", "body", "other_colour", "colour"):
+            return True
+        if not (item.has("adjective", "colour", "adverb") or not item.senses):
+            return False
+    return False
+
+
+def _read_apposition(items: Sequence[Item], spot: int, who: Who) -> int:
+    if who.head in ("class", "companion", "singles"):
+        after = spot + (at(items, spot).text.lower() in ("named", "called", "comma"))
+        if at(items, after).has("name"):
+            who.said_class = who.value if who.head == "class" else ""
+            who.head, who.value = "name", items[after].value("name")
+            return after + 1
+        return spot
+    if who.head != "name":
+        return spot
+    after = spot + at(items, spot).has("comma")
+    if at(items, after).text.lower() not in ("the", "a", "an", "my", "our", "his", "her", "their"):
+        return spot
+    after += 1
+    extras: list[str] = []
+    while at(items, after).has("adjective", "colour", "other_colour") or (
+        not at(items, after).senses and at(items, after + 1).has("class")
+    ):
+        if after >= len(items):
+            return spot
+        extras.append(items[after].text)
+        after += 1
+    if not at(items, after).has("class") or (at(items, spot).has("comma") and not at(items, after + 1).has("comma")):
+        return spot
+    who.said_class = items[after].value("class")
+    who.extras += extras
+    return after + 1 + at(items, spot).has("comma")
+
+
+def _read_owned(items: Sequence[Item], spot: int, before: list[Chunk]) -> Reading | None:
+    """Read "John's dog"; None where the 's means "is"."""
+    following = at(items, spot + 1)
+    if following.has("not", "determiner", "at", "state", "position", "relation", "beside") or "ing" in following.forms:
+        return None
+    found = read_who(items, spot + 1, before)
+    if found is not None and isinstance(found[0], Who) and found[0].head in ("class", "name", "companion"):
+        return found
+    return None
+
+
+def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:
+    """Read an accessory: "a red hat", "his sunglasses", "a blue one".
+
+    Args:
+        items: of the story.
+        place: where to begin.
+        before: the chunks so far.
+
+    Returns:
+        The chunk and the place behind it; None where no accessory is named.
+    """
+    gear = Gear("gear", "")
+    spot, opened = _read_gear_owner(items, place, before, gear)
+    while spot < len(items):
+        item = items[spot]
+        if item.has("gear") and (opened or gear.colour or not item.has(*VERBS)):
+            gear.value, gear.about = item.value("gear"), item.has("about")
+            break
+        if item.text.lower() in ("one", "ones") and (gear.colour or "another" in items[place].text.lower()):
+            break
+        if item.has("colour"):
+            gear.extras += [item.text] if gear.colour else []
+            gear.colour = gear.colour or item.value("colour")
+        elif item.has("determiner", "number"):
+            gear.absent = gear.absent or item.text.lower() == "no"
+            gear.definite = gear.definite or item.text.lower() in ("the", "this", "that", "these", "those")
+            opened = True
+        elif item.has("other_colour", "adjective") or (
+            gear.colour and item.has("join") and at(items, spot + 1).has("colour")
+        ):
+            gear.extras += [item.text] if not item.has("join") else []
+        elif not (opened and (not item.senses or item.has("ordinal", "adverb")) and spot - place < 6):
+            return None
+        elif not item.senses:
+            gear.extras.append(item.text)
+        spot += 1
+    else:
+        return None
+    gear.text = " ".join(part.text for part in items[place : spot + 1])
+    if (
+        before
+        and before[-1].kind in ("prep", "negation")
+        or (before and before[-1].text.lower() in ("in", "with", "on"))
+    ):
+        gear.prep = before[-1].text.lower()
+    return gear, spot + 1
+
+
+def _read_gear_owner(items: Sequence[Item], place: int, before: list[Chunk], gear: Gear) -> tuple[int, bool]:
+    item = items[place]
+    if item.has("possessive") and not at(items, place + 1).has("determiner"):
+        gear.owner = Who("who", item.text, item.value("possessive"), head="pronoun")
+        return place + 1, True
+    if item.has("name", "class", "determiner"):
+        who = Who("who", "")
+        spot, opened = _skip_before_noun(items, place, who)
+        head = _find_head(items, spot, who, opened)
+        if head in ("name", "class") and at(items, spot + 1).text in ("'s", "'"):
+            who.head, who.value, who.text = head, items[spot].value(head), items[spot].text
+            gear.owner = who
+            return spot + 2, True
+    return place, False
+
+
+def read_place(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:
+    """Read a place: "on the beach", "to the old castle".
+
+    Args:
+        items: of the story.
+        place: where to begin.
+        before: the chunks so far.
+
+    Returns:
+        The chunk and the place behind it; None where no place is named.
+    """
+    spot, mode = place, "bare"
+    first = items[place]
+    if first.has("at", "way"):
+        mode = "at" if first.has("at") else "to"
+        mode = "from" if first.text.lower() in _SOURCES else mode
+        spot += 1
+        if (
+            mode == "at"
+            and at(items, spot).has("at", "way")
+            and first.text.lower() in ("down", "up", "over", "out", "back", "along")
+        ):
+            mode = "to" if at(items, spot).has("way") and not at(items, spot).has("at") else mode
+            spot += 1
+    extras: list[str] = []
+    determined = False
+    while at(items, spot).has("determiner", "possessive", "adjective", "owner", "colour", "other_colour") or (
+        determined and spot < len(items) and not at(items, spot).senses
+    ):
+        determined = determined or items[spot].has("determiner", "possessive")
+        if not items[spot].has("determiner", "possessive"):
+            extras.append(items[spot].text)
+        spot += 1
+    item = at(items, spot)
+    if not item.has("place") or (mode == "bare" and not determined and item.has(*VERBS)):
+        return None
+    text = " ".join(part.text for part in items[place : spot + 1])
+    return Place("place", text, item.value("place"), mode, item.has("about"), extras), spot + 1

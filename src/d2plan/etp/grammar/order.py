@@ -1,0 +1,199 @@
+"""Put clauses into the order in which they happen, and fill in what they left out."""
+
+from itertools import pairwise
+
+from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Who
+from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
+from d2plan.etp.grammar.moved import move_clauses
+
+_NAMING = ("name", "class", "classes", "singles", "groups")
+
+
+def order_clauses(clauses: list[Clause]) -> list[Clause]:
+    """Order clauses in time.
+
+    Args:
+        clauses: as the story tells them.
+
+    Returns:
+        The same in the order in which they happen, with subjects and verbs taken over where they were left out.
+    """
+    for clause in clauses:
+        _turn_active(clause)
+        _read_perfect(clause)
+    for clause, following in pairwise(clauses):
+        # "Wearing a hat, John waves."
+        dangling = clause.verb is not None and clause.verb.ing and not clause.subjects and clause.link == "sentence"
+        if dangling and following.sentence == clause.sentence:
+            clause.subjects, following.same = list(following.subjects), True
+        _fill_gap(clause, following)
+    ordered = move_clauses(_order(clauses))
+    _listen(clauses, ordered)
+    return ordered
+
+
+def _turn_active(clause: Clause) -> None:
+    """Turn "the hat is put on by Leo" into "Leo puts on the hat"."""
+    verb = clause.verb
+    if verb is None or not verb.passive or not _is_worn(clause):
+        return
+    for place, part in enumerate(clause.parts):
+        before = clause.parts[place - 1] if place else Chunk("stop", "")
+        if isinstance(part, Who) and before.text.lower() == "by":
+            it = clause.subjects
+            clause.subjects, verb.passive = [part], False
+            del clause.parts[place - 1 : place + 1]
+            clause.parts[:0] = it
+            return
+
+
+def _is_worn(clause: Clause) -> bool:
+    """Say whether the subject is an accessory, or "it" that must be one."""
+    if not clause.subjects:
+        return any(isinstance(part, Gear) for part in clause.parts[: clause.split])
+    gear = any(isinstance(part, Gear) for part in clause.parts)
+    thing = len(clause.subjects) == 1 and clause.subjects[0].text.lower() in ("it", "they")
+    moved = clause.verb is not None and clause.verb.item.has("shifts", "loses", "takes", "wears")
+    return thing and moved and not gear
+
+
+def _read_perfect(clause: Clause) -> None:
+    """Read "when he had slept" as after it, and "because he had slept" as earlier."""
+    if clause.verb is None or not clause.verb.perfect:
+        return
+    if clause.sub == "when":
+        clause.sub = "once"
+    elif clause.sub == "while":
+        clause.sub = "after"
+
+
+def _fill_gap(clause: Clause, following: Clause) -> None:
+    """Take over the verb of "puts on a hat and then a scarf", "Tom wakes up, Rex later", "runs, then to the beach"."""
+    if following.verb is not None or following.copied is not None or clause.verb is None or not following.later:
+        return
+    if following.sentence != clause.sentence:
+        return
+    gears = any(isinstance(part, Gear) and not part.prep for part in following.parts)
+    if gears and not following.subjects and clause.verb.item.has(*GEAR_VERBS):
+        following.verb, following.subjects, following.gapped = clause.verb, list(clause.subjects), True
+        following.parts += [part for part in clause.parts if part.kind in ("particle", "prep")]
+    elif following.subjects and not any(part.kind in ("state", "gear", "place", "light") for part in following.parts):
+        following.copied = clause
+    elif _goes_on(following):
+        following.verb, following.gapped = clause.verb, True
+        following.subjects = following.subjects or list(clause.subjects)
+
+
+def _goes_on(clause: Clause) -> bool:
+    """Tell "then over the mountains" and "then again at night", which say only where or when."""
+    kinds = {part.kind for part in clause.parts}
+    return any(isinstance(part, Place) and part.mode != "bare" for part in clause.parts) and not kinds & {
+        "state",
+        "gear",
+        "light_change",
+        "unknown",
+    }
+
+
+def _order(clauses: list[Clause]) -> list[Clause]:
+    ordered: list[Clause] = []
+    place = 0
+    while place < len(clauses):
+        clause = clauses[place]
+        fronted = clause.link == "sentence" or not ordered or ordered[-1].sentence != clause.sentence or clause.later
+        reach = _find_main(clauses, place) if clause.sub and fronted else None
+        if reach is not None:
+            end = _find_end(clauses, reach) if clause.sub == "before" else reach + 1
+            if clause.sub == "before" and ordered and _repeats(clause, ordered[-1]):
+                clauses[reach].earlier, clauses[reach].link = True, "sentence"
+                ordered += clauses[reach:end]
+                place = end
+                continue
+            ordered += _lead(clauses[place:reach], clauses[reach:end])
+            place = end
+            continue
+        if clause.sub and ordered:
+            _trail(clause, ordered)
+        else:
+            ordered.append(clause)
+        place += 1
+    return ordered
+
+
+def _repeats(clause: Clause, former: Clause) -> bool:
+    """Tell "Leo waves. Before he waved, he slept", which tells the waving once."""
+    if clause.verb is None or former.verb is None or not clause.verb.item.has("action", "waking"):
+        return False
+    senses, same = clause.verb.item.senses, former.verb.item.senses
+    return senses.get("action") == same.get("action") and ("waking" in senses) == ("waking" in same)
+
+
+def _find_main(clauses: list[Clause], place: int) -> int | None:
+    """Find the clause on which one before it depends: "when Mia came in and waved, it woke up"."""
+    following = [
+        index for index in range(place + 1, len(clauses)) if clauses[index].sentence == clauses[place].sentence
+    ]
+    named = [index for index in following if clauses[index].subjects and clauses[index].link != "relative"]
+    if not clauses[place].subjects:
+        return following[0] if following else None
+    return named[0] if named else (following[0] if following else None)
+
+
+def _find_end(clauses: list[Clause], main: int) -> int:
+    """Find where "she waves and smiles" ends in "before she sits down, she waves and smiles, and then ..."."""
+    end = main + 1
+    while end < len(clauses) and clauses[end].sentence == clauses[main].sentence:
+        if clauses[end].later or clauses[end].sub or clauses[end].earlier:
+            break
+        end += 1
+    return end
+
+
+def _lead(led: list[Clause], mains: list[Clause]) -> list[Clause]:
+    """Order clauses that stand before those on which they depend."""
+    clause, main = led[0], mains[0]
+    if not clause.subjects and clause.verb is not None:
+        clause.subjects = list(main.subjects)
+    if clause.sub == "before":
+        main.link, main.later, clause.later = clause.link, clause.later or main.later, True
+        clause.link = "join"
+        return [*mains, *led]
+    main.later = main.later or clause.sub in ("after", "once")
+    main.same = main.same or clause.sub in ("when", "while")
+    main.link = "join"
+    return [*led, *mains]
+
+
+def _trail(clause: Clause, ordered: list[Clause]) -> None:
+    """Order a clause that stands behind the one on which it depends."""
+    former = ordered[-1]
+    if not clause.subjects and clause.verb is not None and not clause.verb.finite:
+        clause.subjects = list(former.subjects)
+    if clause.sub in ("after", "once"):
+        spot = len(ordered) - 1
+        while spot and ordered[spot].link != "sentence" and not (ordered[spot].later or ordered[spot].sub):
+            spot -= 1
+        begun = ordered[spot]
+        clause.link, clause.later = begun.link, begun.later
+        begun.link, begun.later = "join", True
+        ordered.insert(spot, clause)
+        return
+    clause.later = clause.later or clause.sub in ("before", "until")
+    clause.ends = clause.sub == "until"
+    clause.same = clause.same or clause.sub in ("when", "while")
+    ordered.append(clause)
+
+
+def _listen(told: list[Clause], ordered: list[Clause]) -> None:
+    """Keep for each clause whom the reader has heard of, although it happens later, and who is named behind it."""
+    happens = {id(clause): place for place, clause in enumerate(ordered)}
+    for place, clause in enumerate(told):
+        before = [other for other in told[:place] if happens.get(id(other), -1) > happens.get(id(clause), -1)]
+        behind = [other for other in told[place + 1 :] if other.sentence == clause.sentence]
+        clause.heard = [who for other in reversed(before) for who in _named(other)]
+        clause.coming = [who for other in behind for who in _named(other)]
+
+
+def _named(clause: Clause) -> list[Who]:
+    whos = [*clause.subjects, *(part for part in clause.parts if isinstance(part, Who))]
+    return [who for who in whos if who.head in _NAMING]

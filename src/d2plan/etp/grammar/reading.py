@@ -1,0 +1,159 @@
+"""From items to chunks."""
+
+from collections.abc import Callable, Sequence
+
+from d2plan.etp.grammar.chunks import Chunk, Place, Reading, Who, at, determined, verb_at
+from d2plan.etp.grammar.nouns import read_gear, read_place, read_who
+from d2plan.etp.grammar.verbs import read_verb
+from d2plan.etp.grammar.words import Item
+
+_PREPOSITIONS = ("in", "on", "with", "onto", "around", "from", "to", "off")
+_ONTO = ("on", "onto", "around", "over", "off", "from", "back on")
+_FILLERS = "filler determiner possessive ordinal number modal to owner mark at way be have".split()
+
+
+def find_chunks(items: Sequence[Item]) -> list[Chunk]:
+    """Group items into chunks.
+
+    Args:
+        items: of a story.
+
+    Returns:
+        The chunks in order.
+    """
+    chunks: list[Chunk] = []
+    place = 0
+    while place < len(items):
+        found = _read(items, place, chunks)
+        chunk, place = found
+        if chunk is not None:
+            chunks.append(chunk)
+    return chunks
+
+
+def _read(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading:
+    readers: tuple[Callable[[Sequence[Item], int, list[Chunk]], Reading | None], ...] = (
+        _read_border,
+        _read_light,
+        read_gear,
+        read_who,
+        _read_body,
+        read_place,
+        read_verb,
+        _read_rest,
+    )
+    for reader in readers:
+        found = reader(items, place, before)
+        if found is not None:
+            return found
+    return Chunk("unknown", items[place].text), place + 1
+
+
+def _read_border(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:
+    item = items[place]
+    low = item.text.lower()
+    for kind in ("stop", "comma", "quote"):
+        if item.has(kind):
+            return Chunk(kind, item.text), place + 1
+    if _is_except(items, place, before):
+        return Chunk("except", item.text), place + 1
+    if item.has("mark") and _is_mark(items, place, before):
+        return Chunk("mark", item.text, item.value("mark")), place + 1
+    if low == "that" or item.has("relative"):
+        owner = before[-1].kind if before else ""
+        owner = before[-2].kind if owner == "comma" and len(before) > 1 else owner
+        if owner == "who" and not (low == "that" and at(items, place + 1).has("class", "classes", "gear", "place")):
+            return Chunk("relative", item.text), place + 1
+    if item.has("join") and not (low == "so" and before and before[-1].kind == "verb"):
+        return Chunk("join", item.text), place + 1
+    return None
+
+
+def _is_except(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
+    """Tell "everyone but Max" and "except Max" from "but Max runs"."""
+    item = items[place]
+    if not item.has("except") and item.text.lower() != "but":
+        return False
+    if item.text.lower() != "but":
+        return read_who(items, place + 1, before) is not None
+    everyone = (
+        bool(before) and isinstance(before[-1], Who) and before[-1].head in ("everyone", "nobody", "classes", "groups")
+    )
+    return everyone and read_who(items, place + 1, before) is not None
+
+
+def _is_mark(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
+    item, value = items[place], items[place].value("mark")
+    low, following = item.text.lower(), at(items, place + 1)
+    if low == "as":
+        return following.has("name", "class", "classes", "pronoun", "determiner", "everyone")
+    if low in ("before", "after"):
+        whom = read_who(items, place + 1, before)
+        if whom is not None:
+            # "runs after John" is no point in time.
+            return verb_at(items, whom[1])
+        return not following.has("determiner")
+    if low == "having":
+        return "part" in following.forms
+    if low in ("first", "second", "third", "fourth", "next", "last", "once", "now"):
+        return not (before and before[-1].kind == "unknown") and not determined(items, place)
+    if value == "same" and low == "where":
+        return not before or before[-1].kind != "verb"
+    return True
+
+
+def _read_light(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:
+    item = items[place]
+    for kind in ("light_change", "light", "relation", "position"):
+        if item.has(kind):
+            bare = item.text.lower() in ("left", "right")
+            if bare and not (before and before[-1].kind == "comma" and at(items, place + 1).has("comma")):
+                continue
+            about = ":about" if item.has("about") else ""
+            return Chunk(kind, item.text, item.value(kind) + about), place + 1
+    return None
+
+
+def _read_body(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:
+    """Read "her head" in "on her head", which says on whom."""
+    ahead = place + 1 + at(items, place + 1).has("adjective")
+    if not (items[place].has("possessive") and at(items, ahead).has("body") and before):
+        return None
+    if before[-1].text.lower() not in _ONTO:
+        return None
+    text = " ".join(item.text for item in items[place : ahead + 1])
+    return Who("who", text, items[place].value("possessive"), head="pronoun", body=True), ahead + 1
+
+
+def _read_rest(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:
+    item = items[place]
+    low = item.text.lower()
+    found: Chunk | None = None
+    if item.has("state"):
+        found = Chunk("state", item.text, item.value("state"))
+    elif low in ("without", "instead of", "rather than") or item.has("not"):
+        found = Chunk("negation", item.text, low if low in ("without", "instead of", "rather than") else "not")
+    elif low in ("on", "off") and not _leads_to_who(items, place + 1, before):
+        found = Chunk("particle", item.text, low)
+    elif item.has("beside", "apart") or low in _PREPOSITIONS:
+        found = Chunk("prep", item.text, "beside" if item.has("beside") else "apart")
+    else:
+        found = _read_small_word(item)
+    return None if found is None else (found, place + 1)
+
+
+def _read_small_word(item: Item) -> Chunk | None:
+    for kind in ("garment", "other_colour", "scenery", "adverb", "adjective", "body"):
+        if item.has(kind):
+            return Chunk("other", item.text, kind)
+    if item.has("here"):
+        return Place("place", item.text, item.value("here"), "here")
+    if item.has(*_FILLERS):
+        return Chunk("filler", item.text)
+    if item.has("colour"):
+        return Chunk("colour", item.text, item.value("colour"))
+    return Chunk("other", item.text, "noun") if item.has("gear", "place", "relative") else None
+
+
+def _leads_to_who(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
+    return read_who(items, place, before) is not None or at(items, place).has("possessive", "body")

@@ -1,0 +1,164 @@
+"""What a clause says of place, light, and who stands where."""
+
+from d2plan.errors import InputError
+from d2plan.etp.grammar.chunks import Chunk, Place, Who
+from d2plan.etp.grammar.stage import SCENE, Change
+from d2plan.etp.grammar.telling import Context, Telling
+from d2plan.world.scenery import ALLOWED_LIGHTS, PLACES
+
+_STILL = (
+    "it is",
+    "it was",
+    "it rain",
+    "the sun is",
+    "the sun was",
+    "the sun sh",
+    "the moon sh",
+    "the stars sh",
+    "rain is",
+)
+
+
+def tell_setting(context: Context, telling: Telling) -> None:
+    """Read where and in which light a clause happens.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+
+    Raises:
+        InputError: the light does not exist in that place.
+    """
+    clause, stage = telling.clause, context.stage
+    moves = clause.verb is not None and clause.verb.item.has("moves", "appears", "vanishes", "action")
+    found, source = "", False
+    for part in clause.parts:
+        if isinstance(part, Place):
+            if not part.value or (part.mode == "bare" and not moves):
+                context.left_out += [part.text] if part.value else []
+            elif part.mode == "here" and (SCENE, "place") in stage.ever:
+                context.left_out.append(part.text)
+            elif found and found != part.value and source and part.mode == "to":
+                telling.changes = [change for change in telling.changes if change.dimension != (SCENE, "place")]
+                telling.add(Change((SCENE, "place"), part.value, before=found))
+                telling.moving = True
+            elif found and found != part.value:
+                context.not_shown(part.text, f'the place is "{PLACES[found][0]}" already')
+            else:
+                found, source = part.value, part.mode == "from"
+                _go(context, telling, part)
+        elif part.kind in ("light", "light_change"):
+            _light(context, telling, part)
+    light, place = stage.now.light, stage.now.place
+    for change in telling.changes:
+        light = str(change.value) if change.dimension == (SCENE, "light") else light
+        place = str(change.value) if change.dimension == (SCENE, "place") else place
+    if place and light and light not in ALLOWED_LIGHTS[place]:
+        raise InputError(f'"{clause.text}": it is never "{light}" {PLACES[place][0]}; choose another place or light.')
+
+
+def _go(context: Context, telling: Telling, part: Place) -> None:
+    stage, dimension = context.stage, (SCENE, "place")
+    telling.shown = True
+    if part.about and stage.now.place != part.value:
+        context.note(f'"{part.text}" is shown as "{PLACES[part.value][0]}".')
+    context.left_out += part.extras
+    if part.mode == "from":
+        if dimension not in stage.ever:
+            telling.add(Change(dimension, part.value, state=True))
+        return
+    if stage.now.place == part.value:
+        return
+    still = part.mode == "at" and not _goes(telling) and context.people.cast == telling.subjects
+    if dimension in stage.ever and still and all(who == SCENE for moment in stage.moments for who, _ in moment.told):
+        # "It rains in the city. John stands under the Eiffel Tower": nobody was anywhere else.
+        for moment in stage.moments:
+            moment.put(dimension, part.value)
+        return
+    if dimension in stage.ever:
+        _change_place(context, telling, part)
+        return
+    if part.mode == "to" and len(stage.moments) > 1:
+        context.note(f'Where the story begins is not said; all of it is shown "{PLACES[part.value][0]}".')
+    telling.add(Change(dimension, part.value, state=True))
+
+
+def _change_place(context: Context, telling: Telling, part: Place) -> None:
+    if part.mode == "at" and telling.clause.verb is not None and not _goes(telling):
+        context.note(f'"{part.text}": the place changes here.')
+    rest = [index for index in context.people.cast if index not in telling.subjects]
+    if rest and telling.subjects:
+        names = " and ".join(context.people.name(index) for index in rest)
+        context.note(f'"{part.text}": the place changes for all, so {names} comes along.')
+    telling.add(Change((SCENE, "place"), part.value))
+    telling.moving = True
+
+
+def _goes(telling: Telling) -> bool:
+    verb = telling.clause.verb
+    return telling.clause.later or (verb is not None and verb.item.has("moves", "appears"))
+
+
+def _light(context: Context, telling: Telling, part: Chunk) -> None:
+    light, _, about = part.value.partition(":")
+    stage, dimension = context.stage, (SCENE, "light")
+    telling.shown = True
+    if stage.now.light == light and dimension in stage.ever:
+        return
+    if about:
+        context.note(f'"{part.text}" is shown as "{light}".')
+    still = len(stage.moments) == 1 and stage.now.setting and part.text.lower().startswith(_STILL)
+    begun = bool(stage.now.told) and not still
+    if part.kind == "light_change" and begun:
+        telling.add(Change(dimension, light, before="" if dimension not in stage.ever else "?"))
+        telling.moving = True
+    elif dimension in stage.ever or len(stage.moments) > 1 or (begun and telling.clause.later):
+        telling.add(Change(dimension, light))
+        telling.moving = True
+    else:
+        telling.add(Change(dimension, light, state=True))
+
+
+def tell_positions(context: Context, telling: Telling) -> None:
+    """Read who stands left, right or in the middle.
+
+    Args:
+        context: the story so far; its positions change.
+        telling: the clause.
+    """
+    parts = telling.clause.parts
+    for place, part in enumerate(parts):
+        if part.kind not in ("position", "relation"):
+            continue
+        telling.shown = True
+        context.stage.now.told[(SCENE, "position")] = True
+        whose = _whose(telling, parts, place)
+        if part.kind == "relation":
+            targets = [found for _, who, found in telling.objects if who in parts[place:]][:1]
+            opposite = {"left": "right", "right": "left"}[part.value]
+            _stand(context, whose, part.value, part.text)
+            for found in targets:
+                _stand(context, found, opposite, part.text)
+        else:
+            _stand(context, whose, part.value, part.text)
+
+
+def _whose(telling: Telling, parts: list[Chunk], place: int) -> list[int]:
+    """Find who stands there: an object that it follows at once, else the subject."""
+    for part in reversed(parts[:place]):
+        if isinstance(part, Who):
+            return next((found for _, who, found in telling.objects if who is part), [])
+        if part.kind not in ("comma", "filler"):
+            break
+    return telling.subjects
+
+
+def _stand(context: Context, whose: list[int], position: str, text: str) -> None:
+    for index in whose[:1] if len(whose) == 1 else []:
+        known = context.people.positions.get(index)
+        if known is None and len(context.stage.moments) == 1:
+            context.people.positions[index] = position
+        elif known != position:
+            context.not_shown(text, f"where {context.people.name(index)} stands is the same in all moments")
+    if len(whose) > 1:
+        context.not_shown(text, "several cannot stand in one place")

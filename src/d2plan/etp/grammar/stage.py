@@ -1,0 +1,233 @@
+"""What is seen at each moment: who does and wears what, where, and in which light."""
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+Dimension = tuple[int, str]
+SCENE = -1
+
+
+@dataclass
+class Figure:
+    """Somebody at a moment.
+
+    Attributes:
+        action: what it does; empty where nothing was told.
+        gear: what it wears, with the colour, empty where none was told.
+    """
+
+    action: str = ""
+    gear: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Moment:
+    """One beat in the making.
+
+    Attributes:
+        figures: by concept.
+        place: a place of the world, or empty.
+        light: a light of the world, or empty.
+        setting: only place, light and who stands where were told.
+        told: what was told of this moment itself; True where it holds, False where more may follow in the same moment.
+    """
+
+    figures: dict[int, Figure] = field(default_factory=dict)
+    place: str = ""
+    light: str = ""
+    told: dict[Dimension, bool] = field(default_factory=dict)
+    setting: bool = True
+
+    def get(self, dimension: Dimension) -> str | None:
+        """Give the value of a dimension; None where an accessory is not worn."""
+        who, what = dimension
+        if who == SCENE:
+            return self.place if what == "place" else self.light
+        figure = self.figures.setdefault(who, Figure())
+        return figure.action if what == "action" else figure.gear.get(what)
+
+    def put(self, dimension: Dimension, value: str | None) -> None:
+        """Set the value of a dimension."""
+        who, what = dimension
+        if who == SCENE and what == "place":
+            self.place = value or ""
+        elif who == SCENE:
+            self.light = value or ""
+        elif what == "action":
+            self.figures.setdefault(who, Figure()).action = value or ""
+        elif value is None:
+            self.figures.setdefault(who, Figure()).gear.pop(what, None)
+        else:
+            self.figures.setdefault(who, Figure()).gear[what] = value
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a clause says of one dimension.
+
+    Attributes:
+        dimension: of what.
+        value: what it is from now on; None takes an accessory off.
+        before: what it must have been just before, where that is known; NOTHING asks for nothing.
+        weak: something else may follow in the same moment.
+        state: it is not new, only told now: it may have been so all the time.
+        begins: it can be seen to begin, such as falling asleep.
+    """
+
+    dimension: Dimension
+    value: str | None
+    before: str | None = "?"
+    weak: bool = False
+    state: bool = False
+    begins: bool = False
+
+    @property
+    def needs_before(self) -> bool:
+        """Whether a moment must come before it."""
+        return self.before != "?"
+
+
+class Stage:
+    """The moments of a story, filled one clause after the other."""
+
+    def __init__(self) -> None:
+        self.moments = [Moment()]
+        self.ever: set[Dimension] = set()
+        self.begun: list[Change] = []
+        self.merged: list[Change] = []
+        self.late: list[Change] = []
+        self.early: list[Change] = []
+        self.waits = ""
+        self.invented = False
+
+    @property
+    def now(self) -> Moment:
+        """The last moment."""
+        return self.moments[-1]
+
+    def apply(self, changes: list[Change], relation: str, moving: bool, setting: bool = False) -> list[str]:
+        """Let a clause's changes happen.
+
+        Args:
+            changes: all of one clause.
+            relation: "later", "same", "join" or "sentence".
+            moving: something happens, so that a sentence of its own is a moment of its own.
+            setting: only where and in which light; what the next sentence tells happens in the same moment.
+
+        Returns:
+            Actions of the same moment that had to give way.
+        """
+        changes = [change for change in changes if self._counts(change)]
+        if not changes:
+            if self.now.told and (relation == "later" or (relation == "sentence" and not self.waits)):
+                self.waits = relation
+            return []
+        # "Then John barks and Mia runs": what cannot be shown still says when the next thing happens.
+        relation = self._relate(relation)
+        if self._opens(changes, relation, moving):
+            self._open()
+        elif relation == "sentence" and self.now.told and self.now.setting and len(self.moments) == 1:
+            self.merged += [change for change in changes if not change.state]
+        fresh = [change for change in changes if change.needs_before and change.dimension not in self.ever]
+        if fresh and len(self.moments) == 1:
+            for change in fresh:
+                self.now.put(change.dimension, change.before)
+            self.invented = self.invented or not self.now.told
+            self._open()
+        lost = [
+            str(self.now.get(change.dimension))
+            for change in changes
+            if self.now.told.get(change.dimension) and change.dimension[1] == "action"
+        ]
+        for change in changes:
+            self._settle(change)
+        self.now.setting = self.now.setting and setting
+        self.waits = ""
+        return lost
+
+    def _relate(self, relation: str) -> str:
+        return self.waits if self.waits == "later" or (self.waits and relation == "join") else relation
+
+    def _counts(self, change: Change) -> bool:
+        unchanged = change.dimension in self.ever and self.now.get(change.dimension) == change.value
+        gone = change.value is None and change.dimension in self.ever and self.now.get(change.dimension) is None
+        return not (unchanged or gone)
+
+    def _opens(self, changes: list[Change], relation: str, moving: bool) -> bool:
+        if not self.now.told:
+            return False
+        if relation == "later":
+            return True
+        if (
+            relation == "sentence"
+            and not self.now.setting
+            and (moving or any(change.dimension in self.ever for change in changes))
+        ):
+            return True
+        for change in changes:
+            held = self.now.told.get(change.dimension)
+            if held and not (relation == "same" and change.dimension[1] == "action"):
+                return True
+        return False
+
+    def _open(self) -> None:
+        moment = deepcopy(self.now)
+        moment.told, moment.setting = {}, True
+        self.moments.append(moment)
+
+    def _settle(self, change: Change) -> None:
+        dimension = change.dimension
+        if dimension not in self.ever:
+            known = change.state and self._known_before(dimension)
+            earlier = None if known else change.value if change.state else change.before
+            if known:
+                self.late.append(change)
+            elif change.state and dimension[0] != SCENE and len(self.moments) > 1 and dimension[1] != "action":
+                self.early.append(change)
+            if change.state or change.needs_before:
+                for moment in self.moments[:-1]:
+                    moment.put(dimension, earlier)
+        self.now.put(dimension, change.value)
+        self.now.told[dimension] = not change.weak
+        self.ever.add(dimension)
+        if change.begins:
+            self.begun.append(change)
+
+    def _known_before(self, dimension: Dimension) -> bool:
+        """Tell an accessory that is told late of somebody who was seen before: it was not worn from the beginning."""
+        who, what = dimension
+        told = any(who == other for moment in self.moments[:-1] for other, _ in moment.told)
+        return who != SCENE and what != "action" and told
+
+    def finish(self, cast: list[int]) -> list[Moment]:
+        """Give the moments that differ from the one before.
+
+        Args:
+            cast: who takes part.
+
+        Returns:
+            The moments; one only, where nothing happens.
+        """
+        if len(self.moments) == 1 and self.merged and not self.begun:
+            # "Rex is on the beach. He runs": with nothing else to tell, being there is a moment.
+            first = deepcopy(self.now)
+            for change in self.merged:
+                first.put(change.dimension, "" if change.dimension[1] == "action" else None)
+            self.moments.insert(0, first)
+        if len(self.moments) == 1 and self.begun:
+            first = deepcopy(self.now)
+            for change in self.begun:
+                first.put(change.dimension, "")
+            self.moments.insert(0, first)
+            self.invented = True
+        kept: list[Moment] = []
+        for moment in self.moments:
+            for who in cast:
+                moment.figures.setdefault(who, Figure())
+            if not kept or (moment.figures, moment.place, moment.light) != (
+                kept[-1].figures,
+                kept[-1].place,
+                kept[-1].light,
+            ):
+                kept.append(moment)
+        return kept

@@ -1,0 +1,374 @@
+"""Tell a story clause by clause: find who acts, what changes, and in which moment it is seen."""
+
+from dataclasses import replace
+
+from d2plan.errors import InputError
+from d2plan.etp.grammar.chunks import Gear, Place, Verb, Who
+from d2plan.etp.grammar.clauses import Clause
+from d2plan.etp.grammar.deeds import can_do, tell_deed, tell_states
+from d2plan.etp.grammar.gear import can_change_gear, tell_attributes, tell_gear
+from d2plan.etp.grammar.people import Can
+from d2plan.etp.grammar.setting import tell_positions, tell_setting
+from d2plan.etp.grammar.stage import SCENE, Change
+from d2plan.etp.grammar.telling import Context, Telling, word_before
+from d2plan.etp.planner import list_names
+
+_GEAR_VERBS = ("shifts", "loses", "gets", "gives", "takes", "swaps", "wears")
+_PLAIN_BEINGS = ("be", "stays", "have")
+
+
+def tell(context: Context, clause: Clause) -> None:
+    """Let one clause happen.
+
+    Args:
+        context: the story so far; changed.
+        clause: the next one in time.
+
+    Raises:
+        InputError: somebody unknown acts, or somebody cannot be shown so.
+    """
+    people = context.people
+    if clause.stranger:
+        raise InputError(
+            f'The story speaks of "{clause.stranger}", but the known characters are {list_names(people.concepts)}.'
+        )
+    if clause.moved:
+        context.note(f'"{clause.text}" is shown {clause.moved}, as the story says.')
+    if clause.copied is not None:
+        _tell_again(context, clause, clause.copied)
+        return
+    people.heard, people.coming = clause.heard, clause.coming
+    telling = _gather(context, clause)
+    if clause.verb is not None and any(
+        part.kind == "negation" and part.value == "not" for part in clause.parts[: clause.split]
+    ):
+        clause.verb.negated = True
+    if clause.unreal or (clause.verb is not None and clause.verb.unreal):
+        context.not_shown(clause.text, "because it only may happen")
+        return
+    if clause.verb is not None:
+        _tell_verb(context, telling, clause.verb)
+    tell_attributes(context, telling)
+    tell_states(context, telling)
+    tell_setting(context, telling)
+    tell_positions(context, telling)
+    _keep_leftovers(context, telling)
+    if clause.verb is None and clause.subjects and not telling.shown:
+        context.not_shown(clause.text, "what happens is not understood")
+    if clause.ends:
+        _end_former(context, telling)
+    _apply(context, telling)
+
+
+def _tell_again(context: Context, clause: Clause, former: Clause) -> None:
+    """Read "and so does Mia": the same again, by somebody else."""
+    if clause.sub in ("while", "when"):
+        # "Mia waves as he does so": what he does was told before.
+        context.not_shown(clause.text, "what is done again is not understood")
+        return
+    verb = former.verb
+    if verb is not None and any(part.kind == "negation" for part in clause.parts):
+        verb = replace(verb, negated=True)
+    again = replace(former, verb=verb, subjects=clause.subjects, link="join", moved="")
+    tell(context, replace(again, same=clause.same, later=clause.later))
+
+
+def _apply(context: Context, telling: Telling) -> None:
+    """Let the changes of a clause happen, and note what had to be decided."""
+    clause, people = telling.clause, context.people
+    late, early = len(context.stage.late), len(context.stage.early)
+    lost = context.stage.apply(telling.changes, _relation(clause), telling.moving, _is_setting(context, telling))
+    for change in context.stage.late[late:] if not clause.later else []:
+        name, gear = people.name(change.dimension[0]), change.dimension[1]
+        context.note(f'"{clause.text}": {name} is shown with the {gear} from this moment on, not before.')
+    for change in context.stage.early[early:]:
+        name, gear = people.name(change.dimension[0]), change.dimension[1]
+        context.note(f'"{clause.text}": {name} is shown with the {gear} from the first moment on.')
+    for action in lost:
+        context.note(f'"{clause.text}": a picture shows one action of each, so "{action}" is left out.')
+
+
+def _relation(clause: Clause) -> str:
+    if clause.later:
+        return "later"
+    if clause.same or clause.link in ("relative", "with"):
+        return "same"
+    return "sentence" if clause.link == "sentence" else "join"
+
+
+def _is_setting(context: Context, telling: Telling) -> bool:
+    """Tell "they are on the beach", in which nothing is done."""
+    verb = telling.clause.verb
+    plain = verb is None or (verb.item.has(*_PLAIN_BEINGS) and not verb.negated)
+    scene = all(change.dimension[0] == SCENE for change in telling.changes)
+    lights = any(change.dimension[1] == "light" for change in telling.changes)
+    begins = len(context.stage.moments) == 1 and context.stage.now.setting
+    return plain and scene and (begins or not lights)
+
+
+def _gather(context: Context, clause: Clause) -> Telling:
+    telling = Telling(clause)
+    telling.gears = [part for part in clause.parts if isinstance(part, Gear)]
+    telling.particle = _find_particle(clause)
+    people = context.people
+    telling.subjects = _find_subjects(context, clause, telling)
+    for place, part in enumerate(clause.parts):
+        if isinstance(part, Who):
+            prep = word_before(clause.parts, place)
+            if (
+                part.head == "pronoun"
+                and part.value in ("it", "they")
+                and _means_gear(context, clause, part, telling.gears)
+            ):
+                telling.objects.append((prep, part, []))
+                continue
+            if _is_predicate(context, clause, telling, part, prep):
+                continue
+            thing = part.text.lower() in ("it", "them") and bool(context.last)
+            if thing and not any(
+                people.fits(index, part.value) for index in people.cast if index not in telling.subjects
+            ):
+                continue
+            if part.body:
+                telling.objects.append((prep, part, people.find_own(part, telling.subjects)))
+                continue
+            telling.objects.append((prep, part, people.find(part, _can_object(context, clause), telling.subjects)))
+            context.left_out += part.extras
+    return telling
+
+
+def _is_predicate(context: Context, clause: Clause, telling: Telling, who: Who, prep: str) -> bool:
+    """Tell "Rex is a lazy dog", which speaks of nobody else."""
+    being = clause.verb is not None and clause.verb.item.has("be") and not prep and bool(clause.subjects)
+    if not being or who.head not in ("class", "classes", "singles", "groups", "companion"):
+        return False
+    for index in telling.subjects:
+        word = context.people.word(index)
+        if who.head in ("class", "classes") and word and word != who.value and who.text.split()[0].lower() != "the":
+            name = context.people.name(index)
+            raise InputError(f"The story calls {name} a {who.value}, but {name} is a {word}.")
+    context.left_out += who.extras
+    return True
+
+
+def _means_gear(context: Context, clause: Clause, who: Who, gears: list[Gear]) -> bool:
+    verb = clause.verb
+    if (
+        verb is None
+        or (gears and not verb.item.has("swaps"))
+        or not context.last
+        or who.text.lower() not in ("it", "them")
+    ):
+        return False
+    return verb.item.has("shifts", "loses", "gives", "takes", "gets", "swaps", "wears") and not verb.item.has("action")
+
+
+def _can_object(context: Context, clause: Clause) -> Can | None:
+    verb = clause.verb
+    return can_do(context, verb) if verb is not None and verb.item.has("waking") else None
+
+
+def _find_particle(clause: Clause) -> str:
+    verb = clause.verb
+    words = [part.text.lower() for part in clause.parts if part.kind in ("particle", "prep", "filler")]
+    words += [part.prep for part in clause.parts if isinstance(part, Gear)]
+    if verb is not None:
+        words += verb.text.lower().split()[1:]
+    for word in words:
+        if word in ("off", "away", "back off", "down"):
+            return "off"
+    return "on" if any(word in ("on", "back on") for word in words) else ""
+
+
+def _find_subjects(context: Context, clause: Clause, telling: Telling) -> list[int]:
+    people, verb = context.people, clause.verb
+    can: Can | None = None
+    if verb is not None:
+        gear = verb.item.has(*_GEAR_VERBS) and (bool(telling.gears) or telling.particle == "off")
+        can = can_change_gear(context, telling, verb) if gear else can_do(context, verb)
+    left = people.peek(clause.without)
+    left += [index for who in clause.without if who.head == "pronoun" for index in people.find(who)]
+    if not clause.subjects:
+        return [index for index in _inherit(context, clause) if index not in left]
+    found: list[int] = []
+    for who in clause.subjects:
+        if who.head == "nobody" and verb is not None:
+            found += _find_nobody(context, clause, verb, who, left)
+            continue
+        if who.head == "pronoun" and who.value == "it" and _weather(context, clause):
+            continue
+        if _is_lost(context, clause, who):
+            worn = context.last[-1]
+            telling.gears = [Gear("gear", who.text, worn.accessory, colour=worn.colour, definite=True)]
+            continue
+        meant = people.find(who, can)
+        telling.whose.append((who, meant))
+        found += [index for index in meant if index not in found]
+        context.left_out += who.extras
+    if found != left:
+        found = [index for index in found if index not in left]
+    for who in clause.without:
+        people.find(who)
+    if clause.link not in ("with",) or not people.subjects:
+        people.subjects = found or people.subjects
+    return found
+
+
+def _find_nobody(context: Context, clause: Clause, verb: Verb, who: Who, left: list[int]) -> list[int]:
+    """Read "nobody runs" as all that do not, and "nobody but Rex runs" as Rex who does."""
+    if left:
+        context.note(f'"{clause.text}": what the others do instead is not said, so they go on.')
+        return left
+    verb.negated = True
+    return context.people.find(replace(who, head="everyone", text="all"))
+
+
+def _is_lost(context: Context, clause: Clause, who: Who) -> bool:
+    """Tell "it falls off" of a hat."""
+    verb = clause.verb
+    thing = who.head == "pronoun" and who.text.lower() in ("it", "they") and bool(context.last)
+    return thing and verb is not None and verb.item.has("falls") and not verb.item.has("mute", "action")
+
+
+def _weather(context: Context, clause: Clause) -> bool:
+    """Tell "it is on the beach" from "it" for somebody, where nobody was named yet."""
+    people = context.people
+    nobody = not any(people.fits(index, "it") for index in people.cast)
+    return nobody and clause.verb is not None and clause.verb.item.has("be", "mute", "turns", "gets", "moves")
+
+
+def _inherit(context: Context, clause: Clause) -> list[int]:
+    verb = clause.verb
+    if verb is None:
+        lone = not any(part.kind in ("state", "gear") for part in clause.parts)
+        return [] if lone else list(context.people.subjects)
+    named_first = any(isinstance(part, Gear) for part in clause.parts[: clause.split])
+    scenery = any(
+        part.kind == "other" and part.value in ("scenery", "noun", "garment", "body")
+        for part in clause.parts[: clause.split]
+    )
+    if named_first or (scenery and not context.people.subjects):
+        return []
+    return list(context.people.subjects)
+
+
+def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
+    clause = telling.clause
+    if not telling.subjects and not telling.gears and not any(part.kind == "light_change" for part in clause.parts):
+        known_subject = bool(clause.subjects)
+        if (
+            not known_subject
+            and not context.people.cast
+            and not any(isinstance(part, (Place, Who)) for part in clause.parts)
+        ):
+            context.not_shown(clause.text, "who does it is not said")
+            telling.shown = True
+        return
+    scenery = [
+        part
+        for part in clause.parts[: clause.split]
+        if part.kind == "other" and part.value in ("scenery", "body", "garment")
+    ]
+    if scenery and not clause.subjects:
+        context.not_shown(clause.text)
+        telling.shown, telling.subjects = True, []
+        return
+    if tell_gear(context, telling, verb) or tell_deed(context, telling, verb):
+        return
+    _tell_other_verb(context, telling, verb)
+
+
+def _tell_other_verb(context: Context, telling: Telling, verb: Verb) -> None:
+    clause, item, people = telling.clause, verb.item, context.people
+    places = [part for part in clause.parts if isinstance(part, Place)]
+    states = any(part.kind == "state" for part in clause.parts)
+    names = " and ".join(people.name(index) for index in telling.subjects)
+    if item.has("vanishes") and not places:
+        context.not_shown(clause.text, f"{names} stays in the picture")
+    elif item.has("appears") and not places and not telling.objects and not item.has("mute"):
+        if context.stage.now.told:
+            context.note(f'"{clause.text}": {names} is in the picture from the first moment.')
+    elif item.has("moves", "appears", "vanishes") and places:
+        _arrive(context, telling)
+        if item.has("mute") and all(place.mode == "at" for place in places):
+            context.note(f'"{verb.text}" is shown as being there.')
+    elif item.has("moves", "appears") and not item.has("mute", "stays"):
+        if not (telling.objects or states):
+            context.not_shown(clause.text)
+    elif (
+        (item.has(*_PLAIN_BEINGS) and not item.has("mute"))
+        or states
+        or (item.has("starts", "looks") and telling.changes)
+    ):
+        _tell_being(context, telling, verb)
+        return
+    else:
+        context.not_shown(clause.text)
+    telling.shown = True
+    telling.moving = True
+
+
+def _tell_being(context: Context, telling: Telling, verb: Verb) -> None:
+    parts = telling.clause.parts
+    kinds = {part.kind for part in parts}
+    useful = kinds & {"place", "state", "light", "light_change", "position", "relation", "gear", "who"}
+    if not useful and not telling.gears and verb.item.has("be", "have"):
+        odd = [part.text for part in parts if part.kind in ("unknown", "other", "colour")]
+        if odd:
+            context.not_shown(telling.clause.text)
+    telling.shown = True
+
+
+def _arrive(context: Context, telling: Telling) -> None:
+    """Who goes somewhere else does not sleep or sit there."""
+    for index in telling.subjects:
+        if context.stage.now.get((index, "action")) not in ("", context.rest(index)):
+            telling.add(Change((index, "action"), context.rest(index), weak=True))
+
+
+def _keep_leftovers(context: Context, telling: Telling) -> None:
+    for part in telling.clause.parts:
+        if part.kind == "unknown":
+            context.strange.append(part.text)
+        elif part.kind == "quote" or (part.kind == "other" and (part.value != "scenery" or not telling.shown)):
+            context.left_out.append(part.text)
+    for prep, who, found in telling.objects:
+        if (
+            prep
+            in (
+                "behind",
+                "in front of",
+                "on top of",
+                "under",
+                "between",
+                "above",
+                "over",
+                "below",
+                "underneath",
+                "on",
+                "onto",
+            )
+            and found
+        ):
+            used = telling.clause.verb is not None and telling.clause.verb.item.has(*_GEAR_VERBS)
+            if not (used or who.body):
+                context.not_shown(f"{prep} {who.text}", "only left, right and middle can be planned")
+
+
+def _end_former(context: Context, telling: Telling) -> None:
+    """Let "until" end what was done before."""
+    changed = {change.dimension for change in telling.changes}
+    if all(who == SCENE for who, _ in changed):
+        return
+    for index in context.people.cast:
+        dimension = (index, "action")
+        action = context.stage.now.get(dimension)
+        if (
+            index not in telling.subjects
+            and dimension not in changed
+            and context.stage.now.told.get(dimension)
+            and action != context.rest(index)
+        ):
+            telling.add(Change(dimension, context.rest(index), weak=True))
+            context.note(f'"{telling.clause.text}" is taken to end what {context.people.name(index)} did before.')
+            return

@@ -1,0 +1,56 @@
+"""Other wordings for the same: what stands for a plainer phrase is replaced by it before anything is read."""
+
+from collections.abc import Sequence
+
+from d2plan.etp.grammar.chunks import at
+from d2plan.etp.grammar.words import Item
+
+_GOT = ("got", "gotten")
+_DRESSED = ("dressed in", "clad in", "clothed in", "adorned with", "decked out in")
+_AHEAD = 6
+
+
+def plain_wording(items: Sequence[Item]) -> list[Item]:
+    """Replace phrases that say the same as a plainer one.
+
+    Args:
+        items: of a story.
+
+    Returns:
+        The items with "she has got a hat on" as "she has a hat on", and "a girl dressed in a hat" as "a girl wearing
+        a hat".
+    """
+    plain: list[Item] = []
+    for place, item in enumerate(items):
+        low = item.text.lower()
+        if low in _GOT and plain and _has(plain) and _is_had(items, place):
+            plain[-1] = Item(plain[-1].text, {"have": "have"}, frozenset({"s"}), plain[-1].start)
+        elif low in _DRESSED and not at(plain, len(plain) - 1).has("be", "gets", "have", "adverb", "pronoun", "name"):
+            plain.append(Item(item.text, {"wears": "wear"}, frozenset({"ing"}), item.start))
+        elif low == "but not" and not _is_somebody(items, place + 1):
+            plain += [Item("but", {"join": ""}, start=item.start), Item("not", {"not": ""}, start=item.start + 1)]
+        else:
+            plain.append(item)
+    return plain
+
+
+def _is_somebody(items: Sequence[Item], place: int) -> bool:
+    """Tell "but not Rex" from "but not happily"."""
+    return at(items, place + at(items, place).has("determiner", "possessive")).has(
+        "name", "class", "classes", "pronoun"
+    )
+
+
+def _has(before: Sequence[Item]) -> bool:
+    """Say whether "has" stands there, which "'s" may stand for."""
+    return before[-1].has("have") or before[-1].text == "'s"
+
+
+def _is_had(items: Sequence[Item], place: int) -> bool:
+    """Tell "has got a hat on" from "has got a hat from John", where somebody gets it."""
+    gear = False
+    for item in items[place + 1 : place + 1 + _AHEAD]:
+        gear = gear or item.has("gear") or (item.has("colour") and at(items, place + 3).text.lower() in ("one", "ones"))
+        if item.has("stop", "comma") or item.text.lower() == "from":
+            return gear and item.text.lower() != "from"
+    return gear

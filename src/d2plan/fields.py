@@ -1,0 +1,62 @@
+"""What every document is made of: its base class, and the kinds of its fields. No torch here."""
+
+import os
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+
+def take_path(value: object) -> object:
+    """Turn a path object into text, and refuse what no system can open.
+
+    Args:
+        value: what was given.
+
+    Returns:
+        Text for a path, anything else as it is.
+
+    Raises:
+        ValueError: it holds a NUL character.
+    """
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(text, str) and "\0" in text:
+        raise ValueError("a path cannot hold a NUL character; write it anew")
+    return text
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+PathText = Annotated[Text, BeforeValidator(take_path)]
+# A folder's name on every system: no separator, no mark at its start, nothing that a shell reads.
+FolderName = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^\w[\w .+-]{0,79}$")]
+Steps = Annotated[int, Field(strict=True, ge=1, le=1000)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
+Guidance = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
+Side = Annotated[int, Field(strict=True, ge=64, le=4096, multiple_of=8)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Strength = Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)]
+Position = Literal["left", "middle", "right"]
+
+
+class Document(BaseModel):
+    """A frozen document in which every field has a name that is known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def contains_word(text: str, word: str) -> bool:
+    """Say whether a word, or words in a row, stand in a text as whole words; case does not count.
+
+    >>> contains_word("a man and a Dog", "dog"), contains_word("a doghouse", "dog")
+    (True, False)
+
+    Args:
+        text: where to look.
+        word: what to look for.
+
+    Returns:
+        True when it stands there.
+    """
+    spaced = r"\s+".join(re.escape(part) for part in word.split())
+    return re.search(rf"(?<!\w){spaced}(?!\w)", text, re.IGNORECASE) is not None

@@ -1,0 +1,199 @@
+"""The instances of one class: part what was found of the class into pieces, and bind each piece to its instance."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from d2plan.documents import Position
+from d2plan.isp.overrides import Region
+from d2plan.isp.regions import cluster_area, find_centre, grow_areas, label_pieces, measure_gap
+
+Place = tuple[float, float]
+
+SMALLEST = 0.004  # an area below this part of the picture is a speck
+PLACES: dict[Position, float] = {"left": 1 / 6, "middle": 1 / 2, "right": 5 / 6}
+
+_SIDE_PIECE = 0.35  # a second piece of one instance weighs at least this part of its heaviest one
+_OWN_PIECE = 0.2  # a piece that is an instance of its own weighs at least this part of the heaviest
+_LEVELS = 8  # cuts that are tried to part a class's area into its instances
+_REACH = 1 / 6  # of the shorter side: a point this far from a piece still means it
+
+
+class Piece(NamedTuple):
+    """The area of one instance.
+
+    Attributes:
+        area: bool ``[h, w]``.
+        route: how it was found.
+        confidence: how sure that is, 0..1.
+        owner: the member of its class whose point it holds; None leaves it to ``bind_pieces``.
+    """
+
+    area: Tensor
+    route: str
+    confidence: float
+    owner: int | None = None
+
+
+def pick_detected(
+    areas: Sequence[Tensor], scores: Sequence[float], points: Mapping[int, Place], count: int, position: Position | None
+) -> list[Piece]:
+    """Choose those detections of a class that stand for its instances.
+
+    Args:
+        areas: of the detections, bool ``[h, w]`` each.
+        scores: of each, 0..1.
+        points: y and x by member, for the members that have a point.
+        count: the class's instances, those with points included.
+        position: of the one instance of a class, where it states one.
+
+    Returns:
+        At most ``count`` pieces: to each point the detection at it, then the most prominent ones.
+    """
+    prominence = [score * float(area.float().mean()) ** 0.5 for area, score in zip(areas, scores, strict=True)]
+    if position is not None and areas:
+        middle, least = PLACES[position] * areas[0].shape[1], _OWN_PIECE * max(prominence)
+        gaps = [abs(find_centre(area)[1] + 0.5 - middle) for area in areas]
+        prominence = [-gap if own >= least else -torch.inf for gap, own in zip(gaps, prominence, strict=True)]
+    chosen = _choose(areas, prominence, points, count)
+    return [Piece(areas[place], "detect", scores[place], owner) for place, owner in chosen]
+
+
+def part_attended(
+    area: Tensor,
+    score: Tensor,
+    points: Mapping[int, Place],
+    count: int,
+    position: Position | None,
+    rows: Tensor | None = None,
+) -> list[Piece]:
+    """Part the area that attends to a class into its instances.
+
+    Args:
+        area: bool, ``[h, w]``.
+        score: how much each cell attends, 0..1, ``[h, w]``.
+        points: y and x by member, for the members that have a point; one far from the area gets nothing here.
+        count: instances wanted, those with points included.
+        position: of the one instance of a class, where it states one.
+        rows: self-attention of each cell, ``[h * w, d]``, for instances that stand in one piece.
+
+    Returns:
+        At most ``count`` pieces.
+    """
+    pieces = _find_pieces(area)
+    if not pieces:
+        return []
+    attended = torch.stack(pieces).any(dim=0)
+    near = {member: place for member, place in points.items() if measure_gap(attended, place) <= _reach(area)}
+    count -= len(points) - len(near)
+    weights = [float(score[piece].sum()) for piece in pieces]
+    if count <= 0:
+        return []
+    if count == 1 and near:
+        ((place, owner),) = _choose(pieces, weights, near, 1)
+        return [Piece(pieces[place], "attention", 1.0, owner)]
+    if count == 1:
+        return [Piece(_choose_for_one(pieces, weights, position), "attention", 1.0)]
+    return _part(attended, score, near, count, rows)
+
+
+def bind_pieces(pieces: Sequence[Piece], regions: Sequence[Region]) -> dict[int, Piece]:
+    """Bind the pieces of a class to its instances: by points, then positions, then mention from left to right.
+
+    Args:
+        pieces: at most one an instance.
+        regions: the class's instances, in the order of mention.
+
+    Returns:
+        The piece of each member that gets one.
+    """
+    bound = {piece.owner: piece for piece in pieces if piece.owner is not None}
+    free = sorted((piece for piece in pieces if piece.owner is None), key=lambda piece: find_centre(piece.area)[1])
+    waiting = [member for member, region in enumerate(regions) if member not in bound and region.point is None]
+    # With fewer pieces than instances those that say where they stand come first.
+    served = sorted(sorted(waiting, key=lambda member: regions[member].position is None)[: len(free)])
+    for member, slot in zip(served, _assign_slots([regions[member] for member in served]), strict=True):
+        bound[member] = free[slot]
+    return bound
+
+
+def _reach(area: Tensor) -> float:
+    return max(1.0, _REACH * min(area.shape))
+
+
+def _find_pieces(area: Tensor) -> list[Tensor]:
+    return [piece for piece in label_pieces(area) if piece.float().mean() >= SMALLEST]
+
+
+def _choose(
+    areas: Sequence[Tensor], weights: Sequence[float], points: Mapping[int, Place], count: int
+) -> list[tuple[int, int | None]]:
+    """Choose areas for points and, by weight, for the rest; pairs of the area's place and the point's owner."""
+    gaps = [
+        (gap, -weights[place], owner, place)
+        for owner, point in points.items()
+        for place, area in enumerate(areas)
+        if (gap := measure_gap(area, point)) <= _reach(area)
+    ]
+    taken: dict[int, int] = {}
+    for _, _, owner, place in sorted(gaps):
+        if owner not in taken.values() and place not in taken:
+            taken[place] = owner
+    rest = sorted((place for place in range(len(areas)) if place not in taken), key=lambda place: -weights[place])
+    return [*taken.items(), *((place, None) for place in rest[: max(0, count - len(points))])]
+
+
+def _part(
+    area: Tensor, score: Tensor, points: Mapping[int, Place], count: int, rows: Tensor | None = None
+) -> list[Piece]:
+    """Part an area into pieces for several instances.
+
+    Two that stand close are joined at the foot of their peaks, so the cut is raised until enough pieces stand apart;
+    these then take the rest of the area back, each what lies nearest to it.
+    """
+    foot = float(score[area].min())
+    for level in torch.linspace(foot, 1.0, _LEVELS + 1)[:-1].tolist():
+        pieces = _find_pieces(area & (score >= level))
+        weights = [float(score[piece].sum()) for piece in pieces]
+        chosen = _choose(pieces, weights, points, count)
+        chosen = [pair for pair in chosen if pair[1] is not None or weights[pair[0]] >= _OWN_PIECE * max(weights)]
+        if len(chosen) == count:
+            seeds = torch.stack([pieces[place] for place, _ in chosen])
+            grown = grow_areas(seeds, score.expand(count, -1, -1), sum(area.shape), within=area)
+            sureness = 1 - (level - foot) / max(1 - foot, 1e-6)
+            return [Piece(part, "pieces", sureness, owner) for part, (_, owner) in zip(grown, chosen, strict=True)]
+    clusters, sureness = cluster_area(area, score, count, list(points.values()), rows)
+    owners = [*points, *[None] * (count - len(points))]
+    parts = [Piece(part, "clusters", sureness, owner) for part, owner in zip(clusters, owners, strict=True)]
+    return [part for part in parts if part.area.float().mean() >= SMALLEST]
+
+
+def _choose_for_one(pieces: list[Tensor], weights: list[float], position: Position | None) -> Tensor:
+    if position is not None:
+        place = PLACES[position] * pieces[0].shape[1]
+        strong = _take_strong(pieces, weights, _OWN_PIECE)
+        return min(strong, key=lambda piece: abs(find_centre(piece)[1] + 0.5 - place))
+    return torch.stack(_take_strong(pieces, weights, _SIDE_PIECE)).any(dim=0)
+
+
+def _take_strong(pieces: list[Tensor], weights: list[float], share: float) -> list[Tensor]:
+    return [piece for piece, weight in zip(pieces, weights, strict=True) if weight >= share * max(weights)]
+
+
+def _assign_slots(regions: list[Region]) -> list[int]:
+    """Bind instances of one class to slots 0 (leftmost) .. n-1: by position where one is named, else by mention."""
+    free = list(range(len(regions)))
+    taken: dict[int, int] = {}
+    for index, region in enumerate(regions):
+        if region.position == "left":
+            taken[index] = free.pop(0)
+    for index, region in reversed(list(enumerate(regions))):
+        if region.position == "right":
+            taken[index] = free.pop()
+    middle = (len(regions) - 1) / 2
+    for index, region in enumerate(regions):
+        if region.position == "middle":
+            taken[index] = free.pop(free.index(min(free, key=lambda slot: abs(slot - middle))))
+    return [taken[index] if index in taken else free.pop(0) for index in range(len(regions))]

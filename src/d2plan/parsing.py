@@ -1,0 +1,119 @@
+"""Turn plain data into documents, and what is wrong with it into one sentence. No torch here."""
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TypeVar, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from d2plan.errors import InputError
+from d2plan.fields import Document
+
+DocumentT = TypeVar("DocumentT", bound=Document)
+
+# What pydantic finds, in words that ask for no knowledge of Python.
+_PLAINLY = MappingProxyType(
+    {
+        "int_type": "must be a whole number, without quotes",
+        "float_type": "must be a number, without quotes",
+        "string_type": "must be text",
+        "string_unicode": "holds characters that are no text; write it anew",
+        "string_too_short": "is empty; write it",
+        "string_too_long": "is longer than {max_length} characters; shorten it",
+        "tuple_type": "must be a list",
+        "model_type": "must be fields, written as `name: value`",
+        "invalid_key": "is a number where a field's name must stand",
+        "greater_than_equal": "must be {ge} or more",
+        "less_than_equal": "must be {le} or less",
+    }
+)
+
+
+def parse_document(kind: type[DocumentT], content: object, source: str) -> DocumentT:
+    """Turn plain data into a document.
+
+    Args:
+        kind: the document's class.
+        content: what was read.
+        source: how errors call where it came from, such as a path.
+
+    Returns:
+        The document.
+
+    Raises:
+        InputError: a field is unknown, missing or wrong; the first of these is named.
+    """
+    if not isinstance(content, dict):
+        fields = ", ".join(kind.model_fields)
+        raise InputError(f"{source} holds no fields; write them as `name: value`, with names among {fields}.")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        # An unknown name explains a missing one (a slip of the pen), so it is told first.
+        found = sorted(error.errors(include_url=False, include_input=False), key=_is_about_a_known_name)[0]
+        raise InputError(f"{source}: {_explain(found, kind)}") from error
+
+
+def revise(document: DocumentT, changes: Mapping[str, object], source: str) -> DocumentT:
+    """Change fields of a document and check the whole again.
+
+    Args:
+        document: what to start from; not changed.
+        changes: new values by field.
+        source: how errors call where the changes came from, such as "the options".
+
+    Returns:
+        The changed document.
+
+    Raises:
+        InputError: a field is unknown or its value cannot be used.
+    """
+    return parse_document(type(document), {**document.model_dump(exclude_unset=True), **changes}, source)
+
+
+def _is_about_a_known_name(found: ErrorDetails) -> bool:
+    return found["type"] != "extra_forbidden"
+
+
+def _explain(found: ErrorDetails, kind: type[Document]) -> str:
+    where = _write_location(found["loc"])
+    message = found["msg"].removeprefix("Value error, ")
+    if found["type"] in _PLAINLY:
+        message = _PLAINLY[found["type"]].format(**found.get("ctx", {}))
+    if found["type"] == "extra_forbidden":
+        names = list(_document_at(kind, found["loc"][:-1]).model_fields)
+        near = difflib.get_close_matches(str(found["loc"][-1]), names, n=1, cutoff=0.5)
+        return f"{where} is not a field; " + (f"did you mean {near[0]}?" if near else f"use {', '.join(names)}.")
+    if found["type"] == "missing":
+        return f"{where} is missing; write it."
+    if found["type"] == "too_long":
+        return f"{where} holds more than {found['ctx']['max_length']}; take some away."
+    if found["type"] == "too_short":
+        return f"{where} holds fewer than {found['ctx']['min_length']}; write more of them."
+    if found["type"] == "value_error" and not found["loc"]:
+        return f"{message}."
+    return f"{where}: {message[:1].lower()}{message[1:]}.".replace("input should be", "must be")
+
+
+def _document_at(kind: type[Document], location: tuple[int | str, ...]) -> type[Document]:
+    """Find the class of the document inside a document that an error's location points to."""
+    found = kind
+    for part in location:
+        if isinstance(part, str) and part in found.model_fields:
+            found = _document_in(found.model_fields[part].annotation) or found
+    return found
+
+
+def _document_in(annotation: object) -> type[Document] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Document):
+        return annotation
+    return next((inner for part in get_args(annotation) if (inner := _document_in(part))), None)
+
+
+def _write_location(location: tuple[int | str, ...]) -> str:
+    written = ""
+    for part in location:
+        written += f"[{part}]" if isinstance(part, int) else f".{part}" if written else part
+    return written

@@ -1,0 +1,371 @@
+"""Scenes and series of scenes: what a person asks to be composed. No torch here."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import Field, StringConstraints, model_validator
+
+from d2plan.errors import InputError
+from d2plan.fields import (
+    Document,
+    FolderName,
+    Fraction,
+    Guidance,
+    PathText,
+    Position,
+    Seed,
+    Side,
+    Steps,
+    Strength,
+    Text,
+    Word,
+    contains_word,
+)
+from d2plan.parsing import parse_document
+from d2plan.yaml_file import read_yaml
+
+MAX_INSTANCES = 16
+MAX_VARIANTS = 200
+
+
+class Instance(Document):
+    """A concept placed in a scene.
+
+    Attributes:
+        concept: path of the adapter file.
+        class_word: the word for it in the global prompt; None takes the one in the adapter file.
+        sub_prompt: what this instance is and does; holds the identifier.
+        strength: how strongly the adapter works on this instance's own row, 0..2; 0 is the bare base.
+        trigger: the trigger words of a third-party LoRA; stand for the identifier that its file does not state.
+        position: where it stands, when two instances share a class word.
+        box: x0, y0, x1, y1 as parts of the width and height, 0..1; replaces the mask from attention.
+        point: x, y as parts of the width and height, 0..1; a place in the instance.
+        mask: path of a picture that is white where the instance is.
+    """
+
+    concept: PathText
+    class_word: Word | None = None
+    sub_prompt: Text
+    strength: Strength = 1.0
+    trigger: Word | None = None
+    position: Position | None = None
+    box: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
+    point: tuple[Fraction, Fraction] | None = None
+    mask: PathText | None = None
+
+    @model_validator(mode="after")
+    def _box_has_an_area(self) -> Self:
+        if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
+            raise ValueError("box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
+        return self
+
+    @model_validator(mode="after")
+    def _one_place_is_given(self) -> Self:
+        given = [name for name in ("box", "point", "mask") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} say where it is more than once; keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _trigger_stands_in_the_sub_prompt(self) -> Self:
+        if self.trigger is not None and not contains_word(self.sub_prompt, self.trigger):
+            raise ValueError(
+                f'sub_prompt "{self.sub_prompt}" does not hold the trigger "{self.trigger}"; write it there'
+            )
+        return self
+
+
+class Style(Document):
+    """An adapter that works on every row of a scene, such as a painter's manner.
+
+    Attributes:
+        adapter: path of the adapter file.
+        strength: how strongly, 0..2.
+    """
+
+    adapter: PathText
+    strength: Strength = 1.0
+
+
+class Control(Document):
+    """A ControlNet that holds a scene to a drawing, such as a skeleton or a depth map.
+
+    Attributes:
+        model: a ControlNet's folder, or its name on the hub.
+        image: path of the drawing.
+        strength: how strongly, 0..2.
+        start: the part of the steps after which it begins, 0..1.
+        end: the part of the steps after which it stops, 0..1.
+        rows: what it works on: the global row, or all rows with a prompt.
+    """
+
+    model: PathText
+    image: PathText
+    strength: Strength = 1.0
+    start: Fraction = 0.0
+    end: Fraction = 1.0
+    rows: Literal["global", "all"] = "global"
+
+    @model_validator(mode="after")
+    def _it_lasts(self) -> Self:
+        if not self.start < self.end:
+            raise ValueError(f"start is {self.start} and end is {self.end}, but start must be less than end")
+        return self
+
+
+class SceneFields(Document):
+    """What scenes and series have in common; None means the base's own default.
+
+    Attributes:
+        base: "mini", a folder in the diffusers layout, or a model's name on the hub.
+        global_prompt: the whole scene; names each instance by its class word.
+        instances: the concepts in it, at most 16; none is plain guidance.
+        negative_prompt: what to steer away from; None is the base's null text.
+        style: adapters that work on all rows, at most 8.
+        controls: ControlNets, at most 8.
+        masks: where masks come from: the attention maps, or a detector on a first picture.
+        detector: what "detect" looks with: a word such as "judge", or a folder; None is the base's own.
+        missing: an instance that gets no area is an error, or a note in the record.
+        scheduler: the base's own, or Euler.
+        steps: denoising steps, 1..1000.
+        warmup: steps before composition starts, 0..steps.
+        guidance_scale: w of eq. (2), 0..100.
+        height: pixels, a multiple of 8, 64..4096.
+        width: pixels, a multiple of 8, 64..4096.
+        seed: of the starting noise, 0..2**63-1.
+    """
+
+    base: PathText = "mini"
+    global_prompt: Text
+    instances: Annotated[tuple[Instance, ...], Field(max_length=MAX_INSTANCES)] = ()
+    negative_prompt: Annotated[str, StringConstraints(max_length=4000)] | None = None
+    style: Annotated[tuple[Style, ...], Field(max_length=8)] = ()
+    controls: Annotated[tuple[Control, ...], Field(max_length=8)] = ()
+    masks: Literal["attention", "detect"] = "attention"
+    detector: PathText | None = None
+    missing: Literal["error", "mark"] = "error"
+    scheduler: Literal["base", "euler"] = "base"
+    steps: Steps | None = None
+    warmup: Annotated[int, Field(strict=True, ge=0, le=1000)] | None = None
+    guidance_scale: Guidance | None = None
+    height: Side | None = None
+    width: Side | None = None
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _warmup_fits_steps(self) -> Self:
+        if self.warmup is not None and self.steps is not None and self.warmup > self.steps:
+            raise ValueError(f"warmup is {self.warmup}, but must be 0..steps, and steps is {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _class_words_are_in_the_global_prompt(self) -> Self:
+        for index, instance in enumerate(self.instances):
+            word = instance.class_word
+            if word is not None and not contains_word(self.global_prompt, word):
+                raise ValueError(
+                    f'instances[{index}].class_word is "{word}", which does not stand as a word in global_prompt '
+                    f'"{self.global_prompt}"; name the instance there by its class word'
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _a_detector_is_asked_for(self) -> Self:
+        if self.detector is not None and self.masks != "detect":
+            raise ValueError("detector is given, but masks is not detect; write `masks: detect`, or take it away")
+        return self
+
+
+class Scene(SceneFields):
+    """What to compose: one scene determines one picture."""
+
+
+class Variant(Document):
+    """One picture of a series.
+
+    Attributes:
+        name: of its folder.
+        sub_prompts: one an instance, None keeps the series' own; none at all keeps all.
+        concepts: adapter files, one an instance, None keeps the series' own; None keeps all.
+    """
+
+    name: FolderName
+    sub_prompts: tuple[Text | None, ...] = ()
+    concepts: tuple[PathText | None, ...] | None = None
+
+
+class Series(SceneFields):
+    """Pictures that differ only in what their variants say: one noise, one layout, one beginning.
+
+    Attributes:
+        variants: one a picture, 1..200, each with a name of its own.
+    """
+
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=MAX_VARIANTS)]
+
+    @model_validator(mode="after")
+    def _there_is_something_to_change(self) -> Self:
+        if not self.instances:
+            raise ValueError("instances is empty, so there is nothing that a series could change; name one at least")
+        return self
+
+    @model_validator(mode="after")
+    def _variants_fit_the_instances(self) -> Self:
+        count = len(self.instances)
+        for index, variant in enumerate(self.variants):
+            for field, values in (("sub_prompts", variant.sub_prompts), ("concepts", variant.concepts or ())):
+                if values and len(values) != count:
+                    raise ValueError(
+                        f'variants[{index}].{field} of "{variant.name}" holds {len(values)}, but there are {count} '
+                        "instances; write one for each, and null to keep the series' own"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        seen: dict[str, str] = {}
+        for variant in self.variants:
+            first = seen.setdefault(variant.name.casefold(), variant.name)
+            if first is not variant.name:
+                raise ValueError(f'two variants are named "{variant.name}"; give each a name of its own')
+        return self
+
+
+Located = TypeVar("Located", bound=SceneFields)
+
+
+def list_scenes(series: Series) -> tuple[Scene, ...]:
+    """Write out each variant of a series as a scene.
+
+    Args:
+        series: the series.
+
+    Returns:
+        One scene a variant, in their order.
+
+    Raises:
+        InputError: a variant's instance cannot be used, such as one whose sub-prompt lacks the trigger.
+    """
+    shared = series.model_dump(exclude={"variants"})
+    return tuple(_write_out(shared, variant) for variant in series.variants)
+
+
+def _write_out(shared: dict[str, object], variant: Variant) -> Scene:
+    instances = []
+    for index, instance in enumerate(shared["instances"]):  # type: ignore[arg-type, var-annotated]  # a dumped tuple
+        changes = {}
+        if variant.sub_prompts and variant.sub_prompts[index] is not None:
+            changes["sub_prompt"] = variant.sub_prompts[index]
+        if variant.concepts and variant.concepts[index] is not None:
+            changes["concept"] = variant.concepts[index]
+        instances.append({**instance, **changes})
+    return parse_document(Scene, {**shared, "instances": instances}, f'variant "{variant.name}"')
+
+
+def list_files(scene: Scene) -> dict[str, str]:
+    """Name the files of a scene by the fields that name them, adapters and the base left out.
+
+    Args:
+        scene: the scene.
+
+    Returns:
+        Field, such as ``controls[0].image``, to path.
+    """
+    found = {f"instances[{place}].mask": item.mask for place, item in enumerate(scene.instances) if item.mask}
+    for place, control in enumerate(scene.controls):
+        found[f"controls[{place}].model"] = control.model
+        found[f"controls[{place}].image"] = control.image
+    # A word or a name on the hub is no file; a detector's folder was made to stand on its own when it was read.
+    return found | ({"detector": scene.detector} if scene.detector and os.path.isabs(scene.detector) else {})
+
+
+def locate_concepts(scene: Located, folder: Path) -> Located:
+    """Make the relative paths of a scene or a series stand on their own.
+
+    Paths that are not absolute are taken from the given folder: those of concepts, masks, styles and drawings
+    always; those of a base when they start with a dot; those of ControlNets and detectors also when such a folder
+    is there. ``~`` is the home folder.
+
+    Args:
+        scene: the scene or series as written.
+        folder: where its file lies.
+
+    Returns:
+        The same with those paths joined to the folder.
+
+    Raises:
+        InputError: the folder's name is not UTF-8.
+    """
+    changes: dict[str, object] = {
+        "instances": tuple(_locate(item, folder, "concept", "mask") for item in scene.instances),
+        "style": tuple(_locate(item, folder, "adapter") for item in scene.style),
+        "controls": tuple(
+            _locate(item, folder, "image", *(("model",) if _is_local(item.model, folder) else ()))
+            for item in scene.controls
+        ),
+    }
+    if scene.base.startswith((".", "~")):
+        changes["base"] = _join(folder, scene.base)
+    if scene.detector is not None and _is_local(scene.detector, folder):
+        changes["detector"] = _join(folder, scene.detector)
+    if isinstance(scene, Series):
+        changes["variants"] = tuple(_locate_variant(variant, folder) for variant in scene.variants)
+    return scene.model_copy(update=changes)
+
+
+def _locate_variant(variant: Variant, folder: Path) -> Variant:
+    if variant.concepts is None:
+        return variant
+    concepts = tuple(None if path is None else _join(folder, path) for path in variant.concepts)
+    return variant.model_copy(update={"concepts": concepts})
+
+
+def _locate(item: Document, folder: Path, *fields: str) -> Document:
+    paths = {field: getattr(item, field) for field in fields}
+    return item.model_copy(update={field: _join(folder, path) for field, path in paths.items() if path is not None})
+
+
+def _is_local(model: str, folder: Path) -> bool:
+    return model.startswith((".", "~")) or (folder / model).exists()
+
+
+def _join(folder: Path, path: str) -> str:
+    joined = str(folder / os.path.expanduser(path))
+    try:
+        joined.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{joined!r} is not UTF-8, so no record could name it; rename the folder.") from error
+    return joined
+
+
+def load_scene(path: str | Path) -> Scene:
+    """Read a scene file; its relative paths are taken from the folder that it lies in.
+
+    Args:
+        path: a YAML (or JSON) file.
+
+    Returns:
+        The scene.
+
+    Raises:
+        FileError: the file cannot be read.
+        InputError: it is no scene; the sentence names the field, and the nearest one where a name is unknown.
+    """
+    return locate_concepts(parse_document(Scene, read_yaml(path), str(path)), Path(path).parent)
+
+
+def load_series(path: str | Path) -> Series:
+    """Read a series file; its relative paths are taken from the folder that it lies in.
+
+    Args:
+        path: a YAML (or JSON) file.
+
+    Returns:
+        The series.
+
+    Raises:
+        FileError: the file cannot be read.
+        InputError: it is no series; the sentence names the field, and the nearest one where a name is unknown.
+    """
+    return locate_concepts(parse_document(Series, read_yaml(path), str(path)), Path(path).parent)

@@ -1,0 +1,214 @@
+import functools
+import json
+import os
+import random
+import resource
+import select
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from d2plan.dislora import checkpoint
+from d2plan.dislora.checkpoint import (
+    KEPT,
+    LOCK,
+    MANIFEST,
+    compare_words,
+    last_step,
+    load_checkpoint,
+    lock_folder,
+    remove_checkpoints,
+    save_checkpoint,
+)
+from d2plan.errors import FileError, InputError
+
+WORDS = {"rank": "4"}
+
+
+def _state(step: int) -> dict[str, torch.Tensor]:
+    return {"value": torch.full((1000,), float(step)), "step": torch.tensor(step)}
+
+
+def _save(folder: Path, step: int) -> None:
+    save_checkpoint(folder, step, _state(step), WORDS)
+
+
+def _check(folder: Path, step: int) -> None:
+    loaded = load_checkpoint(folder)
+    assert loaded is not None and loaded.step == step and loaded.words == WORDS
+    assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in _state(step).items())
+
+
+def _in_a_child(work: object) -> int:
+    """Run a function in a copy of this process; gives the copy's number."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()  # type: ignore[operator]
+        finally:
+            os._exit(1)
+    return child
+
+
+def test_what_is_saved_is_loaded_and_only_the_last_two_stay(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path) is None and last_step(tmp_path) == 0
+    for step in (1, 2, 3):
+        _save(tmp_path, step)
+        _check(tmp_path, step)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [MANIFEST, "step-0000002.safetensors", "step-0000003.safetensors"] and KEPT == 2
+    _save(tmp_path, 3)
+    _check(tmp_path, 3)
+    remove_checkpoints(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_at_any_moment_the_last_complete_one_loads(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    _save(tmp_path, 1)
+    reader, writer = os.pipe()
+
+    def save_forever(begin: int) -> None:
+        for step in range(begin, begin + 100_000):
+            _save(tmp_path, step)
+            os.write(writer, step.to_bytes(4, "little"))
+
+    told = 1
+    for number in range(25):
+        child = _in_a_child(functools.partial(save_forever, told + 1))
+        if number % 2:
+            told = int.from_bytes(os.read(reader, 4), "little")
+        time.sleep(rng.uniform(0.0, 0.02))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        while select.select([reader], [], [], 0)[0]:
+            told = int.from_bytes(os.read(reader, 4), "little")
+        with lock_folder(tmp_path):
+            step = last_step(tmp_path)
+            # Every one that was reported as saved counts; at most the next is there too.
+            assert told <= step <= told + 1
+            _check(tmp_path, step)
+            assert not list(tmp_path.glob(".*"))
+            told = step
+    assert told > 10
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("failing", range(4))
+def test_a_call_of_the_system_that_fails_leaves_the_one_before(
+    call: str, failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _save(tmp_path, 1)
+    real, count = getattr(os, call), iter(range(100))
+
+    def fail(*arguments: object) -> None:
+        if next(count) == failing:
+            raise OSError(5, "Input/output error")
+        real(*arguments)
+
+    monkeypatch.setattr(checkpoint.os, call, fail)
+    calls = {"fsync": 4, "replace": 2}[call]
+    if failing >= calls:
+        _save(tmp_path, 2)
+    else:
+        with pytest.raises(FileError, match="Input/output error"):
+            _save(tmp_path, 2)
+    monkeypatch.undo()
+    # When the folder is forced to the disk after the manifest's renaming, the new one is there already.
+    there = 2 if failing >= calls or (call, failing) == ("fsync", 3) else 1
+    _check(tmp_path, there)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_on_a_full_disk_it_says_so_and_the_one_before_stays(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    report = tmp_path / "report"
+
+    def save_with_no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        try:
+            _save(tmp_path, 2)
+        except FileError as error:
+            report.write_text(str(error))
+
+    os.waitpid(_in_a_child(save_with_no_room), 0)
+    assert "a checkpoint cannot be written" in report.read_text() and "make room" in report.read_text()
+    _check(tmp_path, 1)
+
+
+def test_a_damaged_file_gives_way_to_the_one_before_with_a_note(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    _save(tmp_path, 2)
+    newest = tmp_path / "step-0000002.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-5] ^= 1
+    newest.write_bytes(content)
+    loaded = load_checkpoint(tmp_path)
+    assert loaded is not None and loaded.step == 1 and "step-0000002" in loaded.notes[0]
+    (tmp_path / "step-0000001.safetensors").write_bytes(b"")
+    with pytest.raises(FileError, match="no checkpoint in it can be read"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"checkpoints": 3}', '{"checkpoints": [{"file": "../x", "step": 1, "sha256": ""}]}', "[" * 100_000],
+    ids=range(5),
+)
+def test_a_damaged_manifest_is_told(content: str, tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_text(content)
+    with pytest.raises(FileError, match=r"manifest\.json is damaged"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_second_training_is_kept_out_and_a_dead_one_is_not_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "rex.train"
+    refused = pytest.raises(FileError, match=f"another training uses it .process {os.getpid()} on")
+    with lock_folder(folder), refused, lock_folder(folder):
+        pass
+
+    def hold() -> None:
+        with lock_folder(folder):
+            (folder / "held").touch()
+            time.sleep(60)
+
+    child = _in_a_child(hold)
+    while not (folder / "held").exists():
+        time.sleep(0.01)
+    with pytest.raises(FileError, match=f"process {child}"), lock_folder(folder):
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with lock_folder(folder):
+        assert str(os.getpid()) in (folder / LOCK).read_text()
+
+
+def test_where_the_system_has_no_locks_a_file_stands_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "fcntl", None)
+    with lock_folder(tmp_path), pytest.raises(FileError, match="another training"), lock_folder(tmp_path):
+        pass
+    with lock_folder(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileError, match="cannot be written here"), lock_folder(tmp_path / "file" / "rex.train"):
+        pass
+
+
+def test_differences_are_named(tmp_path: Path) -> None:
+    compare_words(WORDS, dict(WORDS), tmp_path)
+    with pytest.raises(InputError, match="rank was 4, is 8.*--resume-changed"):
+        compare_words(WORDS, {"rank": "8"}, tmp_path)
+    with pytest.raises(InputError, match="base was None, is mini"):
+        compare_words(WORDS, {**WORDS, "base": "mini"}, tmp_path)
+
+
+def test_the_manifest_names_each_file_with_its_digest(tmp_path: Path) -> None:
+    _save(tmp_path, 7)
+    (entry,) = json.loads((tmp_path / MANIFEST).read_text())["checkpoints"]
+    assert entry["file"] == "step-0000007.safetensors" and entry["step"] == 7 and len(entry["sha256"]) == 64

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from tests.etp.storybook import facts, judge, load_stories
+
+STORIES = load_stories(Path(__file__).parent / "stories" / "dev.yaml")
+OPEN = load_stories(Path(__file__).parent / "stories" / "open.yaml")
+
+
+@pytest.mark.parametrize("entry", STORIES, ids=[entry["story"][:50] for entry in STORIES])
+def test_the_grammar_plans_the_development_stories_as_a_person_would(entry):
+    verdict = judge(entry)
+    assert verdict.fault == ""
+    assert verdict.right == verdict.prompts
+
+
+def test_a_strangers_stories_are_planned_and_none_is_wrong_in_silence():
+    verdicts = [(entry["story"], judge(entry)) for entry in OPEN]
+    prompts, right = (sum(getattr(verdict, kind) for _, verdict in verdicts) for kind in ("prompts", "right"))
+    assert prompts >= 80
+    assert right / prompts >= 0.95, [story for story, verdict in verdicts if verdict.fault]
+    assert [story for story, verdict in verdicts if verdict.fault and not verdict.told] == []
+
+
+def test_there_are_forty_stories_of_each_sort_that_matters():
+    assert len(STORIES) >= 40
+    assert sum("refused" in entry for entry in STORIES) >= 5
+    assert sum(len(entry.get("beats", [])) >= 3 for entry in STORIES) >= 10
+    doubles = [entry for entry in STORIES if len(set(entry["characters"].values())) < len(entry["characters"])]
+    assert len(doubles) >= 5
+
+
+def test_a_wrong_expectation_is_found_out():
+    wrong = {
+        "story": "Rex sleeps, then runs.",
+        "characters": {"Rex": "dog"},
+        "beats": [{"Rex": "sleeping"}, {"Rex": "sitting"}],
+    }
+    verdict = judge(wrong)
+    assert (verdict.prompts, verdict.right, verdict.told) == (2, 1, False)
+    assert "'running', not 'sitting'" in verdict.fault
+
+
+def test_phrases_are_compared_by_what_they_say():
+    assert facts("wearing a red hat running") == facts("running and wearing a red hat")
+    assert facts("standing") == facts("") == facts("parked")
+    assert facts("wearing a red hat") != facts("wearing a hat")
+    assert facts("wearing a red hat and a blue scarf") != facts("wearing a blue hat and a red scarf")
