@@ -38,7 +38,7 @@ def test_reproduce_says_whether_it_is_the_same(concepts, tiny_folder, tmp_path, 
     capsys.readouterr()
     assert _leave("reproduce", run / "image.png", "--check") == 0
     assert "Everything is there" in capsys.readouterr().out
-    assert _leave("reproduce", run) == 0
+    assert _leave("reproduce", run / "image.png") == 0
     assert capsys.readouterr().out == f"The same, byte for byte: {tmp_path / 'run-again' / 'image.png'}\n"
     shutil.copy(run / "image.png", tmp_path / "sent.png")
     assert _leave("reproduce", tmp_path / "sent.png", "--check") == 2

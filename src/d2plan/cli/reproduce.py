@@ -8,7 +8,7 @@ import typer
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
 from d2plan.workflows.reproduce import Reproduction, check_sources, find_picture, find_sources, reproduce
-from d2plan.workflows.run_folder import IMAGE
+from d2plan.workflows.run_folder import IMAGE, RECORD
 
 OTHER_PICTURE = 1
 
@@ -35,7 +35,8 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
         check_sources(path, find_sources(path, base, search or ()))
         tell(f"Everything is there to make {path} again.")
         return
-    named = path.parent if image.is_dir() else path.with_suffix("")
+    # Beside the run and not inside it, where `score` would count a second picture.
+    named = path.parent if image.is_dir() or (path.parent / RECORD).is_file() else path.with_suffix("")
     folder = out or named.with_name(f"{named.name}-again")
     with show_progress() as report:
         result = reproduce(path, folder, base, search or (), overwrite, report, seed, device=device)
