@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from common import MAP, WORK, data_folder, held_back, shards
+from common import MAP, SIZE, WORK, data_folder, held_back, shards
 from tokenizer import make_tokenizer
 from torch import Tensor, nn
 from words import read_words
@@ -23,6 +23,7 @@ class Batch(NamedTuple):
         truth: the right answers at each token, ``[b, questions, n]``, -1 where nothing is asked.
         masks: of up to four instances, ``[b, 4, q]``, 0..1.
         classes: of those, ``[b, 4]``, -1 where there is none.
+        ids: SDXL's time ids, ``[b, 6]``: height and width, top and left of the crop, height and width shown, in pixels.
     """
 
     latents: Tensor
@@ -31,6 +32,7 @@ class Batch(NamedTuple):
     truth: Tensor
     masks: Tensor
     classes: Tensor
+    ids: Tensor
 
 
 class Data:
@@ -65,13 +67,32 @@ class Data:
         """Draw the numbers of renders that may be learnt from."""
         return torch.randint(self.held, len(self.latents), (count,), generator=generator).to(self.device)
 
-    def batch(self, rows: Tensor) -> Batch:
-        """Give what a step on these rows reads."""
+    def batch(self, rows: Tensor, corners: Tensor | None = None) -> Batch:
+        """Give what a step on these rows reads: whole pictures, smaller if they are shrunk.
+
+        With ``corners [b, 2]`` (top and left in cells of the masks) it is crops of half the size instead, which show
+        figures as large as they are, for a quarter of the work.
+        """
+        masks = self.masks[rows].float().div(255).unflatten(2, (MAP, MAP))
+        latents = (self.latents[rows].float() - self.mean) / self.std
+        if corners is None:
+            masks, latents = (nn.functional.avg_pool2d(whole, self.shrink) for whole in (masks, latents))
+            side = SIZE // self.shrink
+            ids = torch.tensor([side, side, 0, 0, side, side], device=self.device).expand(len(rows), 6)
+        else:
+            masks, latents = cut(masks, corners, MAP // 2), cut(latents, corners * 2, MAP)
+            shown = torch.full_like(corners, SIZE // 2)
+            ids = torch.cat([shown * 2, corners * (SIZE // MAP), shown], 1)
+        masks = masks.flatten(2)
         owner = self.owner[rows].long()
-        masks = nn.functional.avg_pool2d(
-            self.masks[rows].float().div(255).unflatten(2, (MAP, MAP)), self.shrink
-        ).flatten(2)
         wanted = torch.gather(masks, 1, owner.clamp(min=0)[:, :, None].expand(-1, -1, masks.shape[2]))
         wanted = torch.where((owner < 0)[:, :, None], -1.0, wanted)
-        latents = nn.functional.avg_pool2d((self.latents[rows].float() - self.mean) / self.std, self.shrink)
-        return Batch(latents, self.tokens[rows], wanted, self.truth[rows], masks, self.classes[rows])
+        return Batch(latents, self.tokens[rows], wanted, self.truth[rows], masks, self.classes[rows], ids)
+
+
+def cut(whole: Tensor, corners: Tensor, side: int) -> Tensor:
+    """Cut a square of so many cells out of each ``[b, c, h, w]`` at its corner ``[b, 2]`` (top, left)."""
+    steps = torch.arange(side, device=whole.device)
+    down, right = corners[:, :1] + steps, corners[:, 1:] + steps
+    each = torch.arange(len(whole), device=whole.device)[:, None, None]
+    return whole[each, :, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2)

@@ -4,7 +4,8 @@ The loss is the velocity error with min-SNR weights, three times as strict insid
 instance's words onto its mask (TokenCompose, Wang et al. 2023) and the questions of ``truth_heads.py``: the world knows
 which words name which pixels, so binding is learnt from fewer images.
 The first part of a long run may see pictures of half the size (``--size 64``, four times as many a second): its latents
-are the means of 2x2 cells, which the autoencoder was taught to decode.
+are the means of 2x2 cells, which the autoencoder was taught to decode. A share of the steps may see crops of whole
+pictures (``--crops``), told apart by SDXL's time ids.
 Command: python scripts/mini/train_unet.py --steps 4000 (resumes; logs and previews lie beside the checkpoint), or
 torchrun --nproc-per-node 2 scripts/mini/train_unet.py: each process draws its own batch, and gradients are averaged.
 """
@@ -88,10 +89,8 @@ class Bundle(nn.Module):
         states = torch.cat([output.hidden_states[-2] for output in outputs], -1)
         return states * keep[:, None, None], outputs[1].text_embeds * keep[:, None]
 
-    def forward(self, noisy: Tensor, moment: Tensor, states: Tensor, pooled: Tensor) -> Tensor:
+    def forward(self, noisy: Tensor, moment: Tensor, states: Tensor, pooled: Tensor, ids: Tensor) -> Tensor:
         """Predict the velocity."""
-        side = 4.0 * noisy.shape[-1]
-        ids = torch.tensor([side, side, 0, 0, side, side], device=noisy.device).expand(len(noisy), 6)
         return self.unet(noisy, moment, states, added_cond_kwargs={"text_embeds": pooled, "time_ids": ids}).sample
 
 
@@ -148,7 +147,7 @@ def train_step(
     maps.clear()
     features.clear()
     states, pooled = bundle.read(batch.tokens, keep)
-    guess = bundle(noisy.contiguous(memory_format=torch.channels_last), moment, states, pooled)
+    guess = bundle(noisy.contiguous(memory_format=torch.channels_last), moment, states, pooled, batch.ids)
     snr = alpha / (1 - alpha).clamp(min=1e-8)
     weight = snr.clamp(max=5.0).add(0.25) / (snr + 1)
     side = batch.latents.shape[-1] // 2
@@ -229,6 +228,9 @@ def read_choice() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="32, on a GPU 256")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--size", type=int, default=SIZE, choices=(SIZE // 2, SIZE), help="half is for a start")
+    parser.add_argument(
+        "--crops", type=float, default=0.0, help="share of the steps, with --half of its part, that see crops"
+    )
     parser.add_argument("--half", type=float, default=0.0, help="share of the minutes that begins with half the size")
     parser.add_argument("--size-of-unet", choices=tuple(SIZES), default="small", help="a checkpoint's own goes first")
     parser.add_argument("--preview-every", type=int, help="500; in runs limited by time only at the end")
@@ -309,7 +311,12 @@ def main() -> None:
             group["lr"] = choice.rate * min(1, (state.step - state.warm + 1) / 150) * fall
         tools = Tools(device, form, make_generators(state.step * 64 + rank, device), ranks)
         rows = data.draw_rows(batch * (2 if data.shrink > full else 1), tools.generators[0])
-        losses = learn(state, data.batch(rows), watch, alphas, tools)
+        corners = None
+        # At full size crops would only take figures' surroundings away.
+        crops = choice.crops if data.shrink > full or not choice.half else 0.0
+        if torch.rand((), generator=tools.generators[0]) < crops:
+            corners = torch.randint(0, MAP // 2 + 1, (len(rows), 2), generator=tools.generators[0]).to(device)
+        losses = learn(state, data.batch(rows, corners), watch, alphas, tools)
         if rank:
             continue
         last = clock.over(state.step)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,6 +52,17 @@ def test_a_look_alike_differs_in_as_many_visible_factors_as_asked(word: str, see
     assert len(differing) == changes
     assert all(factor.weight >= 1 for factor in differing)
     assert all(f.distance(identity.values[f.name], other.values[f.name]) >= 0.3 for f in differing)
+    assert identity.values.get("pattern") != "plain" or "pattern_colour" not in {f.name for f in differing}
+
+
+@given(words, seeds)
+def test_a_characters_main_colours_are_neighbours_thirds_or_opposites_on_the_circle(word: str, seed: int) -> None:
+    factors = sorted((f for f in SPECIES[word].factors if f.kind == "colour"), key=lambda factor: -factor.weight)
+    values = identity_from_seed(word, seed).values
+    first, second = (colorsys.rgb_to_hsv(*values[factor.name]) for factor in factors[:2])
+    gap = abs(first[0] - second[0])
+    greyish = min(first[1] * first[2], second[1] * second[2]) < 40
+    assert greyish or min(abs(min(gap, 1 - gap) - apart) for apart in (0.1, 0.33, 0.5)) < 0.03
 
 
 @given(words, seeds, seeds, seeds)

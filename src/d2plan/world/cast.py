@@ -13,7 +13,7 @@ from d2plan.world.figures import animals, people, things
 from d2plan.world.figures.accessories import ACCESSORIES as ACCESSORIES
 from d2plan.world.figures.accessories import COLOURS as COLOURS
 from d2plan.world.figures.parts import Drawn
-from d2plan.world.identity import Factor, Identity
+from d2plan.world.identity import Factor, Identity, matching_colours
 from d2plan.world.pen import Pen
 from d2plan.world.seeds import stream_rng
 
@@ -43,13 +43,13 @@ _SIZES = {
     "woman": (0.97, 0.5),
     "boy": (0.82, 0.55),
     "girl": (0.82, 0.55),
-    "dog": (0.72, 1.2),
-    "cat": (0.66, 1.1),
-    "bird": (0.58, 1.0),
+    "dog": (0.76, 1.2),
+    "cat": (0.72, 1.1),
+    "bird": (0.66, 1.0),
     "robot": (0.9, 0.65),
-    "teapot": (0.56, 1.25),
-    "car": (0.56, 1.4),
-    "backpack": (0.62, 0.9),
+    "teapot": (0.62, 1.25),
+    "car": (0.6, 1.4),
+    "backpack": (0.7, 0.9),
 }
 SPECIES: dict[str, Species] = {
     name: Species(room.FACTORS[name], room.ACTIONS[name], room.draw, *_SIZES[name])
@@ -81,7 +81,11 @@ def species_of(class_word: str) -> Species:
 
 def sample_identity(class_word: str, rng: np.random.Generator) -> Identity:
     """Draw a new character of a class."""
-    return Identity(class_word, {factor.name: factor.sample(rng) for factor in species_of(class_word).factors})
+    factors = species_of(class_word).factors
+    values = {factor.name: factor.sample(rng) for factor in factors}
+    coloured = sorted((factor for factor in factors if factor.kind == "colour"), key=lambda factor: -factor.weight)
+    chosen = matching_colours(len(coloured), rng)
+    return Identity(class_word, values | {factor.name: colour for factor, colour in zip(coloured, chosen, strict=True)})
 
 
 def identity_from_seed(class_word: str, seed: int) -> Identity:
@@ -101,8 +105,10 @@ def near_identity(identity: Identity, rng: np.random.Generator, changes: int = 1
     Returns:
         Another identity of the class.
     """
-    factors = [factor for factor in species_of(identity.class_word).factors if factor.weight >= 1]
     values = dict(identity.values)
+    # Where there is no pattern, its colour is not seen.
+    hidden = "pattern_colour" if values.get("pattern") == "plain" else ""
+    factors = [f for f in species_of(identity.class_word).factors if f.weight >= 1 and f.name != hidden]
     for place in rng.choice(len(factors), size=min(changes, len(factors)), replace=False):
         factor = factors[int(place)]
         values[factor.name] = factor.change(values[factor.name], rng)

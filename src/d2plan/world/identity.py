@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from d2plan.errors import InputError
-from d2plan.world.pen import RGB
+from d2plan.world.pen import RGB, shade
 
 Value = str | float | RGB
 
@@ -100,8 +100,25 @@ def skin_tone(share: float) -> RGB:
     return red, green, blue
 
 
-def vivid_colour(rng: np.random.Generator) -> RGB:
-    """Draw a colour: mostly saturated, sometimes pale, dark or nearly grey."""
-    hue, saturation, value = rng.random(), rng.choice([0.15, 0.55, 0.8], p=[0.15, 0.4, 0.45]), rng.uniform(0.35, 0.98)
-    red, green, blue = colorsys.hsv_to_rgb(hue, min(1.0, saturation + rng.uniform(-0.12, 0.15)), value)
+def vivid_colour(rng: np.random.Generator, hue: float | None = None) -> RGB:
+    """Draw a colour, of any hue or the one given: mostly saturated, sometimes pale, dark or nearly grey."""
+    hue = rng.random() if hue is None else hue
+    saturation, value = rng.choice([0.15, 0.55, 0.8], p=[0.15, 0.4, 0.45]), rng.uniform(0.35, 0.98)
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, min(1.0, saturation + rng.uniform(-0.12, 0.15)), value)
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def matching_colours(count: int, rng: np.random.Generator) -> list[RGB]:
+    """Draw colours that go together, as a designer of characters would choose them.
+
+    The first is any; the second stands beside it, at a third or across the circle of hues; each other one is a shade
+    of one of these two, or nearly white or black.
+    """
+    hue = rng.random()
+    pair = [vivid_colour(rng, hue), vivid_colour(rng, hue + float(rng.choice([0.1, -0.1, 0.33, -0.33, 0.5])))]
+    ends: list[RGB] = [(238, 234, 226), (52, 50, 58)]
+    colours = list(pair)
+    while len(colours) < count:
+        turn = int(rng.integers(6))
+        colours.append(ends[turn] if turn < 2 else shade(pair[turn % 2], (0.62, 1.45)[turn // 2 - 1]))
+    return colours[:count]

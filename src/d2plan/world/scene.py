@@ -14,7 +14,7 @@ from d2plan.world.scenery import ALLOWED_LIGHTS, PLACES
 
 Json = dict[str, object]
 _COUNTS = (0.42, 0.43, 0.1, 0.05)
-_HEIGHTS = ((0.66, 0.84), (0.6, 0.7), (0.48, 0.56), (0.38, 0.45))
+_HEIGHTS = ((0.76, 0.92), (0.7, 0.84), (0.56, 0.66), (0.44, 0.52))
 _UPRIGHT = frozenset({"man", "woman", "boy", "girl", "robot"})
 _SPREAD = {"sleeping": 1.1, "sitting": 0.85, "running": 0.8, "jumping": 0.7, "waving": 0.65}
 _LIGHT_SHARES = {"day": 0.6, "sunset": 0.15, "night": 0.15, "rain": 0.1}
