@@ -22,6 +22,7 @@ from torch import Tensor
 MIB = 2**20
 MOST_FILE, MOST_ALL, MOST_FILES = 15 * MIB, 60 * MIB, 6
 JUDGES = ("segmenter", "attributes", "place", "identity")
+ENCODERS = ("clip", "vit")
 # A safetensors header's share of a tensor, generously.
 _HEADER = 300
 _SMALL = 16
@@ -30,10 +31,10 @@ _NOT_WEIGHTS = ("model", "average", "learnt", "extra", "optimiser")
 
 def checkpoints(work: Path) -> dict[str, Path]:
     """Name the checkpoints of a working folder."""
+    base = {name: work / "mini" / f"{name}.pt" for name in ("vae", "unet")}
     judges = {name: work / "judge" / f"{name}.pt" for name in JUDGES}
-    return {"vae": work / "mini" / "vae.pt", "unet": work / "mini" / "unet.pt", **judges} | {
-        "seine": work / "seine" / "train.pt"
-    }
+    encoders = {name: work / "encoders" / f"{name}.pt" for name in ENCODERS}
+    return {**base, **judges, **encoders, "seine": work / "seine" / "train.pt"}
 
 
 def _shrink(value: Tensor, form: torch.dtype) -> Tensor:
@@ -71,7 +72,7 @@ def pack(work: Path, out: Path) -> list[Path]:
     """Write ``weights-1.safetensors`` and so on; gives the files.
 
     Args:
-        work: has the folders mini, judge and seine.
+        work: has the folders mini, judge, encoders and seine.
         out: gets the files, each replaced at once; files of an earlier pack that are not needed go.
 
     Returns:

@@ -4,10 +4,11 @@ Command: python scripts/train_all.py --minutes 9 --out DIR [--start EARLIER] [--
          python scripts/train_all.py --unpack DIR (then export as scripts/README.md says)
 
 The first run renders on all cores and trains the autoencoder, then the U-Net with its text encoders; beside them on
-the same device the judge learns: segmenter and place, then attributes and identity. A run with ``--start`` keeps the
-autoencoder's encoder, renders other scenes, trains U-Net and judge on, and then the interpolator of clips; in the run
-that shall be the last ``--cool`` lets the rates fall. DIR gets at most eight files of at most 15 MiB each, some of them
-while training still runs: weights (see packing.py), ``sheet.png`` to look at, and ``log.txt``.
+the same device learn the judge (segmenter and place, then attributes and identity) and the encoders of the metrics
+(CLIP and ViT). A run with ``--start`` keeps the autoencoder's encoder, renders other scenes, trains all the others on,
+and then the interpolator of clips; in the run that shall be the last ``--cool`` lets the rates fall. DIR gets at most
+eight files of at most 15 MiB each, some of them while training still runs: weights (see packing.py), ``sheet.png`` to
+look at, and ``log.txt``.
 """
 
 from __future__ import annotations
@@ -32,12 +33,15 @@ from types import ModuleType
 from packing import pack, read_pack, unpack, write_log, write_sheet
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("vae", "unet", "judge", "seine")
+# A first run takes all but the last, a later one all but the first.
+PARTS = ("vae", "unet", "judge", "clip", "vit", "seine")
+FOLDERS = ("mini", "judge", "encoders", "seine")
 # Of the minutes that are left after rendering: the autoencoder's, the first two judges', the interpolator's.
 VAE_SHARE, FIRST_JUDGES, SEINE_SHARE = 0.3, 0.45, 0.35
-HALF_SIZE = 0.25  # of the U-Net's minutes in a first run
+HALF_SIZE, CROPS = 0.25, 0.25  # of the U-Net's minutes in a first run; of their steps
 IMPORTS = 8.0  # seconds until a program counts its minutes
 PACK_EVERY = 150.0
+CLIP_BATCH = 256  # fills a GPU better than the 32 of a CPU
 ENDLESS = 10**9
 
 
@@ -47,10 +51,11 @@ class Run:
 
     Attributes:
         choice: the command line.
-        work: where the programs work; has folders mini, judge, seine and output.
+        work: where the programs work; has folders mini, judge, encoders, seine and output.
         end: when training must be over, seconds since 1970.
         failed: stages that ended badly.
         took: seconds of each stage.
+        rendered: is set as soon as the first scenes are there.
         ready: is set as soon as the autoencoder will not change any more.
     """
 
@@ -59,6 +64,7 @@ class Run:
     end: float
     failed: list[str] = field(default_factory=list)
     took: dict[str, float] = field(default_factory=dict)
+    rendered: threading.Event = field(default_factory=threading.Event)
     ready: threading.Event = field(default_factory=threading.Event)
 
     def do(self, name: str, script: str, *options: object, until: float | None = None) -> bool:
@@ -141,6 +147,7 @@ def train_base(run: Run) -> None:
     try:
         # What one wave of all processes renders is enough to begin with; the rest comes while the autoencoder learns.
         render(run, min(choice.renders, max(choice.shard, choice.workers * choice.shard)))
+        run.rendered.set()
         if "vae" in wanted:
             until = time.time() + VAE_SHARE * (run.end - time.time())
             frozen = ["--decoder-only"] if choice.round else []
@@ -151,11 +158,16 @@ def train_base(run: Run) -> None:
         else:
             render(run, choice.renders)
     finally:
+        run.rendered.set()
         run.ready.set()
     if "unet" in wanted:
         run.do("encode", "mini/encode.py")
         later = SEINE_SHARE * (run.end - time.time()) if "seine" in wanted else 0.0
-        first = ["--preview-steps", choice.preview_steps, *(["--half", HALF_SIZE] if not choice.round else [])]
+        first = [
+            "--preview-steps",
+            choice.preview_steps,
+            *(["--half", HALF_SIZE, "--crops", CROPS] if not choice.round else []),
+        ]
         options = ("--size-of-unet", choice.size_of_unet, *first, *cool, *(["--compile"] if choice.compile else []))
         run.do("unet", "mini/train_unet.py", *options, until=run.end - later)
     if "seine" in wanted:
@@ -193,6 +205,25 @@ def train_judge(run: Run) -> None:
     run.do("judge-masks", "judge/train.py", "--steps", 0, "--export", "--assets", assets)
     run.ready.wait(max(1.0, run.end - time.time()))
     run.both(lambda: teach("attributes", 4, run.end), lambda: teach("identity", 4, run.end))
+
+
+def train_encoders(run: Run) -> None:
+    """The encoders of the metrics: the CLIP on the base's renders, beside it the ViT on instances cut out of scenes."""
+    choice, wanted = run.choice, run.choice.parts
+    cool = ["--cool"] if choice.cool else []
+    run.rendered.wait(max(1.0, run.end - time.time()))
+    jobs: list[Callable[[], object]] = []
+    if "clip" in wanted:
+        options = ("--batch", CLIP_BATCH, *cool)
+        jobs.append(lambda: run.do("clip", "encoders/train_clip.py", *options, until=run.end))
+
+    def teach_vit() -> None:
+        if run.do("cutouts", "encoders/cutouts.py", "--count", choice.cutouts, "--workers", choice.workers):
+            run.do("vit", "encoders/train_vit.py", "--instances", choice.cutouts, *cool, until=run.end)
+
+    if "vit" in wanted:
+        jobs.append(teach_vit)
+    run.both(*jobs)
 
 
 def give(run: Run) -> None:
@@ -233,6 +264,7 @@ def read_choice(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shard", type=int, default=2000, help="renders a file")
     parser.add_argument("--scenes", type=int, default=20_000, help="of the judge")
     parser.add_argument("--groups", type=int, default=2400, help="of look-alikes, of the judge")
+    parser.add_argument("--cutouts", type=int, default=16_000, help="instances, of the ViT")
     parser.add_argument("--clips", type=int, default=4000)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that render")
     parser.add_argument("--steps", type=int, default=ENDLESS, help="most steps of each network, for trials")
@@ -251,9 +283,9 @@ def read_choice(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def begin(choice: argparse.Namespace, work: Path) -> Run:
     """Lay out the working folder, with what an earlier run gave, and tell the programs where it is."""
-    for name in ("mini", "judge", "seine", "output"):
+    for name in (*FOLDERS, "output"):
         (work / name).mkdir(parents=True, exist_ok=True)
-    for name in ("mini", "judge", "seine"):
+    for name in FOLDERS:
         os.environ[f"D2PLAN_{name.upper()}_WORK"] = str(work / name)
     os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "2")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -263,7 +295,7 @@ def begin(choice: argparse.Namespace, work: Path) -> Run:
     if choice.start:
         unpack(choice.start, work)
         choice.round = 1 + read_pack(choice.start)[1].get("run", {}).get("round", 0)
-    choice.parts = choice.parts or (PARTS[1:] if choice.start else PARTS[:3])
+    choice.parts = choice.parts or (PARTS[1:] if choice.start else PARTS[:-1])
     (work / "round.json").write_text(json.dumps({"round": choice.round, "parts": choice.parts}))
     began = time.time()
     return Run(choice, work, began + 60 * choice.minutes - min(40.0, 6 * choice.minutes))
@@ -271,7 +303,9 @@ def begin(choice: argparse.Namespace, work: Path) -> Run:
 
 def train(run: Run) -> None:
     """Do all that is wanted; while it lasts, give from time to time what is there."""
-    lanes = [lambda: train_base(run)] + ([lambda: train_judge(run)] if "judge" in run.choice.parts else [])
+    lanes = [lambda: train_base(run)]
+    lanes += [lambda: train_judge(run)] if "judge" in run.choice.parts else []
+    lanes += [lambda: train_encoders(run)] if {"clip", "vit"} & set(run.choice.parts) else []
     if run.choice.serial:
         run.both(*lanes)
         return

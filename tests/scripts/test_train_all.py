@@ -6,16 +6,19 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 from safetensors import safe_open
 
+from d2plan.eval.encoders import open_clip, open_encoder
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 MIB = 2**20
-TINY = "--serial --size-of-unet tiny --size-of-vae tiny --renders 16 --shard 8 --scenes 6 --groups 11 --clips 1"
-NAMES = ("D2PLAN_MINI_WORK", "D2PLAN_JUDGE_WORK", "D2PLAN_SEINE_WORK", "PYTHONPATH", "PYTHONUNBUFFERED")
+TINY = "--serial --size-of-unet tiny --size-of-vae tiny --renders 16 --shard 8 --scenes 6 --groups 11 --cutouts 8"
+NAMES = [f"D2PLAN_{name}_WORK" for name in ("MINI", "JUDGE", "ENCODERS", "SEINE")] + ["PYTHONPATH", "PYTHONUNBUFFERED"]
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +39,10 @@ def scripts():
 def runs(scripts, tmp_path_factory):
     """A first run, and one that goes on from what it gave; each with its working folder."""
     folder = tmp_path_factory.mktemp("train_all")
-    options = [*TINY.split(), "--workers", "1", "--minutes", "20", "--preview-steps", "1"]
+    options = [*TINY.split(), "--clips", "1", "--workers", "1", "--minutes", "20", "--preview-steps", "1"]
     first, second = (options + ["--out", str(folder / f"out{n}"), "--work", str(folder / f"work{n}")] for n in (1, 2))
     assert scripts[0].main([*first, "--steps", "2"]) == 0
-    start = ["--start", str(folder / "out1"), "--cool", "--parts", "unet,judge,seine"]
+    start = ["--start", str(folder / "out1"), "--cool", "--parts", "unet,judge,clip,vit,seine"]
     assert scripts[0].main([*second, *start, "--steps", "3"]) == 0
     return folder
 
@@ -62,15 +65,41 @@ def test_what_comes_back_is_at_most_eight_small_files_with_plain_names(runs, out
 
 
 def test_a_second_run_goes_on_from_the_first_and_leaves_the_autoencoder_as_it_was(runs, scripts):
-    judges = dict.fromkeys(scripts[1].JUDGES, 2)
-    assert steps_of(runs / "out1") == {"vae": 2, "unet": 2, **judges}
-    assert steps_of(runs / "out2") == {"vae": 2, "unet": 3, **dict.fromkeys(judges, 3), "seine": 3}
+    beside = (*scripts[1].JUDGES, "clip", "vit")
+    assert steps_of(runs / "out1") == {"vae": 2, "unet": 2, **dict.fromkeys(beside, 2)}
+    assert steps_of(runs / "out2") == {"vae": 2, "unet": 3, **dict.fromkeys(beside, 3), "seine": 3}
     (before, _), (after, facts) = (scripts[1].read_pack(runs / out) for out in ("out1", "out2"))
     assert facts["run"]["round"] == 1
     same = [name for name in before if name.startswith(("vae/", "latents/"))]
     assert len(same) > 50 and all(torch.equal(before[name], after[name]) for name in same)
     moved = [name for name in before if name.startswith("unet/average/unet") and before[name].numel() > 16]
     assert any(not torch.equal(before[name], after[name]) for name in moved)
+
+
+def test_the_encoders_go_on_from_what_came_back_and_open_as_they_are_exported(runs, scripts, monkeypatch, tmp_path):
+    (before, first), (after, second) = (scripts[1].read_pack(runs / out) for out in ("out1", "out2"))
+    for part in ("clip", "vit"):
+        assert second[part]["seconds"]["cpu"] > first[part]["seconds"]["cpu"] > 0
+        moved = [name for name in before if name.startswith(f"{part}/average/") and before[name].numel() > 16]
+        assert any(not torch.equal(before[name], after[name]) for name in moved)
+    assert before["vit/extra/place"] > 0 and before["clip/extra/patches.1.weight"].abs().sum() > 0
+    assert set(scripts[1].unpack(runs / "out2", tmp_path)) >= {"clip", "vit"}
+    monkeypatch.setenv("D2PLAN_ENCODERS_WORK", str(tmp_path / "encoders"))
+    for name, kind, opened in (("clip", "clip", open_clip), ("vit", "dino", open_encoder)):
+        options = ["--steps", "0", "--export", "--assets", str(tmp_path / "assets" / name)]
+        assert scripts[0].run_here(SCRIPTS / "encoders" / f"train_{name}.py", options, tmp_path / "log.txt", 0)
+        encoder = opened(f"{kind}:{tmp_path / 'assets' / name}")
+        assert encoder.embed_images([np.zeros((40, 60, 3), np.uint8)]).shape[0] == 1
+
+
+@pytest.mark.parametrize(("earlier", "left_out"), [(None, {"seine"}), ("out1", {"vae"})])
+def test_a_run_without_parts_makes_all_that_it_can(scripts, runs, earlier, left_out, tmp_path, monkeypatch):
+    for name in NAMES:
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    start = ["--start", str(runs / earlier)] if earlier else []
+    choice = scripts[0].read_choice(["--out", str(tmp_path / "out"), *start])
+    parts = scripts[0].begin(choice, tmp_path / "work").choice.parts
+    assert set(scripts[0].PARTS) - set(parts) == left_out
 
 
 def test_each_run_renders_other_scenes_beside_the_shard_that_measures(runs):

@@ -1,0 +1,115 @@
+"""Pictures of single instances, each cut out with its surroundings and its mask, and empty places to put them into.
+
+Command: python scripts/encoders/cutouts.py --count 16000 [--workers 16] (resumes; shards that are done are kept)
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from models import VIT_SIZE, WORK
+from PIL import Image
+
+from d2plan.world.scene import sample_scene
+from d2plan.world.seeds import stream_rng
+from d2plan.world.truth import Truth, render
+
+SHARD = 1000
+MARGIN = 1.3
+LEAST_PIXELS = 250
+BACKDROPS = 400
+_SCENES, _EMPTY = 40, 41
+
+
+def cut_instance(truth: Truth, number: int) -> np.ndarray | None:
+    """Cut a square around an instance, ``[96 96 4]`` uint8, the mask last; None where too little of it is seen.
+
+    What lies beyond the picture is white.
+    """
+    mask = truth.masks[number]
+    if (mask > 0.5).sum() < LEAST_PIXELS:
+        return None
+    x0, y0, x1, y1 = truth.boxes[number]
+    side = MARGIN * max(x1 - x0, y1 - y0)
+    left, top = (x0 + x1 - side) / 2, (y0 + y1 - side) / 2
+    whole = np.concatenate([truth.image, (mask[..., None] * 255).round().astype(np.uint8)], axis=2)
+    pad = int(side) + 1
+    edges = ((pad, pad), (pad, pad))
+    colours = [np.pad(whole[..., part], edges, constant_values=255 if part < 3 else 0) for part in range(4)]
+    box = (left + pad, top + pad, left + pad + side, top + pad + side)
+    parts = [
+        np.asarray(Image.fromarray(one).resize((VIT_SIZE, VIT_SIZE), Image.Resampling.BILINEAR, box=box))
+        for one in colours
+    ]
+    return np.stack(parts, axis=2)
+
+
+def draw_shard(number: int, size: int) -> np.ndarray:
+    """Draw so many instances, ``[n 96 96 4]``; each has an identity of its own."""
+    found: list[np.ndarray] = []
+    place = 0
+    while len(found) < size:
+        scene = sample_scene(stream_rng("judge", _SCENES, number, place))
+        truth = render(scene)
+        cuts = [cut_instance(truth, one) for one in range(len(scene.figures))]
+        found += [cut for cut in cuts if cut is not None]
+        place += 1
+    return np.stack(found[:size])
+
+
+def draw_backdrops(count: int) -> np.ndarray:
+    """Draw places without anybody, ``[n 96 96 3]``."""
+    scenes = (sample_scene(stream_rng("judge", _EMPTY, number)) for number in range(count))
+    return np.stack([render(replace(scene, figures=()), VIT_SIZE).image for scene in scenes])
+
+
+def _keep(path: Path, content: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.npy")
+    np.save(temporary, content)
+    temporary.replace(path)
+
+
+def _draw_job(job: tuple[int, int, Path]) -> str:
+    number, size, path = job
+    _keep(path, draw_shard(number, size))
+    return path.name
+
+
+def make_stock(count: int, folder: Path = WORK, workers: int = 1) -> tuple[list[Path], Path]:
+    """Draw what is missing, in so many processes; gives the shards of instances and the file of backdrops."""
+    jobs = []
+    for number in range(-(-count // SHARD)):
+        size = min(SHARD, count - number * SHARD)
+        part = "" if size == SHARD else f"-{size}"
+        jobs.append((number, size, folder / "data" / f"cutouts-{number:05d}{part}.npy"))
+    missing = [job for job in jobs if not job[-1].exists()]
+    if workers < 2 or len(missing) < 2:
+        for job in missing:
+            print(f"{_draw_job(job)} done", flush=True)
+    else:
+        # Nothing here has touched a GPU, so the processes may be forks and start at once.
+        with multiprocessing.get_context("fork").Pool(workers) as pool:
+            for name in pool.imap_unordered(_draw_job, missing):
+                print(f"{name} done", flush=True)
+    backdrops = folder / "data" / f"backdrops-{min(BACKDROPS, count)}.npy"
+    if not backdrops.exists():
+        _keep(backdrops, draw_backdrops(min(BACKDROPS, count)))
+    return [job[-1] for job in jobs], backdrops
+
+
+def main() -> None:
+    """Draw what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=16_000)
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    choice = parser.parse_args()
+    make_stock(choice.count, workers=choice.workers)
+
+
+if __name__ == "__main__":
+    main()

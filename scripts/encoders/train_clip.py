@@ -1,0 +1,313 @@
+"""Train the embedded CLIP on renders with captions, and against captions whose attributes are exchanged.
+
+Command: python scripts/encoders/train_clip.py --minutes 20 [--cool] [--export] (resumes from its checkpoint)
+
+Three losses: pictures and captions of a batch must find each other, against two false captions of each picture too;
+picture and caption vectors are read by one common linear layer that says what is there; and each patch says whose it
+is and what that figure wears and does. The two reading layers are dropped after training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from begin import begin_attention, begin_patches, place_waves
+from captions import CLAIMS, read_scenes, scene_truth, write_beside
+from models import (
+    ASSETS,
+    CLIP_PATCH,
+    CLIP_SIZE,
+    CLIP_WIDTH,
+    PROJECTION,
+    WORK,
+    Done,
+    StopWatch,
+    build_clip,
+    load_tokenizer,
+    write_encoder,
+)
+from torch import Tensor, nn
+from torch.nn import functional
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "mini"), str(HERE.parent / "judge")]  # the base's scripts, and the judge's
+from augment import Weather  # noqa: E402
+from common import (  # noqa: E402
+    BEGAN,
+    Clock,
+    add_time,
+    blend_average,
+    choose_device,
+    cosine,
+    guarded_step,
+    held_back,
+    log,
+    make_optimiser,
+    save_atomically,
+    shards,
+)
+
+from d2plan.eval.networks import HEADS  # noqa: E402
+from d2plan.world.scene import WorldScene  # noqa: E402
+
+NAME = "clip"
+RATE, DECAY, CLIP_NORM = 1.5e-3, 0.05, 1.0
+GRID = CLIP_SIZE // CLIP_PATCH
+DENSE = (len(HEADS["class"]) + 1, len(HEADS["accessory"]), len(HEADS["accessory_colour"]), len(HEADS["action"]))
+READ_WEIGHT, DENSE_WEIGHT = 0.1, 1.0
+LOG_EVERY, WARM_UP = 25, 60
+
+
+class Readers(nn.Module):
+    """What reads the towers while they learn, and goes afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Sequential(nn.LayerNorm(CLIP_WIDTH), nn.Linear(CLIP_WIDTH, sum(DENSE)))
+        self.whole = nn.Linear(PROJECTION, CLAIMS)
+        nn.init.constant_(self.whole.bias, -3.0)
+
+
+def begin_readers() -> Readers:
+    """Make the readers, always the same ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return Readers()
+
+
+class Renders:
+    """The rendered shards: pictures, whose each patch is, and scenes."""
+
+    def __init__(self) -> None:
+        self.images, self.masks, self.scenes = [], [], []
+        self.where: list[tuple[int, int]] = []
+        self.known: set[Path] = set()
+        self.add()
+
+    def add(self) -> None:
+        """Take in shards that have been finished since."""
+        for base in shards():
+            if base in self.known:
+                continue
+            # Several processes render, so a shard may be finished before one of a lower number.
+            number = len(self.images)
+            self.known.add(base)
+            self.images.append(np.load(base.with_suffix(".images.npy"), mmap_mode="r"))
+            self.masks.append(np.load(base.with_suffix(".masks.npy"), mmap_mode="r"))
+            self.scenes.append(read_scenes(base.with_suffix(".jsonl")))
+            first = held_back(len(self.scenes[-1])) if number == 0 else 0
+            self.where += [(number, place) for place in range(first, len(self.images[-1]))]
+
+    def take(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[WorldScene]]:
+        """Give pictures ``[b 128 128 3]``, masks ``[b 4 16 16]`` and scenes."""
+        places = [self.where[int(number)] for number in chosen]
+        images = np.stack([self.images[shard][place] for shard, place in places])
+        masks = np.stack([self.masks[shard][place] for shard, place in places])
+        return images, masks, [self.scenes[shard][place] for shard, place in places]
+
+
+def patch_truth(masks: np.ndarray, scenes: list[WorldScene]) -> np.ndarray:
+    """Say for each patch the class (0: none), accessory, colour and action of whose it is, ``[b 4 patches]``."""
+    count = len(scenes)
+    small = masks.reshape(count, 4, GRID, masks.shape[2] // GRID, GRID, masks.shape[3] // GRID).mean((3, 5)) / 255
+    owner, share = small.argmax(1), small.max(1)
+    truth = np.full((count, 4, GRID, GRID), -1, np.int64)
+    truth[:, 0] = np.where(share > 0.1, -1, 0)
+    for row, scene in enumerate(scenes):
+        for number, figure in enumerate(scene.figures):
+            mine = (owner[row] == number) & (share[row] > 0.25)
+            truth[row, 0][mine] = 1 + HEADS["class"].index(figure.class_word)
+            truth[row, 1][mine] = HEADS["accessory"].index(figure.accessory or "none")
+            if figure.accessory_colour:
+                truth[row, 2][mine] = HEADS["accessory_colour"].index(figure.accessory_colour)
+            truth[row, 3][mine] = HEADS["action"].index(figure.action)
+    return truth.reshape(count, 4, -1)
+
+
+class Lesson:
+    """Makes batches and their loss."""
+
+    def __init__(self, batch: int, device: torch.device) -> None:
+        self.renders, self.batch, self.device = Renders(), batch, device
+        self.tokenizer = load_tokenizer()
+
+    def __call__(self, model: nn.Module, readers: Readers, step: int) -> dict[str, Tensor]:
+        """Give the losses of one step."""
+        if step % 200 == 0:
+            self.renders.add()
+        rng = np.random.default_rng([7, step])
+        there = len(self.renders.where)
+        chosen = rng.choice(there, min(self.batch, there), replace=False)
+        images, masks, scenes = self.renders.take(chosen)
+        written = [write_beside(scene, int(rng.integers(2**31)), rng) for scene in scenes]
+        for row, texts in enumerate(written):
+            # A caption that names sides belongs to its picture as it is.
+            if rng.random() < 0.5 and not any(side in texts[0][0] for side in (" left", " right")):
+                images[row], masks[row] = images[row][:, ::-1].copy(), masks[row][..., ::-1].copy()
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        pixels = Weather(step, self.device)(pixels)
+        seen = model.vision_model(pixel_values=pixels, output_hidden_states=True)
+        pictures = model.visual_projection(seen.pooler_output)
+        texts = [texts[kind][0] for kind in range(3) for texts in written]
+        tokens = self.tokenizer(texts, padding=True, return_tensors="pt").to(self.device)
+        states = model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+        words = model.text_projection(states.pooler_output)
+        truth = torch.from_numpy(np.stack([scene_truth(scene) for scene in scenes])).to(self.device)
+        claims = [texts[kind][1] for kind in range(3) for texts in written]
+        yes, unsaid = (
+            torch.from_numpy(np.stack([getattr(one, part) for one in claims])).to(self.device)
+            for part in ("yes", "open")
+        )
+        false = torch.tensor([texts[kind][2] for kind in range(3) for texts in written], device=self.device)
+        losses = contrast(pictures, words, yes, truth, false, model.logit_scale.exp().clamp(max=100))
+        losses["read"] = READ_WEIGHT * self._read(readers, pictures, words, truth, yes, unsaid)
+        losses["dense"] = DENSE_WEIGHT * dense_loss(
+            readers.patches(seen.hidden_states[-2][:, 1:]), torch.from_numpy(patch_truth(masks, scenes)).to(self.device)
+        )
+        return losses
+
+    @staticmethod
+    def _read(readers: Readers, pictures: Tensor, words: Tensor, truth: Tensor, yes: Tensor, unsaid: Tensor) -> Tensor:
+        own = functional.normalize(pictures, dim=-1) * 16
+        said = functional.normalize(words, dim=-1) * 16
+        seen = functional.binary_cross_entropy_with_logits(readers.whole(own), truth.float(), reduction="sum")
+        told = functional.binary_cross_entropy_with_logits(
+            readers.whole(said), yes.float(), weight=(~unsaid).float(), reduction="sum"
+        )
+        return seen / len(pictures) + told / len(words)
+
+
+def contrast(
+    pictures: Tensor, words: Tensor, yes: Tensor, truth: Tensor, false: Tensor, scale: Tensor
+) -> dict[str, Tensor]:
+    """Compare pictures ``[b]`` with true captions ``[b]`` and false ones ``[2b]``; accidentally true ones stay out."""
+    count = len(pictures)
+    logits = scale * functional.normalize(pictures, dim=-1) @ functional.normalize(words, dim=-1).T
+    # A caption that claims nothing untrue of a picture is no counterexample.
+    wrong = (yes.float() @ (~truth).float().T).T > 0
+    own = torch.eye(count, dtype=torch.bool, device=logits.device)
+    allowed = wrong.clone()
+    allowed[:, :count] |= own
+    rows = logits.masked_fill(~allowed, -1e4)
+    target = torch.arange(count, device=logits.device)
+    columns = rows[:, :count].T
+    losses = {"image": functional.cross_entropy(rows, target), "text": 0.5 * functional.cross_entropy(columns, target)}
+    with torch.no_grad():
+        right = rows.argmax(1) == target
+        losses["top1"] = right.float().mean()
+        swapped = logits[target, target + count]
+        usable = false[count : 2 * count]
+        losses["over_swap"] = ((logits[target, target] > swapped) & usable).sum() / usable.sum().clamp(min=1)
+    return losses
+
+
+def dense_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Give the sum over the four questions of the mean cross-entropy; figures' patches count as much as the rest."""
+    total = logits.new_zeros(())
+    for part, right in zip(logits.split(DENSE, dim=-1), truth.unbind(1), strict=True):
+        known = right >= 0
+        if bool(known.any()):
+            total = total + functional.cross_entropy(part[known], right[known])
+    return total
+
+
+def begin(model: nn.Module, average: nn.Module, readers: Readers, optimiser: torch.optim.AdamW) -> Done:
+    """Go on from the last checkpoint, where there is one; gives what is done."""
+    path = WORK / f"{NAME}.pt"
+    if not path.exists():
+        return Done(0, 0, {})
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    for kept, module in (("model", model), ("average", average), ("extra", readers)):
+        module.load_state_dict(state[kept])
+    done, spent = int(state["step"]), state.get("seconds", {})
+    if "optimiser" not in state:
+        return Done(done, done, spent)
+    optimiser.load_state_dict(state["optimiser"])
+    return Done(done, 0, spent)
+
+
+@torch.no_grad()
+def begin_anew(model: nn.Module) -> None:
+    """Prepare the image tower of a model that has learnt nothing yet."""
+    first = np.load(shards()[0].with_suffix(".images.npy"), mmap_mode="r")
+    images = torch.from_numpy(np.array(first[held_back(len(first)) :][:800]))
+    seen = model.vision_model.embeddings
+    begin_patches(seen.patch_embedding, images.permute(0, 3, 1, 2).float().div(127.5).sub(1))
+    seen.position_embedding.weight[1:] = place_waves(GRID, CLIP_WIDTH)
+    for number, layer in enumerate(model.vision_model.encoder.layers):
+        own = layer.self_attn
+        begin_attention((own.q_proj, own.k_proj, own.v_proj, own.out_proj), own.num_heads, number)
+
+
+def train(clock: Clock, batch: int, rate: float) -> None:
+    """Train until the time is over."""
+    device, _ = choose_device()
+    model, average, readers = build_clip(), build_clip(), begin_readers()
+    begin_anew(model)
+    average.load_state_dict(model.state_dict())
+    model, average, readers = (one.to(device) for one in (model, average, readers))
+    parameters = [*model.parameters(), *readers.parameters()]
+    flat = [one for one in parameters if one.ndim < 2]
+    deep = [one for one in parameters if one.ndim >= 2]
+    optimiser = make_optimiser([{"params": deep}, {"params": flat, "weight_decay": 0.0}], rate, DECAY)
+    step, cold, spent = begin(model, average, readers, optimiser)
+    lesson = Lesson(batch, device)
+    start = step
+    clock.entered, watch = time.time(), StopWatch(device, spent)
+    sums: dict[str, float] = {}
+    while not clock.over(step):
+        now = rate * min(1, (step - cold + 1) / WARM_UP) * clock.fall(cosine(step, clock.steps))
+        for group in optimiser.param_groups:
+            group["lr"] = now
+        losses = lesson(model, readers, step)
+        optimiser.zero_grad()
+        sum(losses[part] for part in ("image", "text", "read", "dense")).backward()
+        guarded_step(optimiser, parameters, CLIP_NORM)
+        blend_average(average, model, 1 - min(0.998, (step + 1) / (step + 20)))
+        for key, value in losses.items():
+            sums[key] = sums.get(key, 0.0) + float(value.detach())
+        step += 1
+        if step % LOG_EVERY == 0:
+            speed = (step - start) * batch / (time.time() - clock.entered)
+            means = {key: value / min(LOG_EVERY, step - start) for key, value in sums.items()}
+            log(NAME, WORK, step=step, images_per_second=speed, rate=now, **means)
+            sums = {}
+        if clock.due() or clock.over(step) or step % 250 == 0:
+            state = {"model": model.state_dict(), "average": average.state_dict(), "extra": readers.state_dict()}
+            facts = {"step": step, "seconds": watch.read()}
+            save_atomically({**state, "optimiser": optimiser.state_dict(), **facts}, WORK / f"{NAME}.pt")
+
+
+def export(folder: Path) -> None:
+    """Write the averaged weights as a folder of transformers."""
+    model = build_clip()
+    model.load_state_dict(torch.load(WORK / f"{NAME}.pt", weights_only=True, map_location="cpu")["average"])
+    write_encoder(model, folder)
+    print(f"written: {folder}", flush=True)
+
+
+def main() -> None:
+    """Train, then export."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=10**9)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=RATE)
+    parser.add_argument("--export", action="store_true", help="write the weights into the package")
+    parser.add_argument("--assets", type=Path, default=ASSETS / NAME, help="where")
+    add_time(parser)
+    choice = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    if choice.steps and choice.minutes != 0:
+        train(Clock(choice.steps, choice.minutes, choice.cool, BEGAN), choice.batch, choice.rate)
+    if choice.export:
+        export(choice.assets)
+
+
+if __name__ == "__main__":
+    main()
