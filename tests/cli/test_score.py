@@ -1,13 +1,22 @@
 import io
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from d2plan.cli.main import main
-from d2plan.cli.score import parse_references, pictures_table
+from d2plan.cli.score import parse_references
+from d2plan.cli.score_tables import MOST_ROWS, alignment_table, judged_table, summary_table
 from d2plan.documents import InstanceScore, Score
 from d2plan.errors import InputError
+from d2plan.eval.measure import Measured
+from d2plan.eval.score import Expectation, Expected
+from d2plan.media.images import write_png
+from d2plan.workflows.score_folders import ScoredSet
+from d2plan.workflows.score_items import Item
+from tests.eval.tiny_encoders import write_tiny_clip
 
 
 def test_references_are_read_as_pairs():
@@ -32,31 +41,108 @@ def test_the_table_says_what_was_found():
         instances=(one,),
     )
     stream = io.StringIO()
-    Console(file=stream, width=140).print(pictures_table([score]))
+    Console(file=stream, width=140).print(judged_table([score]))
     row = next(line for line in stream.getvalue().splitlines() if "run-1" in line)
     cells = [cell.strip() for cell in row.strip("│┃").split("│")]
     assert cells == ["run-1", "yes", "2 of 1", "rex (dog)", "yes", "NO", "-", "0.73", "2"]
 
 
-def test_a_folder_without_a_run_ends_with_code_two(tmp_path, capsys):
+def test_a_folder_without_pictures_ends_with_code_two(tmp_path, capsys):
     with pytest.raises(SystemExit) as leaving:
         main(["score", str(tmp_path), "--out", str(tmp_path / "scores.json")])
     assert leaving.value.code == 2
-    assert "holds no run" in capsys.readouterr().err
+    assert "holds no run (image.png with run.json) and no PNG" in capsys.readouterr().err
 
 
-def test_an_out_folder_that_is_missing_is_told_first(tmp_path, capsys):
+@pytest.fixture
+def pictures(tmp_path):
+    """Two methods with two pictures each, and tiny encoders."""
+    write_tiny_clip(tmp_path / "clip")
+    for name, shade in (("mine", 60), ("theirs", 200)):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            noise = np.random.default_rng(number).integers(0, shade, size=(16, 16, 3), dtype=np.uint8)
+            write_png(tmp_path / name / f"{number}.png", noise)
+    return tmp_path
+
+
+def leave(*arguments):
     with pytest.raises(SystemExit) as leaving:
-        main(["score", str(tmp_path), "--out", str(tmp_path / "gone" / "scores.json")])
-    assert leaving.value.code == 2
+        main([str(argument) for argument in arguments])
+    return leaving.value.code or 0
+
+
+def score_pictures(folder, *options):
+    encoders = ("--clip", f"clip:{folder / 'clip'}", "--dino", "none", "--detector", "none")
+    return leave("score", folder / "mine", *encoders, "--out", folder / "scores.json", *options)
+
+
+def test_pictures_of_any_folder_are_scored_in_a_table(pictures, capsys):
+    assert score_pictures(pictures, "--prompt", "a dog", "--against", pictures / "theirs") == 0
+    shown = capsys.readouterr().out
+    row = next(line for line in shown.splitlines() if "text alignment, cosine" in line)
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    content = json.loads((pictures / "scores.json").read_text())
+    means = [f"{one['summary']['text']['mean']:.3f}" for one in content["sets"]]
+    assert cells[0] == "text"
+    assert [cells[2], cells[5]] == means
+    assert cells[8] == f"{content['differences']['text']['mean']:+.3f}"
+    assert f"clip: {pictures / 'clip'}" in shown.replace("\n", "")
+
+
+def test_what_is_scored_is_checked_before_where_the_scores_go(pictures, capsys):
+    (pictures / "scores.json").write_text("mine")
+    assert leave("score", pictures / "gone", "--out", pictures / "scores.json") == 2
+    assert "is not a folder" in capsys.readouterr().err
+    assert score_pictures(pictures) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (pictures / "scores.json").read_text() == "mine"
+    assert leave("score", pictures / "mine", "--out", pictures / "gone" / "scores.json") == 2
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_scores_that_are_there_are_replaced_only_when_that_is_allowed(tmp_path, capsys):
-    (tmp_path / "scores.json").write_text("mine")
-    for options, told in (((), "--overwrite"), (("--overwrite",), "holds no run")):
-        with pytest.raises(SystemExit) as leaving:
-            main(["score", str(tmp_path), "--out", str(tmp_path / "scores.json"), *options])
-        assert leaving.value.code == 2
-        assert told in capsys.readouterr().err
-    assert (tmp_path / "scores.json").read_text() == "mine"
+def test_a_second_score_of_the_same_pictures_replaces_its_own_file(pictures, capsys):
+    assert score_pictures(pictures, "--prompt", "a dog") == 0
+    first = (pictures / "scores.json").read_bytes()
+    assert score_pictures(pictures, "--prompt", "a dog") == 0
+    assert (pictures / "scores.json").read_bytes() == first
+    assert score_pictures(pictures, "--prompt", "a cat") == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert score_pictures(pictures, "--prompt", "a cat", "--overwrite") == 0
+
+
+def test_two_ways_to_say_the_prompts_are_one_too_many(pictures, capsys):
+    assert score_pictures(pictures, "--prompt", "a", "--prompts", pictures / "p.txt") == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
+def make_set(title, values, count=1):
+    item = Item("0.png", Path("0.png"), "a dog", Expectation((Expected("dog", concept="rex"),)), (), "a dog")
+    instance = {"identity": values.get("identity")}
+    measured = Measured({"text": values.get("text")}, (instance,), (instance["identity"] is not None,))
+    return ScoredSet(title, (item,) * count, (measured,) * count)
+
+
+def show(table):
+    stream = io.StringIO()
+    Console(file=stream, width=200).print(table)
+    return stream.getvalue()
+
+
+def test_an_instance_that_is_not_found_is_marked_and_has_no_number():
+    shown = show(alignment_table(make_set("mine", {"text": 0.25})))
+    row = next(line for line in shown.splitlines() if "0.png" in line)
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells == ["0.png", "0.250", "-", "-", "rex (not found)", "-", "-", "-", "-"]
+
+
+def test_one_value_alone_has_no_interval():
+    shown = show(summary_table([make_set("mine", {"identity": 0.5})]))
+    row = next(line for line in shown.splitlines() if "identity" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")][2:] == ["0.500", "-", "1"]
+
+
+def test_long_sets_are_cut_and_say_so():
+    shown = show(alignment_table(make_set("[red]mine", {"text": 0.1}, MOST_ROWS + 3)))
+    assert "3 more pictures are in the file of scores" in shown
+    assert "[red]mine" in shown

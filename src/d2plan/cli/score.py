@@ -1,50 +1,75 @@
-"""``d2plan score``: judge the pictures of run folders."""
+"""``d2plan score``: measure the pictures of run folders, or of any folders."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from d2plan.cli.progress import show_progress
-from d2plan.cli.tell import spell_out, tell
-from d2plan.documents import InstanceScore, Score
-from d2plan.errors import FileError, InputError
-from d2plan.media.images import check_output
+from d2plan.cli.tell import tell
+from d2plan.errors import InputError
 
-YES, NO, UNSAID = "yes", "NO", "-"
+if TYPE_CHECKING:
+    from d2plan.workflows.score_folders import Scored
 
 
-def command(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold some.")],
+def command(  # noqa: PLR0913  (a command's options are its parameters)
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Run folders, folders that hold some, or pictures.")
+    ],
     references: Annotated[
         list[str] | None,
-        typer.Option(
-            "--references", "-r", help="CONCEPT=FOLDER: a concept's name or class word, and its own pictures."
-        ),
+        typer.Option("--references", "-r", help="CONCEPT=FOLDER or CONCEPT:CLASS=FOLDER: a concept's own pictures."),
     ] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="The same of another method, to compare with.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="The prompt of all pictures.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="A line a picture, or .jsonl; captions without it.")
+    ] = None,
+    series: Annotated[bool, typer.Option("--series", help="Each folder of pictures is one series.")] = False,
+    real: Annotated[Path | None, typer.Option("--real", help="True pictures, for FID and KID.")] = None,
+    clip: Annotated[str | None, typer.Option("--clip", help="mini-clip, clip:FOLDER_OR_ID, or none.")] = None,
+    dino: Annotated[str | None, typer.Option("--dino", help="mini-vit, dino:FOLDER_OR_ID, or none.")] = None,
+    face: Annotated[str | None, typer.Option("--face", help="face:sface:FOLDER or face:arcface:FILE.")] = None,
+    detector: Annotated[
+        str | None, typer.Option("--detector", help="Who finds instances: judge, grounded, a folder, or none.")
+    ] = None,
+    lineups: Annotated[bool, typer.Option(help="Rank figures of the small world among 20 of their class.")] = True,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file for all scores.")] = Path("scores.json"),
     base: Annotated[str, typer.Option("--base", help="Only pictures made with this base (all without).")] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the intervals and of the line-ups.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Judge pictures: who is there, what each wears and does, where, and whether each is itself."""
-    from d2plan.workflows.score import score_runs
+    """Measure pictures: how they go with their prompts and references, who is there, and what each wears and does."""
+    from d2plan.workflows.score_folders import ScoreRequest, find_sources, score_folders
+    from d2plan.workflows.score_report import check_scores, write_scores
 
-    folders = parse_references(references or [])
-    check_output(out, overwrite)
-    if not out.parent.is_dir():
-        raise FileError(f"{out}: its folder does not exist; make it or give another --out.")
+    if prompt is not None and prompts is not None:
+        raise InputError("--prompt and --prompts: give one of them.")
+    request = ScoreRequest(
+        paths=tuple(paths),
+        against=tuple(against or ()),
+        references=parse_references(references or []),
+        prompts=prompt if prompt is not None else prompts,
+        series=series,
+        real=real,
+        clip=clip,
+        dino=dino,
+        face=face,
+        detector=detector,
+        lineups=lineups,
+        base=base,
+        seed=seed,
+    )
+    # What is to be scored comes before where the scores go: a wrong folder is told as such.
+    sources = find_sources(request)
+    check_scores(out, request, overwrite)
     with show_progress() as report:
-        table = score_runs(runs, folders, out=out, report=report, base=base, seed=seed)
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print(pictures_table(table.scores))
-    summary = Table("score", "mean", "95 % interval", "values", title="Summary")
-    for name, value in table.summary.items():
-        summary.add_row(name, f"{value.mean:.3f}", f"{value.low:.3f} .. {value.high:.3f}", str(value.count))
-    console.print(summary)
+        scored = score_folders(request, report, sources)
+    write_scores(out, request, scored)
+    _show(scored, seed)
     tell(f"Scores: {out}")
 
 
@@ -69,33 +94,19 @@ def parse_references(pairs: list[str]) -> dict[str, Path]:
     return folders
 
 
-def pictures_table(scores: Sequence[Score]) -> Table:
-    """Lay out the scores, one line an instance.
+def _show(scored: "Scored", seed: int) -> None:
+    from rich.console import Console
 
-    Args:
-        scores: of pictures.
+    from d2plan.cli.score_tables import alignment_table, judged_table, summary_table
 
-    Returns:
-        The table.
-    """
-    columns = ("picture", "place", "count", "instance", "present", "attributes", "swapped", "similar", "rank of 20")
-    table = Table(*columns, title="Pictures")
-    for score in scores:
-        first = (spell_out(score.picture), _say(score.place), f"{score.seen_count} of {score.expected_count}")
-        if not score.instances:
-            table.add_row(*first, *[UNSAID] * 6)
-        for one in score.instances:
-            table.add_row(*first, *_write_instance(one))
-            first = ("", "", "")
-    return table
-
-
-def _write_instance(one: InstanceScore) -> tuple[str, ...]:
-    similar = UNSAID if one.similarity is None else f"{one.similarity:.2f}"
-    name = spell_out(f"{one.concept} ({one.class_word})" if one.concept else one.class_word)
-    rank = UNSAID if one.rank is None else str(one.rank)
-    return name, _say(one.present), _say(one.attributes), _say(one.swapped), similar, rank
-
-
-def _say(value: bool | None) -> str:
-    return UNSAID if value is None else YES if value else NO
+    console = Console(width=None if Console().is_terminal else 120 + 40 * (len(scored.sets) - 1))
+    for one in scored.sets:
+        if one.judged:
+            console.print(judged_table(one.judged, f"{one.title}: what the judge sees"))
+        if scored.encoders.keys() & {"clip", "dino"}:
+            console.print(alignment_table(one))
+    console.print(summary_table(scored.sets, seed))
+    for kind, source in scored.encoders.items():
+        tell(f"{kind}: {source}")
+    for note in dict.fromkeys(scored.notes):
+        tell(f"note: {note}")

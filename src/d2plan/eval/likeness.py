@@ -11,14 +11,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
-from transformers import CLIPVisionModelWithProjection
+from transformers import AutoImageProcessor, BaseImageProcessor, CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
 from d2plan.errors import FileError, InputError
 from d2plan.eval.judge import Judge, Picture
 from d2plan.eval.metrics import centre_of
 
-# OpenAI's CLIP, the values that all of its copies use.
-_MEAN, _SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _GREY = 127
 _LEAST_OVERLAP = 0.2
 
@@ -106,6 +104,7 @@ class ClipEncoder:
         self._device = device
         try:
             model = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True)
+            self._processor = _open_processor(Path(folder), int(model.config.image_size))
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise FileError(f"{folder}: cannot be opened as a CLIP image encoder; name its folder.") from error
         self._model = model.to(device).eval()
@@ -113,12 +112,12 @@ class ClipEncoder:
     @torch.no_grad()
     def describe(self, image: Picture, places: Sequence[Place]) -> list[NDArray[np.float32] | None]:
         """Describe what lies in each mask, with the rest turned grey; the whole picture without a mask."""
-        size = int(self._model.config.image_size)
         cuts = [_cut(image, place.mask) for place in places]
         there = [number for number, cut in enumerate(cuts) if cut is not None]
         if not there:
             return [None] * len(places)
-        pixels = torch.stack([_to_pixels(cuts[number], size) for number in there])  # type: ignore[arg-type]
+        squares = [_fill_square(cuts[number]) for number in there]  # type: ignore[arg-type]
+        pixels = self._processor(squares, return_tensors="pt")["pixel_values"]
         embeds = functional.normalize(self._model(pixel_values=pixels.to(self._device)).image_embeds.float(), dim=-1)
         found = dict(zip(there, embeds.cpu().numpy(), strict=True))
         return [found.get(number) for number in range(len(places))]
@@ -180,11 +179,17 @@ def _cut(image: Picture, mask: NDArray[np.float32] | None) -> Picture | None:
     return (image[box] * soft + _GREY * (1 - soft)).round().astype(np.uint8)
 
 
-def _to_pixels(image: Picture, size: int) -> torch.Tensor:
-    """Fill a picture up to a square and bring it to the encoder's size and scale."""
+def _fill_square(image: Picture) -> Image.Image:
+    """Fill a picture up to a square, so that no processor trims it."""
     side = max(image.shape[:2])
     square = np.full((side, side, 3), _GREY, np.uint8)
     top, left = (side - image.shape[0]) // 2, (side - image.shape[1]) // 2
     square[top : top + image.shape[0], left : left + image.shape[1]] = image
-    small = np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32) / 255
-    return torch.from_numpy((small - np.array(_MEAN, np.float32)) / np.array(_SPREAD, np.float32)).permute(2, 0, 1)
+    return Image.fromarray(square)
+
+
+def _open_processor(folder: Path, size: int) -> BaseImageProcessor:
+    """Open the folder's own picture processor, or CLIP's usual one for a folder that brings none."""
+    if (folder / "preprocessor_config.json").is_file():
+        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+    return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from d2plan.errors import InputError
 
 ATTRIBUTES = ("accessory", "accessory_colour", "action")
-_MOST_TRIED = 5
 
 Attributes = Mapping[str, str | None]
 
@@ -31,57 +30,6 @@ class Estimate:
     low: float
     high: float
     count: int
-
-
-def match_instances(gains: ArrayLike) -> tuple[int | None, ...]:
-    """Give each expected instance the seen one that makes the sum of the gains largest.
-
-    Up to five on either side every assignment is tried; beyond that the largest gain is taken again and again.
-
-    >>> match_instances([[5, 4], [4, 0]])
-    (1, 0)
-    >>> match_instances([[float("-inf")], [1]])
-    (None, 0)
-
-    Args:
-        gains: ``[expected seen]``; minus infinity where a pair may not be.
-
-    Returns:
-        For each expected instance the number of the seen one, or None; none is given twice.
-    """
-    table = np.asarray(gains, dtype=float)
-    if table.size == 0:
-        return (None,) * len(table)
-    if max(table.shape) > _MOST_TRIED:
-        return _match_greedily(table)
-    return _match_best(table, 0, frozenset())[1]
-
-
-def _match_best(table: np.ndarray, row: int, used: frozenset[int]) -> tuple[tuple[int, float], tuple[int | None, ...]]:
-    """Match the rows from ``row`` on; the value counts pairs first, then their gains."""
-    if row == len(table):
-        return (0, 0.0), ()
-    (pairs, total), rest = _match_best(table, row + 1, used)
-    best: tuple[tuple[int, float], tuple[int | None, ...]] = ((pairs, total), (None, *rest))
-    for column in range(table.shape[1]):
-        if column in used or not np.isfinite(table[row, column]):
-            continue
-        (pairs, total), rest = _match_best(table, row + 1, used | {column})
-        value = (pairs + 1, total + float(table[row, column]))
-        if value > best[0]:
-            best = (value, (column, *rest))
-    return best
-
-
-def _match_greedily(table: np.ndarray) -> tuple[int | None, ...]:
-    left = table.copy()
-    result: list[int | None] = [None] * len(table)
-    while np.isfinite(left).any():
-        row, column = np.unravel_index(int(np.where(np.isfinite(left), left, -np.inf).argmax()), left.shape)
-        result[int(row)] = int(column)
-        left[row, :] = -np.inf
-        left[:, column] = -np.inf
-    return tuple(result)
 
 
 def attributes_right(expected: Attributes, seen: Attributes | None) -> bool | None:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from d2plan.documents import InstanceScore, Scene, Score, contains_word
 from d2plan.eval.judge import Judge, Picture, Seen, Verdict
+from d2plan.eval.matching import match_exactly
 from d2plan.eval.metrics import (
     Estimate,
     attributes_right,
     attributes_swapped,
     cosine,
     estimate,
-    match_instances,
     rank_of,
 )
 from d2plan.world.caption import Caption
@@ -194,7 +194,12 @@ def score_image(
 
 
 def score_verdict(
-    verdict: Verdict, expected: Expectation, width: int, lineups: Mapping[str, Lineup], picture: str = ""
+    verdict: Verdict,
+    expected: Expectation,
+    width: int,
+    lineups: Mapping[str, Lineup],
+    picture: str = "",
+    matches: Sequence[int | None] | None = None,
 ) -> Score:
     """Compare a verdict with what was asked for.
 
@@ -204,13 +209,15 @@ def score_verdict(
         width: of the picture, pixels.
         lineups: by concept, who it is compared with.
         picture: what the score calls the picture.
+        matches: for each expected instance the number of the seen one; None finds it out.
 
     Returns:
         The score.
     """
     wanted = expected.instances
-    gains = [[_gain(one, seen, width, lineups) for seen in verdict.instances] for one in wanted]
-    matches = match_instances(gains) if verdict.instances else (None,) * len(wanted)
+    if matches is None:
+        references = {name: lineup.reference for name, lineup in lineups.items()}
+        matches = match_verdict(verdict, expected, width, references)
     matched = [None if number is None else verdict.instances[number] for number in matches]
     said = [one.attributes for one in wanted]
     shown = [None if seen is None else describe_seen(seen) for seen in matched]
@@ -240,6 +247,26 @@ def score_verdict(
         seen_light=verdict.light,
         instances=tuple(instances),
     )
+
+
+def match_verdict(
+    verdict: Verdict, expected: Expectation, width: int, references: Mapping[str, NDArray[np.float32]]
+) -> tuple[int | None, ...]:
+    """Find out which instance of a picture is meant by each expected one.
+
+    Args:
+        verdict: what is seen.
+        expected: what was asked for.
+        width: of the picture, pixels.
+        references: by concept, the middle of the judge's embeddings of its own pictures, ``[64]``.
+
+    Returns:
+        For each expected instance the number of the seen one, or None; only the same class is ever matched.
+    """
+    wanted = expected.instances
+    if not verdict.instances:
+        return (None,) * len(wanted)
+    return match_exactly([[_gain(one, seen, width, references) for seen in verdict.instances] for one in wanted])
 
 
 def describe_seen(seen: Seen) -> dict[str, str | None]:
@@ -275,7 +302,7 @@ def _is_right(wanted: str | None, shown: Mapping[str, str | None] | None, name: 
     return None if wanted is None else shown is not None and shown.get(name) == wanted
 
 
-def _gain(one: Expected, seen: Seen, width: int, lineups: Mapping[str, Lineup]) -> float:
+def _gain(one: Expected, seen: Seen, width: int, references: Mapping[str, NDArray[np.float32]]) -> float:
     """Say how well an expected and a seen instance go together; minus infinity when the class differs."""
     if one.class_word != seen.class_word:
         return float("-inf")
@@ -283,9 +310,9 @@ def _gain(one: Expected, seen: Seen, width: int, lineups: Mapping[str, Lineup]) 
     if one.position is not None:
         aim = {"left": 0.0, "middle": 0.5, "right": 1.0}[one.position]
         gain -= _BY_SIDE * abs(seen.x / width - aim)
-    lineup = lineups.get(one.concept or "")
-    if lineup is not None:
-        gain += _BY_LOOKS * cosine(seen.embedding, lineup.reference)
+    reference = references.get(one.concept or "")
+    if reference is not None:
+        gain += _BY_LOOKS * cosine(seen.embedding, reference)
     shown = describe_seen(seen)
     return gain + _BY_ATTRIBUTES * sum(shown[name] == value for name, value in one.attributes.items() if value)
 
