@@ -1,0 +1,152 @@
+"""From the files of a results' folder to ``results.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from d2plan.bench.job import Entry, Job
+from d2plan.bench.records import (
+    BaseRecord,
+    LearnRecord,
+    MethodRecord,
+    Part,
+    PictureRecord,
+    Results,
+    TunedSetting,
+)
+from d2plan.bench.runner import read_failures
+from d2plan.bench.scoring import Scorer, read_picture, read_series
+from d2plan.bench.store import read_record
+from d2plan.bench.surroundings import describe_machine, read_commit
+
+# What draws one concept with a plain LoRA, and what of its setting is the LoRA's strength (None: always 1). Every
+# rival's single-concept identity is held against it at strength 1, and where both are there against the better one, so
+# that none of ours is counted ahead of a rival on too low a bar.
+PLAIN_LORAS: dict[str, str | None] = {"isp-lora": None, "lora-merge": "strength"}
+VALID_SHARE = 0.8
+_JUST_A_SETTING = 1024
+Tunings = dict[str, tuple[TunedSetting, ...]]
+
+
+def assemble(
+    job: Job,
+    entries: Sequence[Entry],
+    scorer: Scorer | None,
+    tunings: Tunings | None = None,
+    notes: Sequence[str] = (),
+) -> Results:
+    """Gather all that is there.
+
+    Args:
+        job: the benchmark.
+        entries: the methods.
+        scorer: whose scores; None leaves them out.
+        tunings: by method, what was tried.
+        notes: what a reader should know.
+
+    Returns:
+        The results.
+    """
+    records = [_gather(job, entry, scorer, (tunings or {}).get(entry.name, ())) for entry in entries]
+    bar, plain = _find_plain(job, records)
+    judged = tuple(one.model_copy(update={"validated": _is_valid(job, one, plain)}) for one in records)
+    return Results(
+        kind=job.kind,
+        suite=job.suite,
+        base=BaseRecord(name=job.base.name, fingerprint=job.base.fingerprint),
+        drawing=job.drawn,
+        machine=describe_machine(job.backbone),
+        commit=read_commit(),
+        encoders=dict(scorer.panel.sources) if scorer is not None else {},
+        finished=all(_is_finished(job, one) for one in judged),
+        notes=(*notes, *(scorer.notes if scorer is not None else ())),
+        plain=bar,
+        methods=judged,
+    )
+
+
+def mean_of(job: Job, record: MethodRecord, metric: str, part: Part) -> float | None:
+    """Average a metric over a method's pictures.
+
+    Args:
+        job: the benchmark.
+        record: the method.
+        metric: its name.
+        part: one concept or several.
+
+    Returns:
+        The mean; None where nothing was measured.
+    """
+    parts = {shot.name: shot.part for shot in job.suite.shots}
+    known = [
+        value
+        for picture in record.pictures
+        if parts[picture.shot] == part and (value := picture.values.get(metric)) is not None
+    ]
+    return sum(known) / len(known) if known else None
+
+
+def _find_plain(job: Job, records: Sequence[MethodRecord]) -> tuple[str | None, float | None]:
+    """Find plain LoRA at strength 1 with one concept: the method that drew it, and its identity."""
+    found: list[tuple[float, str]] = []
+    for one in records if job.kind != "ablation" else ():
+        strength = PLAIN_LORAS.get(one.name)
+        value = mean_of(job, one, "identity", "single")
+        if one.name in PLAIN_LORAS and value is not None and (strength is None or one.setting.get(strength) == 1):
+            found.append((value, one.name))
+    value, name = max(found, key=lambda one: one[0], default=(None, None))
+    return name, value
+
+
+def _is_valid(job: Job, record: MethodRecord, plain: float | None) -> bool | None:
+    # Where plain LoRA shows nobody, nothing can be measured by it.
+    own = mean_of(job, record, "identity", "single")
+    return None if not plain or own is None else own >= VALID_SHARE * plain
+
+
+def _is_finished(job: Job, record: MethodRecord) -> bool:
+    missing = {name for failure in record.failures for name in failure.shots}
+    return len({picture.shot for picture in record.pictures} | missing) == len(job.suite.shots)
+
+
+def _gather(job: Job, entry: Entry, scorer: Scorer | None, tuning: tuple[TunedSetting, ...]) -> MethodRecord:
+    pictures: list[PictureRecord] = []
+    for cast in job.casts:
+        for chunk in cast.chunks:
+            key = job.draw_key(entry, cast, chunk)
+            found = (read_picture(job, entry, shot, key, scorer) for shot in chunk)
+            pictures += [picture for picture in found if picture is not None]
+    order = {shot.name: number for number, shot in enumerate(job.suite.shots)}
+    return MethodRecord(
+        name=entry.name,
+        title=getattr(entry.method, "title", entry.name),
+        source=getattr(entry.method, "source", ""),
+        code=entry.code,
+        setting=dict(entry.setting),
+        chosen=entry.chosen,
+        tuning=tuning,
+        learned=tuple(_read_learned(job, entry)),
+        joined=tuple(_read_joined(job, entry)),
+        pictures=tuple(sorted(pictures, key=lambda picture: order[picture.shot])),
+        series=tuple(read_series(job, entry, scorer)) if scorer is not None else (),
+        failures=tuple(read_failures(job, entry)),
+    )
+
+
+def _read_learned(job: Job, entry: Entry) -> Iterator[LearnRecord]:
+    for concept in job.suite.concepts:
+        path = job.state_path(entry, concept.name).with_suffix(".json")
+        record = read_record(path, LearnRecord, job.state_key(entry, concept.name))
+        if record is not None:
+            # The first of a family that ran says so; the others took over what it had learnt.
+            first = record.shared_from
+            yield record.model_copy(update={"shared_from": None if first == entry.name else first})
+
+
+def _read_joined(job: Job, entry: Entry) -> Iterator[LearnRecord]:
+    for cast in job.casts:
+        path = job.store.joined(entry.name, cast.label).with_suffix(".json")
+        record = read_record(path, LearnRecord, job.cast_key(entry, cast))
+        # A method that needs no joining leaves an empty state, or no more than its setting.
+        if record is not None and (record.cost.unet_rows or record.state_bytes > _JUST_A_SETTING):
+            yield record

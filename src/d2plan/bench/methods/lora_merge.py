@@ -1,0 +1,60 @@
+"""LoRA Merge: the updates of all concepts summed into the weights, then plain sampling.
+
+Source: "merge" of Multi-LoRA Composition for Image Generation (Zhong et al. 2024), compose_lora.py: ``set_adapters`` of
+all LoRAs, each with weight 1 and the scale 0.8 on U-Net and text encoders, the row without a prompt too; the same sum
+as in diffusers and in every program that loads several LoRAs. Two U-Net rows a step, whatever the number of concepts.
+
+Scaled to the base: rank, rates and steps of the LoRAs are the base's own (the source takes LoRAs from the web), twice
+the rates are tried as for ISP; sampler, steps and guidance are those of all methods (the source: DPM++ with 100 steps
+at 7, or 200 at 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2plan.backbone.load import Backbone
+from d2plan.bench.protocol import Drawing, Learned, Setting, Shot, State
+from d2plan.bench.shared.drawing import draw_shots
+from d2plan.bench.shared.loras import LoraMethod, merge_loads
+
+
+class LoraMerge(LoraMethod):
+    """All LoRAs at once on all weights."""
+
+    name = "lora-merge"
+    title = "LoRA Merge"
+    source = (
+        "Zhong et al. 2024 (Multi-LoRA Composition), merge: updates summed, each times 0.8. Scaled: plain LoRAs of the "
+        "base's own rank and steps; the sampler, steps and guidance of all methods."
+    )
+    settings: tuple[Setting, ...] = (
+        {"strength": 0.8},
+        {"strength": 1.0},
+        {"strength": 0.6},
+        {"strength": 1.0, "rate": 2.0},
+    )
+
+    def draw(
+        self, backbone: Backbone, learned: Sequence[Learned], joined: State, shots: Sequence[Shot], drawing: Drawing
+    ) -> list[NDArray[np.uint8]]:
+        """Draw joint prompts with the sum of all LoRAs.
+
+        Args:
+            backbone: the base; as it was afterwards.
+            learned: the concepts.
+            joined: what ``join`` gave for them.
+            shots: what to draw.
+            drawing: steps, guidance and size.
+
+        Returns:
+            A picture a shot, ``[h, w, 3]``.
+        """
+        loads, _ = self.open_loads(backbone, learned, joined)
+        return draw_shots(backbone, shots, drawing, load=merge_loads(loads))
+
+
+METHOD = LoraMerge()

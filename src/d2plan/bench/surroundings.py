@@ -1,0 +1,174 @@
+"""What a benchmark's numbers depend on besides the request: the machine, d2plan's own source, a method's code."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from d2plan.backbone.load import Backbone
+from d2plan.bench.protocol import Method
+from d2plan.bench.records import Machine
+
+_PACKAGES = ("d2plan", "torch", "diffusers", "transformers", "peft", "numpy", "pillow", "safetensors")
+# What all methods stand on. A method's own code is what else its module imports from the bench.
+_BENCH, _COMMON = "d2plan.bench", ("d2plan.bench.protocol", "d2plan.bench.registry")
+_ROOT = Path(__file__).resolve().parent
+_GIT_SECONDS = 10
+
+
+def describe_machine(backbone: Backbone) -> Machine:
+    """Say where it runs.
+
+    Args:
+        backbone: the base, for its device.
+
+    Returns:
+        The machine.
+    """
+    device = backbone.device
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(
+        system=f"{platform.system()} {platform.machine()}",
+        processor=_name_processor(),
+        cores=min(cores, torch.get_num_threads()) if device.type == "cpu" else cores,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        packages=dict(_read_versions()),
+    )
+
+
+@cache
+def _read_versions() -> tuple[tuple[str, str], ...]:
+    found = [("python", platform.python_version())]
+    for name in _PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            found.append((name, "not installed"))
+    return tuple(found)
+
+
+def read_commit() -> str:
+    """Name the commit of d2plan's source.
+
+    Returns:
+        The commit, with "+changes" where files of the package differ from it; "" where it is not installed from a
+        git checkout.
+    """
+    commit = _ask_git("rev-parse", "HEAD")
+    # A package inside somebody else's repository, such as in a virtual environment there, is not of that commit.
+    if not commit or not _ask_git("ls-files", "--error-unmatch", str(_ROOT.parent / "__init__.py")):
+        return ""
+    return commit + ("+changes" if _ask_git("status", "--porcelain", "--", str(_ROOT.parent)) else "")
+
+
+def digest_method(method: Method) -> str:
+    """Tell one version of a method's code from another.
+
+    Comments, docstrings and layout do not count, so that to describe a method better costs no run again.
+
+    Args:
+        method: any; its own module, and what that imports from the bench, counts.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, tree in sorted(_read_modules(type(method).__module__).items()):
+        digest.update(f"{name}\0{tree}\0".encode())
+    # Two methods of one class differ by their fields.
+    digest.update(_describe(method).encode())
+    return digest.hexdigest()[:16]
+
+
+def digest_module(name: str) -> str:
+    """Tell one version of a module of the bench, with what it imports from there, from another.
+
+    Args:
+        name: of the module.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    content = sorted(_read_modules(name).items())
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+
+
+def _describe(method: Method) -> str:
+    if not is_dataclass(method):
+        return type(method).__name__
+    return repr([(field.name, repr(getattr(method, field.name))) for field in fields(method)])
+
+
+def _read_modules(start: str) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in _COMMON:
+            continue
+        found[name], imported = _read_module(name)
+        waiting += [other for other in imported if other.startswith(_BENCH + ".")]
+    return found
+
+
+@cache
+def _read_module(name: str) -> tuple[str, tuple[str, ...]]:
+    """Read a module's bare code and what it imports; nothing of one that has no file."""
+    spec = find_spec(name)
+    if spec is None or spec.origin is None or not os.path.isfile(spec.origin):
+        return "", ()
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    return _strip(tree), tuple(_list_imports(tree))
+
+
+def _list_imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def _strip(tree: ast.Module) -> str:
+    """Write a module without docstrings, positions and comments."""
+    bare = ast.parse(ast.unparse(tree))
+    for node in ast.walk(bare):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
+    return ast.dump(bare)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+@cache
+def _name_processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _ask_git(*words: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=_ROOT, capture_output=True, text=True, check=False, timeout=_GIT_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

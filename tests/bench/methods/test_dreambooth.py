@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+from d2plan.backbone.sdxl import decode_latents, sample_steps
+from d2plan.bench.methods.dreambooth import METHOD, add_difference
+from d2plan.bench.protocol import Learned
+from d2plan.errors import InputError
+from tests.bench.small import ALONE, DRAWING, PAIR, digest_base, finish, halve, learn, small_concept
+
+
+def test_the_state_is_what_the_whole_u_net_has_moved_by(tiny, tmp_path):
+    base, concept = halve(tiny), small_concept(tmp_path)
+    before = digest_base(base)
+    learned = learn(METHOD, base, concept, tmp_path, {"rate": 10.0})
+    assert learned.state.keys() == dict(base.unet.named_parameters()).keys()
+    assert all(tensor.dtype == torch.float16 for tensor in learned.state.values())
+    moved = sum(bool(tensor.abs().max() > 0) for tensor in learned.state.values())
+    assert moved > 0.9 * len(learned.state)
+    assert digest_base(base) == before
+    (picture,) = METHOD.draw(base, [learned], {}, [ALONE], DRAWING)
+    assert not np.array_equal(picture, plain_picture(base, ALONE))
+    assert digest_base(base) == before
+
+
+def plain_picture(base, shot):
+    *_, last = sample_steps(base, shot.joint_prompt, shot.seed, 2, 3.0, (64, 64))
+    return decode_latents(base, last.latents)[0]
+
+
+@pytest.mark.parametrize("zeros", [False, True], ids=["no difference", "a difference of zero"])
+def test_without_a_difference_a_picture_is_plain_guidance_bit_for_bit(tiny, tmp_path, zeros):
+    state = {name: torch.zeros_like(p).half() for name, p in tiny.unet.named_parameters()} if zeros else {}
+    learned = Learned(small_concept(tmp_path), state, tmp_path / "rex.safetensors")
+    (picture,) = METHOD.draw(tiny, [learned], {}, [ALONE], DRAWING)
+    assert np.array_equal(picture, plain_picture(tiny, ALONE))
+
+
+def test_a_difference_is_added_and_taken_away_bit_for_bit(tiny):
+    before, weight = digest_base(tiny), tiny.unet.conv_in.weight
+    kept = weight.detach().clone()
+    with pytest.raises(RuntimeError), add_difference(tiny, {"conv_in.weight": torch.full(weight.shape, 0.25).half()}):
+        assert torch.equal(weight, kept + 0.25)
+        raise RuntimeError
+    assert digest_base(tiny) == before
+
+
+def test_a_difference_of_another_base_is_refused_before_anything_changes(tiny):
+    before = digest_base(tiny)
+    with pytest.raises(InputError, match="conv_in.bias"), add_difference(tiny, {"conv_in.bias": torch.zeros(1)}):
+        pass
+    assert digest_base(tiny) == before
+
+
+def test_several_concepts_are_learnt_jointly_from_the_base(tiny, tmp_path):
+    base = halve(tiny)
+    concepts = [small_concept(tmp_path), small_concept(tmp_path, "tom", "cat", "<v2>", seed=1)]
+    learned = [Learned(concept, {}, tmp_path) for concept in concepts]
+    before = digest_base(base)
+    assert finish(METHOD.join(base, learned[:1], METHOD.settings[0], 0)) == ([], {})
+    shares, joined = finish(METHOD.join(base, learned, {"rate": 10.0, "steps": 1 / 3}, 0))
+    assert shares[-1] == 1.0
+    assert shares == sorted(shares)
+    assert digest_base(base) == before
+    (picture,) = METHOD.draw(base, learned, joined, [PAIR], DRAWING)
+    assert not np.array_equal(picture, plain_picture(base, PAIR))
+    # Without the joint state there is nothing to draw two concepts with.
+    (bare,) = METHOD.draw(base, learned, {}, [PAIR], DRAWING)
+    assert np.array_equal(bare, plain_picture(base, PAIR))
+
+
+@pytest.mark.parametrize("when", ["class images", "learning"])
+def test_a_training_that_is_closed_early_leaves_no_trace(tiny, tmp_path, when):
+    base = halve(tiny)
+    before = digest_base(base)
+    run = METHOD.learn(base, small_concept(tmp_path), METHOD.settings[0], 0)
+    share = next(run)
+    while when == "learning" and share <= 0.2:
+        share = next(run)
+    run.close()
+    assert digest_base(base) == before

@@ -1,0 +1,192 @@
+"""A results' folder: what it is refused for, settings, digests, and the file with all results."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from d2plan.bench.assemble import assemble
+from d2plan.bench.entries import enter, enter_others, forget_method
+from d2plan.bench.job import make_entry
+from d2plan.bench.prepare import check_folder, claim_folder
+from d2plan.bench.records import InstanceValues, PictureRecord, TunedSetting, read_results
+from d2plan.bench.runner import Runner
+from d2plan.bench.scoring import expect_shot
+from d2plan.bench.store import PLAN, make_key, read_record, read_state, write_record
+from d2plan.bench.surroundings import digest_method, digest_module, read_commit
+from d2plan.bench.tuning import choose_setting, read_tuned, write_tuned
+from d2plan.errors import FileError, InputError
+from tests.bench.toys import SUITE, Toy, toy_job
+
+
+def test_a_folder_goes_on_with_the_same_suite_and_takes_more_methods(tmp_path):
+    job = toy_job(tmp_path)
+    claim_folder(job, ["one"], "abc")
+    plan = claim_folder(job, ["two", "one"], "def")
+    assert plan.methods == ("one", "two")
+    assert plan.commits == ("abc", "def")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 3}, "how pictures are drawn changed"),
+        ({"seed": 9}, "the suite's concepts or prompts changed"),
+        ({"name": "other"}, r"the suite changed \(toy there, other asked for\)"),
+    ],
+)
+def test_results_of_another_version_are_refused(tmp_path, changes, message):
+    claim_folder(toy_job(tmp_path), ["one"], "abc")
+    with pytest.raises(InputError, match=message):
+        claim_folder(toy_job(tmp_path, {**SUITE, **changes}), ["one"], "abc")
+
+
+def test_a_folder_of_another_format_or_of_something_else_is_refused(tmp_path):
+    (tmp_path / PLAN).write_text(json.dumps({"format": 99}))
+    with pytest.raises(InputError, match="results in format 99"):
+        check_folder(tmp_path)
+    (tmp_path / PLAN).write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        check_folder(tmp_path)
+    (tmp_path / PLAN).rename(tmp_path / "letters.txt")
+    with pytest.raises(InputError, match="holds no benchmark"):
+        check_folder(tmp_path)
+    check_folder(tmp_path / "new")
+
+
+def test_another_setting_or_other_code_is_refused_until_it_is_thrown_away(tmp_path, monkeypatch):
+    store, toy = toy_job(tmp_path).store, Toy()
+    enter(store, "toy", toy, ({"level": 2.0}, "tuned before"))
+    assert enter(store, "toy", toy, None).setting == {"level": 2.0}
+    with pytest.raises(InputError, match="its setting changed; throw them away with --redo toy"):
+        enter(store, "toy", toy, ({"level": 1.0}, "first"))
+    monkeypatch.setattr("d2plan.bench.job.digest_method", lambda _: "other")
+    with pytest.raises(InputError, match="its code changed"):
+        enter(store, "toy", toy, None)
+    entries, notes = enter_others(store, ["toy"], lambda _: toy)
+    assert (entries, len(notes)) == ([], 1)
+    forget_method(store, "toy")
+    assert enter(store, "toy", toy, None).setting == {"level": 1.0}
+
+
+def test_methods_that_learn_alike_share_what_they_learnt(tmp_path):
+    first, second = Toy(), Toy()
+    for toy, setting in ((first, {"level": 1.0, "strength": 0.5}), (second, {"level": 1.0})):
+        toy.learns_as, toy.learns_from = "family", {"level": 1.0}
+        toy.settings = (setting,)
+    job = toy_job(tmp_path)
+    one, other = make_entry("one", first), make_entry("other", second)
+    for entry in (one, other):
+        list(Runner(job).learn(entry))
+    assert (first.learnt, second.learnt) == (["rex", "tom"], [])
+    records = assemble(job, [one, other], None).methods
+    assert [record.learned[0].shared_from for record in records] == [None, "one"]
+    second.settings = ({"level": 2.0},)
+    assert job.state_path(make_entry("other", second), "rex") != job.state_path(other, "rex")
+
+
+def test_results_come_back_as_they_were_written(tmp_path):
+    job, entry = toy_job(tmp_path), make_entry("toy", Toy())
+    list(Runner(job).learn(entry))
+    results = assemble(job, [entry], None, notes=("a note",))
+    assert not results.finished
+    path = job.store.write_results(results)
+    assert read_results(path) == read_results(path.parent) == results
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(InputError, match="its format is 2"):
+        read_results(path)
+    with pytest.raises(FileError, match="cannot be read"):
+        read_results(tmp_path / "gone.json")
+
+
+@pytest.fixture
+def identities(monkeypatch):
+    """By method, the identity of its pictures of one concept; those of several have a higher one."""
+    numbers = {"isp-lora": 0.6, "lora-merge": 0.5, "good": 0.41, "bad": 0.39}
+
+    def read(job, entry, shot, key, scorer):
+        values = {"identity": numbers[entry.name] if shot.part == "single" else 0.9}
+        return PictureRecord(shot=shot.name, image="x", cost={"seconds": 1}, values=values)
+
+    monkeypatch.setattr("d2plan.bench.assemble.read_picture", read)
+    return numbers
+
+
+def validate(job, merge, *others):
+    """Whose pictures are the bar, and who reaches 80 percent of it."""
+    names = (["lora-merge"] if merge else []) + list(others)
+    entries = [make_entry(name, Toy(), {"strength": merge} if name == "lora-merge" else None) for name in names]
+    results = assemble(job, entries, None)
+    return results.plain, [one.validated for one in results.methods]
+
+
+def test_a_rival_below_80_percent_of_plain_lora_is_not_validated(tmp_path, identities):
+    job = toy_job(tmp_path)
+    assert validate(job, 1.0, "good", "bad") == ("lora-merge", [True, True, False])
+    assert validate(job, None, "good", "bad") == (None, [None, None])
+    assert validate(replace(job, kind="ablation"), 1.0, "good", "bad") == (None, [None, None, None])
+
+
+def test_plain_lora_is_held_to_its_full_strength_and_the_better_of_two_counts(tmp_path, identities):
+    job = toy_job(tmp_path)
+    assert validate(job, 0.8, "good", "bad") == (None, [None, None, None])
+    assert validate(job, 0.8, "isp-lora", "good") == ("isp-lora", [True, True, False])
+    assert validate(job, 1.0, "isp-lora", "good") == ("isp-lora", [True, True, False])
+    identities["isp-lora"] = 0.45
+    assert validate(job, 1.0, "isp-lora", "bad") == ("lora-merge", [True, True, False])
+
+
+def test_a_setting_that_failed_never_wins():
+    tried = (
+        TunedSetting(setting={"a": 1.0}, value=0.4),
+        TunedSetting(setting={"a": 2.0}, value=None, trouble="it broke"),
+        TunedSetting(setting={"a": 3.0}, value=0.6),
+    )
+    assert choose_setting(tried) == {"a": 3.0}
+    assert choose_setting(tried[1:2]) is None
+
+
+def test_settings_that_were_found_are_read_back_for_their_base_alone(tmp_path):
+    path = tmp_path / "tuned.yaml"
+    write_tuned(path, "base", {"toy": {"level": 2.0}})
+    write_tuned(path, "base", {"other": {"rate": 0.5}})
+    assert read_tuned(path, "base") == {"toy": {"level": 2.0}, "other": {"rate": 0.5}}
+    with pytest.raises(InputError, match="holds no settings for this base"):
+        read_tuned(path, "another")
+
+
+def test_a_record_counts_for_its_own_key_alone_and_only_whole(tmp_path):
+    path = write_record(tmp_path / "one.json", InstanceValues(concept="rex", values={"identity": None}), make_key(1))
+    assert read_record(path, InstanceValues, make_key(1)).concept == "rex"
+    assert read_record(path, InstanceValues, make_key(2)) is None
+    path.write_text(path.read_text()[:-9])
+    assert read_record(path, InstanceValues, make_key(1)) is None
+    assert read_state(tmp_path / "gone.safetensors") is None
+
+
+def test_words_about_the_code_do_not_change_its_digest(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    texts = ['"""One."""\nX = 1\n', '"""Two words."""\n\n# why\nX = (1)\n', "X = 2\n"]
+    for number, text in enumerate(texts):
+        (tmp_path / f"method_text_{number}.py").write_text(text)
+    from d2plan.bench.surroundings import _read_module
+
+    first, second, third = (_read_module(f"method_text_{number}")[0] for number in range(3))
+    assert first == second != third
+    assert digest_method(Toy()) == digest_method(Toy())
+    assert digest_module("d2plan.bench.shared.adapters") != digest_module("d2plan.bench.shared.drawing")
+
+
+def test_the_commit_is_forty_digits_or_nothing():
+    commit = read_commit().removesuffix("+changes")
+    assert len(commit) in (0, 40)
+
+
+def test_the_judge_is_told_what_each_instance_wears_and_does(tmp_path):
+    job = toy_job(tmp_path)
+    shot = next(shot for shot in job.suite.shots if shot.name == "tom+rex.more-snow.00.1")
+    expected = expect_shot(job, shot)
+    assert expected.place == "snow"
+    man, dog = expected.instances
+    assert (man.concept, man.accessory, man.accessory_colour, man.action) == ("tom", "hat", "red", None)
+    assert (dog.concept, dog.accessory, dog.action) == ("rex", None, "running")
