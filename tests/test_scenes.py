@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from d2plan.documents import Scene, Series, list_files, list_scenes, load_scene, load_series, parse_document
+from d2plan.documents import (
+    Scene,
+    Series,
+    list_files,
+    list_scenes,
+    load_run,
+    load_scene,
+    load_series,
+    parse_document,
+)
 from d2plan.errors import InputError
 
 DOG = {"concept": "rex.safetensors", "class_word": "dog", "sub_prompt": "a <v2> dog"}
@@ -168,3 +177,24 @@ def test_a_variants_trigger_must_stand_in_its_own_prompt() -> None:
     content = {**SERIES, "instances": [{**DOG, "sub_prompt": "an ohwx dog", "trigger": "ohwx"}]}
     with pytest.raises(InputError, match='variant "two": .*does not hold the trigger'):
         list_scenes(parse_document(Series, content, "here"))
+
+
+OTHERS = {
+    "a series as a scene": (load_scene, SERIES, "is a series; give it to `d2plan series`"),
+    "a scene as a series": (load_series, SCENE, "is a scene; give it to `d2plan compose`"),
+    "a plan as a scene": (load_scene, {**SCENE, "beats": []}, "is a plan; give it to `d2plan video`"),
+    "a list as a series": (load_series, {"concepts": []}, "is a list of concepts; give it to `d2plan train`"),
+    "a scene as a record": (load_run, SCENE, "is a scene; give it to `d2plan compose`"),
+    "a record as a scene": (load_scene, {"scene": SCENE, "base_fingerprint": ""}, "is the record of a run; give its"),
+    "a slip of the pen": (load_series, {**SCENE, "variant": []}, "variant is not a field; did you mean variants?"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_another_kind_of_file_is_told_with_the_command_that_takes_it(case: str, tmp_path: Path) -> None:
+    load, content, sentence = OTHERS[case]
+    path = tmp_path / "a.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=sentence.replace("?", r"\?")) as caught:
+        load(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)

@@ -1,8 +1,9 @@
 """d2plan: several learnt characters in one picture, each itself, each doing what its own prompt says."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+# Type checkers take this name for true. Importing it from typing would be half of the time before Ctrl-C is heard.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from d2plan.workflows.compose import compose
     from d2plan.workflows.generate import generate

@@ -16,6 +16,7 @@ from d2plan.fields import Text as Text
 from d2plan.fields import Word as Word
 from d2plan.fields import contains_word as contains_word
 from d2plan.parsing import DocumentT as DocumentT
+from d2plan.parsing import load_document as load_document
 from d2plan.parsing import parse_document as parse_document
 from d2plan.parsing import revise as revise
 from d2plan.records import AdapterUse as AdapterUse
@@ -34,6 +35,7 @@ from d2plan.scenes import Style as Style
 from d2plan.scenes import Variant as Variant
 from d2plan.scenes import list_files as list_files
 from d2plan.scenes import list_scenes as list_scenes
+from d2plan.scenes import load_request as load_request
 from d2plan.scenes import load_scene as load_scene
 from d2plan.scenes import load_series as load_series
 from d2plan.scenes import locate_concepts as locate_concepts

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar, get_args
 
@@ -10,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from d2plan.errors import InputError
 from d2plan.fields import Document
+from d2plan.yaml_file import read_yaml
 
 DocumentT = TypeVar("DocumentT", bound=Document)
 
@@ -29,6 +31,51 @@ _PLAINLY = MappingProxyType(
         "less_than_equal": "must be {le} or less",
     }
 )
+
+
+# A field that only one kind of file has -> what that is, and where it belongs. Scenes have none of these.
+_MARKS = MappingProxyType(
+    {
+        "variants": ("a series", "give it to `d2plan series`"),
+        "beats": ("a plan", "give it to `d2plan video`"),
+        "single": ("a suite", "give it to `d2plan bench`"),
+        "multi": ("a suite", "give it to `d2plan bench`"),
+        "concepts": ("a list of concepts", "give it to `d2plan train`"),
+        "base_fingerprint": ("the record of a run", "give its folder to `d2plan reproduce`"),
+    }
+)
+_SCENE = ("a scene", "give it to `d2plan compose`")
+
+
+def load_document(kind: type[DocumentT], path: str | Path) -> DocumentT:
+    """Read a document from its file.
+
+    Args:
+        kind: the document's class.
+        path: a YAML or JSON file.
+
+    Returns:
+        The document, its paths as they are written.
+
+    Raises:
+        FileError: the file cannot be read.
+        InputError: it is another kind of file, told with the command that takes it; or a field is wrong.
+    """
+    content = read_yaml(path)
+    other = _find_other_kind(kind, content) if isinstance(content, dict) else None
+    if other is not None:
+        raise InputError(f"{path} is {other[0]}; {other[1]}.")
+    return parse_document(kind, content, str(path))
+
+
+def _find_other_kind(kind: type[Document], content: Mapping[object, object]) -> tuple[str, str] | None:
+    own = [mark for mark in _MARKS if mark in kind.model_fields]
+    found = [mark for mark in _MARKS if mark in content]
+    if not own and found or found and not set(own) & set(found):
+        return _MARKS[found[0]]
+    # A misspelt mark is a slip of the pen, and told as one.
+    slips = [str(name) for mark in own for name in difflib.get_close_matches(mark, map(str, content), n=1)]
+    return _SCENE if own and not found and not slips and "global_prompt" in content else None
 
 
 def parse_document(kind: type[DocumentT], content: object, source: str) -> DocumentT:

@@ -7,9 +7,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from d2plan.fields import Document, Seed
-from d2plan.parsing import parse_document
+from d2plan.parsing import load_document
 from d2plan.scenes import Scene
-from d2plan.yaml_file import read_yaml
 
 
 class AdapterUse(Document):
@@ -136,4 +135,4 @@ def load_run(path: str | Path) -> RunRecord:
         FileError: the file cannot be read.
         InputError: it is no record of a run.
     """
-    return parse_document(RunRecord, read_yaml(path), str(path))
+    return load_document(RunRecord, path)

@@ -22,8 +22,7 @@ from d2plan.fields import (
     Word,
     contains_word,
 )
-from d2plan.parsing import parse_document
-from d2plan.yaml_file import read_yaml
+from d2plan.parsing import load_document, parse_document
 
 MAX_INSTANCES = 16
 MAX_VARIANTS = 200
@@ -339,33 +338,29 @@ def _join(folder: Path, path: str) -> str:
     return joined
 
 
-def load_scene(path: str | Path) -> Scene:
-    """Read a scene file; its relative paths are taken from the folder that it lies in.
+def load_request(kind: type[Located], path: str | Path) -> Located:
+    """Read the file of a scene or a series; its relative paths are taken from the folder that it lies in.
 
     Args:
+        kind: ``Scene`` or ``Series``.
         path: a YAML (or JSON) file.
 
     Returns:
-        The scene.
+        The scene or the series.
 
     Raises:
         FileError: the file cannot be read.
-        InputError: it is no scene; the sentence names the field, and the nearest one where a name is unknown.
+        InputError: it is something else; the sentence names the command that takes it, or the field that is wrong, and
+            the nearest one where a name is unknown.
     """
-    return locate_concepts(parse_document(Scene, read_yaml(path), str(path)), Path(path).parent)
+    return locate_concepts(load_document(kind, path), Path(path).parent)
+
+
+def load_scene(path: str | Path) -> Scene:
+    """Read a scene file, as ``load_request`` does."""
+    return load_request(Scene, path)
 
 
 def load_series(path: str | Path) -> Series:
-    """Read a series file; its relative paths are taken from the folder that it lies in.
-
-    Args:
-        path: a YAML (or JSON) file.
-
-    Returns:
-        The series.
-
-    Raises:
-        FileError: the file cannot be read.
-        InputError: it is no series; the sentence names the field, and the nearest one where a name is unknown.
-    """
-    return locate_concepts(parse_document(Series, read_yaml(path), str(path)), Path(path).parent)
+    """Read a series file, as ``load_request`` does."""
+    return load_request(Series, path)

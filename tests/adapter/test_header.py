@@ -45,6 +45,17 @@ def test_no_pickle_is_ever_run(tmp_path, name, make):
     assert not mark.exists()
 
 
+def test_a_name_without_its_ending_is_told_with_it(tmp_path):
+    write_layers(tmp_path / "john.v2.safetensors", SPELLINGS["sd-scripts"][0])
+    with pytest.raises(AdapterError, match=r"john\.v2 lacks its ending; did you mean .*/john\.v2\.safetensors\?$"):
+        load_adapter(tmp_path / "john.v2")
+    for name in ("john", ".", ""):
+        with pytest.raises(AdapterError, match=r"is no \.safetensors file"):
+            load_adapter(tmp_path / name)
+    with pytest.raises(AdapterError, match=r"is no \.safetensors file"):
+        load_adapter("")
+
+
 def test_a_damaged_file_is_not_replaced_by_the_pickle_beside_it(tmp_path):
     mark = tmp_path / "executed"
     for name in ("rex.bin", "rex.pt", "rex.ckpt", "pytorch_lora_weights.bin"):

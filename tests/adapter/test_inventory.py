@@ -181,6 +181,20 @@ def test_mixed_namings_are_refused_with_counts(tmp_path):
     refuse(path, units | other, "2 tensors in kohya naming, 2 tensors in sgm naming")
 
 
+def test_the_two_namings_that_diffusers_itself_mixes_open_as_one_adapter(tmp_path):
+    # convert_state_dict_to_diffusers renames attention layers and leaves the others as PEFT names them.
+    path, places = tmp_path / "a.safetensors", (PATHS[0], PATHS[0].replace("attn1.to_q", "ff.net.0.proj"))
+    attention = write_layers(path, places[:1], "lora.down", "lora.up")
+    feed_forward = write_layers(path, places[1:], "lora_A", "lora_B")
+    save_file(attention | feed_forward, path)
+    read = load_adapter(path).deltas
+    assert set(read) == set(places)
+    assert torch.equal(read[places[1]].up, feed_forward[f"{places[1]}.lora_B.weight"])
+    # The same layer in both is still one too many.
+    again = write_layers(path, places[:1], "lora_A", "lora_B")
+    refuse(path, attention | again, "2 of its 4 tensors twice")
+
+
 def test_a_file_without_tensors_is_told(tmp_path):
     refuse(tmp_path / "a.safetensors", {}, "it holds no tensors; copy it anew")
 

@@ -6,7 +6,8 @@ import functools
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
-from diffusers.utils import logging
+from diffusers.utils import convert_state_dict_to_diffusers, logging
+from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import nn
 from transformers.utils import logging as text_logging
@@ -86,11 +87,16 @@ def open_pipeline(folder):
 def compute_stock(base, path, prompt, pipeline=None):
     pipeline = pipeline or open_pipeline(base.folder)
     pipeline.load_lora_weights(path.parent, weight_name=path.name)
+    found = compute_with(base, pipeline, prompt)
+    pipeline.unload_lora_weights()
+    return found
+
+
+def compute_with(base, pipeline, prompt):
     states, _, pooled, _ = pipeline.encode_prompt(prompt)
     added = {"text_embeds": pooled, "time_ids": time_ids(base, 1)}
     noise = draw_noise(base, 0)
     noise = pipeline.unet(noise, 500.0, encoder_hidden_states=states, added_cond_kwargs=added).sample
-    pipeline.unload_lora_weights()
     return states, pooled, noise
 
 
@@ -102,6 +108,38 @@ def test_stock_diffusers_computes_the_same_from_every_naming(base, naming, tmp_p
     stock = compute_stock(base, tmp_path / "rex.safetensors", prompt)
     plain = compute(base, None, prompt)
     for ours, theirs, without in zip(own, stock, plain, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+        assert not torch.allclose(ours, without, atol=1e-3)
+
+
+def put_on_as_diffusers_does(pipeline, folder):
+    """Put updates on all linear layers and save them as diffusers does, in two namings."""
+    parts = zip(COMPONENTS, (pipeline.unet, pipeline.text_encoder, pipeline.text_encoder_2), strict=True)
+    layers = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        for component, model in parts:
+            targets = [path for path, layer in model.named_modules() if path.endswith(ENDINGS + OTHERS)]
+            # The file tells no alphas, which means that they are the ranks.
+            model.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=targets, init_lora_weights=False))
+            layers[f"{component}_lora_layers"] = convert_state_dict_to_diffusers(get_peft_model_state_dict(model))
+    pipeline.save_lora_weights(folder, **layers)
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+@torch.no_grad()
+def test_a_file_that_diffusers_wrote_in_two_namings_is_used_whole(tiny, tmp_path):
+    pipeline = open_pipeline(tiny.folder)
+    path = put_on_as_diffusers_does(pipeline, tmp_path / "lora")
+    names = load_file(path)
+    assert any(name.endswith("ff.net.2.lora_A.weight") for name in names)
+    assert any(name.endswith("attn1.to_q.lora.down.weight") for name in names)
+    adapter = load_adapter(path)
+    assert len(adapter.deltas) == len(names) / 2
+    own, plain = (compute(tiny, which, "a photo of a dog") for which in (adapter, None))
+    # The stock loader drops one of the namings, so the yardstick is the model that the file was saved from.
+    saved = compute_with(tiny, pipeline, "a photo of a dog")
+    for ours, theirs, without in zip(own, saved, plain, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
         assert not torch.allclose(ours, without, atol=1e-3)
 

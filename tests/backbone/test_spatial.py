@@ -137,9 +137,19 @@ def test_a_strength_of_zero_and_an_end_before_the_first_step_change_nothing(tiny
 @torch.no_grad()
 def test_a_control_that_no_step_falls_into_is_told(tiny, nets):
     scene = scene_of(control(start=0.9), control(end=0.9))
-    drawings = [Drawing(net, draw_image(1)) for net in nets]
+    drawings = [Drawing(net, draw_image(1, (32, 32))) for net in nets]
     (warning,) = prepare_scene(tiny, scene, extras=Extras(drawings=drawings)).warnings
     assert warning.startswith("controls[0] has no effect") and "0.9..1" in warning
+
+
+@torch.no_grad()
+def test_a_drawing_that_is_stretched_is_told(tiny, nets):
+    drawings = [Drawing(nets[0], draw_image(1, size)) for size in ((50, 70), (128, 129))]
+    (warning,) = prepare_scene(tiny, scene_of(control(), control()), extras=Extras(drawings=drawings)).warnings
+    assert warning == (
+        "controls[0].image: drawing.png is 70 x 50 pixels, another shape than the picture's 64 x 64, and was stretched "
+        "to it; cut it to that shape."
+    )
 
 
 def test_rows_without_a_control_get_nothing_and_weights_count_by_place(tiny, nets):

@@ -1,5 +1,6 @@
 import json
 import signal
+import subprocess
 import sys
 from types import ModuleType
 
@@ -135,6 +136,7 @@ def test_every_command_takes_out_base_and_seed(capsys):
         "world": ("scenes", "concept", "clip"),
         "adapter": ("inspect", "verify", "convert"),
         "inspect": ("attention",),
+        "bench": ("spatial", "ablation"),
     }
     groups = [f"{group} {name}" for group, names in below.items() for name in names]
     for name in (*(name for name in COMMANDS if name not in below), *groups):
@@ -160,3 +162,27 @@ def test_doctor_refuses_a_seed_out_of_range(seed, capsys):
 def test_doctor_names_a_base_that_is_not_there(tmp_path, capsys):
     assert leave(["doctor", "--base", str(tmp_path / "none")]) == 1
     assert "is not a folder" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("package", ["typer", "d2plan.cli.root", "d2plan.cli.doctor"])
+def test_a_stop_while_anything_is_imported_is_no_traceback(package):
+    # A stop at the very moment when a package is looked for.
+    code = f"""
+import os, signal, sys
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == {package!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Stop())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from d2plan.cli.main import main
+main(["doctor"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, "d2plan: stopped.\n")
+
+
+def test_the_door_imports_nothing_that_takes_time():
+    code = "import sys; before = set(sys.modules); import d2plan.cli.main; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert {name.partition(".")[0] for name in done.stdout.split()} <= {"d2plan"} | set(sys.stdlib_module_names)

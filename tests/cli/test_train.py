@@ -149,3 +149,13 @@ def test_a_sheet_never_takes_an_adapters_name(tmp_path: Path, capsys: pytest.Cap
     adapter.write_bytes(b"precious")
     assert _run("concepts", tmp_path, "--out", adapter, "--overwrite") == 2
     assert "end it in .png" in capsys.readouterr().err and adapter.read_bytes() == b"precious"
+
+
+def test_concepts_keeps_what_cannot_be_used_out_of_its_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"short")
+    assert _run("concepts", tmp_path) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"No adapters in {tmp_path}") and "identifier" not in told.out
+    assert told.err.startswith(f"Cannot be used: {tmp_path / 'broken.safetensors'} is no complete safetensors file")

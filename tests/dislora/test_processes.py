@@ -27,7 +27,7 @@ def test_two_processes_learn_what_one_with_twice_the_batch_does(tiny_folder: Pat
         Image.fromarray(block.repeat(16, 0).repeat(16, 1)).save(folder / f"{number}.png")
     launcher = "accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
     launcher += f" --dynamo_backend no --main_process_port 0 -m d2plan train {folder} --base {tiny_folder}"
-    asked = "--class dog --steps 3 --rate 0.01 --batch-size 2"
+    asked = "--class dog --identifier <v1> --steps 3 --rate 0.01 --batch-size 2"
     done = subprocess.run(
         [sys.executable, "-m", *launcher.split(), *asked.split(), "--out", str(tmp_path / "two.safetensors")],
         check=False, capture_output=True, text=True, timeout=280,
@@ -35,7 +35,9 @@ def test_two_processes_learn_what_one_with_twice_the_batch_does(tiny_folder: Pat
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("Adapter:") == 1 and done.stderr.count("step 3/3") == 1
-    train_concept(folder, tmp_path / "one.safetensors", "dog", base=tiny_folder, steps=3, unet_rate=0.01, batch_size=4)
+    train_concept(
+        folder, tmp_path / "one.safetensors", "dog", "<v1>", base=tiny_folder, steps=3, unet_rate=0.01, batch_size=4
+    )
     one, two = (
         [json.loads(line) for line in (tmp_path / f"{name}.log.jsonl").read_text().splitlines()][1:]
         for name in ("one", "two")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from d2plan.adapter.adapter import Delta
 from d2plan.adapter.merged import merged_rows
 from d2plan.backbone.attention import read_text, tap_columns
 from d2plan.backbone.columns import TapPlan
@@ -53,6 +54,19 @@ def test_row_after_row_equals_all_rows_at_once(tiny: Backbone, values: str) -> N
 def test_merged_copies_equal_adapters_beside_the_weights(tiny: Backbone) -> None:
     scene = man_and_dog(tiny)
     assert _distance(_compose(tiny, scene, MERGED), _compose(tiny, scene)) < 1e-4
+
+
+def test_updates_of_feed_forward_layers_act_on_their_own_row_in_every_way(tiny: Backbone) -> None:
+    scene, bare = man_and_dog(tiny), _compose(tiny, man_and_dog(tiny))
+    generator, deltas = torch.Generator().manual_seed(3), dict(scene.adapters[1].deltas)
+    for path, layer in tiny.unet.named_modules():
+        if isinstance(layer, nn.Linear) and path.endswith(("proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")):
+            halves = ((2, layer.in_features), (layer.out_features, 2))
+            deltas[f"unet.{path}"] = Delta(*(0.1 * torch.randn(*shape, generator=generator) for shape in halves), 2.0)
+    wide = replace(scene, adapters=(scene.adapters[0], replace(scene.adapters[1], deltas=deltas)))
+    rows = _compose(tiny, wide)
+    assert _distance(rows, bare) > 1e-3
+    assert _distance(_compose(tiny, wide, LOW), rows) < 1e-5 and _distance(_compose(tiny, wide, MERGED), rows) < 1e-4
 
 
 @pytest.mark.parametrize("options", [LOW, MERGED])

@@ -121,7 +121,7 @@ def test_boxes_overlap_by_their_shared_area() -> None:
 def test_a_network_of_another_kind_or_none_at_all_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="sam is a sam, but a grounding-dino is needed"):
         GroundedSam(folder / "sam", folder / "sam")
-    with pytest.raises(FileError, match="no-such-place.*cannot be read"):
+    with pytest.raises(FileError, match=r"detector: SAM \(no-such-place\) is not on this machine.*DINO_FOLDER"):
         GroundedSam(folder / "dino", "no-such-place")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "grounding-dino"}))
     with pytest.raises(FileError, match="cannot be read"):

@@ -165,7 +165,8 @@ def test_a_detection_goes_before_attention_and_the_unseen_class_still_has_its_ow
     assert result.routes == ("detect", "attention") and result.confidences[0] == pytest.approx(0.7)
     masks = result.partition.masks
     assert masks[1, 2, 13] > 0.9 and masks[1, 8, 4] == 0 and masks[2, 10, 12] > 0.9
-    assert result.notes == ('The masks of the route "detect" come from a test.',)
+    assert result.notes[0].startswith('instances[1] ("man"): the detector did not find it')
+    assert result.notes[1:] == ('The masks of the route "detect" come from a test.',)
 
 
 def test_detections_of_one_class_go_to_its_instances_from_left_to_right_whatever_their_order() -> None:
@@ -273,10 +274,43 @@ def test_an_instance_without_an_area_is_an_error_or_marked_by_choice(region: Reg
     assert torch.equal(result.partition.masks, torch.stack([torch.ones(SIZE), torch.zeros(SIZE)]))
 
 
-def test_an_instance_that_a_drawn_one_hides_has_no_area() -> None:
-    regions = [Region("man", box=(0, 0, 1, 1)), Region("dog")]
-    result = find_masks(torch.stack([_blob((8, 8))] * 2), regions, SIZE, missing="mark")
-    assert result.routes == ("box", "empty") and "instances[1]" in result.notes[0]
+@pytest.mark.parametrize("region", [Region("dog"), Region("dog", point=(0.5, 0.5)), Region("dog", "left")])
+def test_an_instance_that_a_drawn_one_hides_has_no_area_and_the_drawn_one_is_named(region: Region) -> None:
+    regions, maps = [Region("man", box=(0, 0, 1, 1)), region], torch.stack([_blob((8, 8))] * 2)
+    result = find_masks(maps, regions, SIZE, missing="mark")
+    assert result.routes == ("box", "empty")
+    assert result.notes[0].startswith(
+        'instances[1] ("dog") got no area: the box of instances[0] ("man") leaves it no room; make what covers'
+    )
+    with pytest.raises(InputError, match=r'the box of instances\[0\] \("man"\) leaves it no room'):
+        find_masks(maps, regions, SIZE)
+
+
+def test_several_that_cover_everything_together_are_all_named_and_others_are_not() -> None:
+    half = torch.zeros(4, 4)
+    half[:, :2] = 1
+    boxes = [Region("man", box=(0.5, 0, 1, 1)), Region("cat", mask=half), Region("car", box=(0, 0, 0.01, 0.01))]
+    small, note = find_masks(None, [*boxes, Region("dog")], SIZE, missing="mark").notes
+    assert 'instances[2] ("car") got no area: its box is too small; make it larger' in small
+    assert 'the box of instances[0] ("man") and the mask of instances[1] ("cat") leave it no room' in note
+    assert "instances[2]" not in note
+
+
+def test_what_is_not_found_beside_a_box_is_said_to_be_missing_outside_of_it() -> None:
+    regions = [Region("man", box=(0.5, 0, 1, 1)), Region("dog")]
+    (note,) = find_masks(torch.zeros(2, 4, 4), regions, SIZE, missing="mark").notes
+    assert 'nothing in the picture was found for its class word outside the box of instances[0] ("man"); give' in note
+
+
+def test_whom_the_detector_missed_gets_a_note_and_attention() -> None:
+    maps = torch.stack([_blob((8, 3)), _blob((8, 12))])
+    regions = [Region("dog"), Region("man")]
+    seen = find_masks(maps, regions, SIZE, detections=[_detection("dog", (0, 5, 16, 35))])
+    assert seen.routes == ("detect", "attention")
+    assert seen.notes[0] == 'instances[1] ("man"): the detector did not find it, so its mask was taken from attention.'
+    nobody = find_masks(maps, regions, SIZE, detections=[])
+    assert nobody.routes == ("attention", "attention") and len(nobody.notes) == 2
+    assert find_masks(maps, regions, SIZE).notes == ()
 
 
 def test_four_instances_by_four_routes_stand_side_by_side() -> None:

@@ -11,7 +11,7 @@ from d2plan.backbone.sdxl import encode_prompts
 from d2plan.documents import Instance, Scene, Style
 from d2plan.errors import AdapterError, InputError
 from d2plan.isp.prepare import Extras, prepare_scene
-from tests.isp.concepts import man_and_dog, random_adapter
+from tests.isp.concepts import man_and_dog, random_adapter, two_men
 
 
 def test_what_a_scene_leaves_open_is_the_bases_own(tiny: Backbone) -> None:
@@ -116,3 +116,16 @@ def test_what_a_scene_asks_for_without_any_effect_is_told(tiny: Backbone) -> Non
     warnings = prepare_scene(tiny, scene, [john], extras=Extras(styles=[replace(john, name="look")])).warnings
     assert [warning.split(":")[0] for warning in warnings] == ["instances[0]", "style[0]"]
     assert all("has no effect" in warning for warning in warnings)
+
+
+def test_instances_of_one_class_at_the_same_position_are_told(tiny: Backbone) -> None:
+    (warning,) = two_men(tiny, position=("left", "left")).warnings
+    assert warning.startswith('instances[0] and instances[1] are all "man" at the position left; the order')
+    assert not two_men(tiny, position=("left", "right")).warnings
+    assert not two_men(tiny, position=("left", "left"), box=((0, 0, 0.4, 1), None)).warnings
+    assert not two_men(tiny, position=("right", "right"), point=(None, (0.2, 0.5))).warnings
+
+
+def test_an_unknown_word_of_the_negative_prompt_is_told_too(tiny: Backbone) -> None:
+    (warning,) = man_and_dog(tiny, negative_prompt="a photo of a beech").warnings
+    assert warning.startswith('negative_prompt: the base has never seen "beech"')

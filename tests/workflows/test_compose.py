@@ -15,7 +15,7 @@ from d2plan.documents import Scene, load_run, load_scene
 from d2plan.errors import D2PlanError, FileError, InputError
 from d2plan.isp.colours import colours_of
 from d2plan.workflows.compose import compose, compose_all
-from d2plan.workflows.run_folder import draw_masks, open_run
+from d2plan.workflows.run_folder import check_out, draw_masks, open_run
 from tests.isp.concepts import random_adapter
 
 SCENE = {
@@ -221,6 +221,36 @@ def test_a_link_to_nothing_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     with pytest.raises(FileError, match="a link to nothing"), open_run(tmp_path / "link"):
         raise AssertionError("the work began")
+
+
+@pytest.mark.parametrize("name", ["01.jpg", "concept.yaml", "scene.yaml"])
+def test_a_folder_of_other_things_is_refused_with_overwrite_too(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("mine")
+    for overwrite in (False, True):
+        with (
+            pytest.raises(InputError, match=rf"holds no run \(but {name}\); name another"),
+            open_run(tmp_path, overwrite),
+        ):
+            raise AssertionError("the work began")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("mark", ["concept.yaml", "world.json"])
+def test_a_run_among_training_pictures_is_not_replaced(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / mark).write_text("")
+    with pytest.raises(InputError, match="holds training pictures"), open_run(tmp_path, overwrite=True):
+        raise AssertionError("the work began")
+    with pytest.raises(InputError, match="holds training pictures"):
+        check_out(tmp_path, overwrite=True)
+
+
+def test_a_run_that_lost_its_record_and_hidden_files_are_no_strangers(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").write_text("")
+    (tmp_path / "image.png").write_bytes(b"half")
+    with open_run(tmp_path, overwrite=True) as folder:
+        (folder / "run.json").write_text("{}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".DS_Store", "run.json"]
 
 
 def test_masks_that_no_run_wrote_are_not_replaced(tmp_path: Path) -> None:

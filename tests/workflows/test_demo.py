@@ -8,6 +8,7 @@ import pytest
 
 from d2plan.documents import InstanceScore, Score, load_run, load_scene
 from d2plan.errors import FileError, InputError
+from d2plan.isp.colours import colours_of, shade_colour
 from d2plan.media.images import read_image
 from d2plan.workflows.demo import DemoRequest, make_demo_folder, run_demo
 from d2plan.workflows.demo_gallery import PAGE, SHEET, Facts, Gallery, Scored, Trained
@@ -120,6 +121,17 @@ def test_identifiers_and_names_are_written_as_text(gallery):
     assert "a photo of a <v1> man wearing black sunglasses" in "".join(page.texts)
     assert any("<base> & co (0123)" in part for part in page.texts)
     assert page.open == []
+
+
+def test_a_name_on_the_page_has_the_colour_of_its_masks(gallery):
+    page = Page(write_page(gallery).read_text(encoding="utf-8"))
+    tinted = [(tag, values["style"]) for tag, values in page.tags if "who" in values.get("class", "").split()]
+    wanted = [shade_colour(colour).plain for colour in colours_of([who.name for who in gallery.characters])]
+    assert len(set(wanted)) == 2
+    for kind in ("span", "h3"):
+        assert [style.partition(";")[0] for tag, style in tinted if tag == kind] == [f"--plain:{it}" for it in wanted]
+    lines = [style for tag, style in tinted if tag == "li"]
+    assert len(lines) == 6 * 2 + 6 and all(any(it in line for it in wanted) for line in lines)
 
 
 def test_scores_stand_below_what_was_asked_for(gallery):

@@ -1,6 +1,7 @@
 """Detectors by name: the judge's, Grounding DINO with SAM, and a user's own, none of them by accident."""
 
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -108,10 +109,18 @@ def test_the_embedded_base_has_the_judge_and_it_has_a_name() -> None:
     assert isinstance(open_detector("judge", "some/sdxl"), JudgeDetector)
 
 
-def test_another_base_asks_the_hub_for_grounding_dino_and_says_when_it_cannot() -> None:
-    # Tests have no network, so the hub's answer is that there is none.
-    with pytest.raises(FileError, match="grounding-dino-tiny cannot be read"):
+def test_another_base_needs_networks_that_are_on_the_machine_and_says_how_to_get_them(monkeypatch) -> None:
+    def reach_out(*arguments: object) -> None:
+        raise AssertionError("reached for the network")
+
+    # Asking the hub takes many seconds where there is no network.
+    monkeypatch.setattr(socket, "getaddrinfo", reach_out)
+    with pytest.raises(FileError, match="not on this machine") as caught:
         open_detector(None, "some/sdxl")
+    told = str(caught.value)
+    for name in ("IDEA-Research/grounding-dino-tiny", "facebook/sam-vit-base"):
+        assert f"({name})" in told and f"`hf download {name}`" in told
+    assert "detector: DINO_FOLDER,SAM_FOLDER" in told and "\n" not in told
 
 
 def test_a_folder_or_two_names_give_grounding_dino_and_sam(networks: Path) -> None:
@@ -123,7 +132,7 @@ def test_a_folder_or_two_names_give_grounding_dino_and_sam(networks: Path) -> No
 
 def test_a_folder_that_lacks_one_is_named(networks: Path, tmp_path: Path) -> None:
     shutil.copytree(networks / "grounding-dino", tmp_path / "half" / "grounding-dino")
-    with pytest.raises(FileError, match="half/sam cannot be read"):
+    with pytest.raises(FileError, match=r"SAM \(.*half/sam\) is not on this machine"):
         open_detector(str(tmp_path / "half"))
 
 

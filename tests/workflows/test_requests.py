@@ -1,5 +1,6 @@
 """Third-party files, strengths, styles, controls and detectors: how a scene's words reach the engine."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,14 @@ def test_a_wrong_trigger_is_told(case: str, concepts: Path, tiny_folder: Path, t
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("field", ["global_prompt", "negative_prompt"])
+@pytest.mark.parametrize("identifier", ["<v2>", "<v9>"])
+def test_an_identifier_outside_of_the_sub_prompts_is_told(field, identifier, concepts, tiny_folder, opened) -> None:
+    scene = _read(concepts, tiny_folder, **{field: f"a photo of a man and a {identifier} dog on the beach"})
+    with pytest.raises(InputError, match=f"{field} holds the identifier {identifier}, which only an adapter knows"):
+        check_identifiers(open_request(scene, AdapterShelf()), opened["backbone"])
+
+
 def test_strength_style_and_negative_prompt_change_the_picture(concepts: Path, tiny_folder: Path, opened) -> None:
     plain = _picture(_read(concepts, tiny_folder), opened)
     changes = (
@@ -148,6 +157,23 @@ def test_a_detector_is_opened_by_its_name(concepts, tiny_folder, tmp_path, monke
     record = load_run(compose(scene, tmp_path / "run", **opened) / "run.json")
     assert record.masks.route == "detect" and record.masks.areas == pytest.approx((0.5, 0.5), abs=0.1)
     assert record.scene.detector == "eyes:Halves" and record.files == ()
+
+
+def test_a_detector_that_finds_nobody_is_told_in_the_record(concepts, tiny_folder, tmp_path, monkeypatch, opened):
+    (tmp_path / "closed.py").write_text(
+        "class Eyes:\n"
+        "    d2plan_detector = True\n"
+        "    def __init__(self, device): pass\n"
+        "    def detect(self, image, class_words): return []\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    scene = write_request(concepts, tiny_folder, SCENE, masks="detect", detector="closed:Eyes")
+    notes = load_run(compose(scene, tmp_path / "run", **opened) / "run.json").masks.notes
+    # Whether attention finds a random base's man is chance; that the detector found nobody is not.
+    said = [
+        any(f"instances[{index}]" in note and re.search("not find|nothing", note) for note in notes) for index in (0, 1)
+    ]
+    assert all(said), notes
 
 
 def test_a_mask_that_is_not_there_is_told(concepts: Path, tiny_folder: Path, tmp_path: Path, opened) -> None:

@@ -84,6 +84,42 @@ def test_without_an_identifier_the_first_reserved_one_is_taken(
     assert (adapter.identifier, adapter.name) == ("<v1>", "Rex")
 
 
+def test_a_second_concept_gets_the_next_identifier_and_keeps_it_when_it_goes_on(
+    pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    (pictures / "concept.yaml").unlink()
+    backbone, out, notes = load_backbone(tiny_folder), tmp_path / "out", []
+
+    def stop(report: StepReport) -> None:
+        raise KeyboardInterrupt
+
+    train_concept(pictures, out / "a.safetensors", "dog", base=backbone, steps=1, batch_size=1)
+    asked = {"class_word": "dog", "base": backbone, "steps": 2, "batch_size": 1, "on_note": notes.append}
+    with pytest.raises(KeyboardInterrupt):
+        train_concept(pictures, out / "b.safetensors", **asked, on_step=stop)
+    assert "its identifier is <v2>, as in a photo of a <v2> dog" in notes
+    (out / "a.safetensors").unlink()
+    path = train_concept(pictures, out / "b.safetensors", **asked, resume=True)
+    assert load_adapter(path).identifier == "<v2>" and "going on after step 1 of 2" in notes
+
+
+def test_words_that_the_base_has_never_seen_are_told_and_logged(
+    pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    path = train_concept(
+        pictures, tmp_path / "a.safetensors", "dragon", "<v1>", tiny_folder,
+        steps=1, batch_size=1, template="a foto of a {}", on_note=notes.append,
+    )  # fmt: skip
+    told = [note for note in notes if "has never seen" in note]
+    assert [note.split(";")[0] for note in told] == [
+        f'the base has never seen the word "{word}"' for word in ("dragon", "foto")
+    ]
+    assert 'the caption of 00.png does not name "dragon", so the template is used instead' in notes
+    first = json.loads(path.with_suffix(".log.jsonl").read_text().splitlines()[0])
+    assert all(note in first["notes"] for note in told)
+
+
 def test_wrong_input_is_refused_in_one_sentence_before_anything_is_written(
     pictures: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,11 +90,7 @@ def load_adapter(path: str | Path, linear_only: bool = False) -> Adapter:
         AdapterError: it is no such file, or damaged, or its tensors do not belong together; with counts.
     """
     source = Path(path)
-    header = read_header(source)
-    held = take_inventory(header)
-    if linear_only:
-        held = replace(held, convolutions=(), embeddings=())
-    check_inventory(source, header, held)
+    header, held = check_header(source, linear_only)
     content = read_content(source, header)
     try:
         tensors = parse_tensors(content)
@@ -116,6 +112,32 @@ def load_adapter(path: str | Path, linear_only: bool = False) -> Adapter:
         sha256=hashlib.sha256(content).hexdigest(),
     )
     return replace(adapter, header=keep_foreign(adapter, words))
+
+
+def check_header(path: str | Path, linear_only: bool = False) -> tuple[Header, Inventory]:
+    """Make sure that a file can be used as far as its header tells, without reading its numbers.
+
+    Args:
+        path: a safetensors file.
+        linear_only: pass over the convolutions, embeddings and learnt words of a LoCon.
+
+    Returns:
+        Its header, and its tensors sorted.
+
+    Raises:
+        FileError: the file cannot be read.
+        AdapterError: it cannot be used; with counts.
+    """
+    source = Path(path)
+    header = read_header(source)
+    held = take_inventory(header)
+    if linear_only:
+        held = replace(held, convolutions=(), embeddings=())
+    check_inventory(source, header, held)
+    for layer, halves in sorted(held.layers.items()):
+        down, up = (header.entries[halves[half]].shape for half in ("down", "up"))
+        _check_shapes(down, up, f"{source}: {layer}")
+    return header, held
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -196,13 +218,7 @@ def check_delta(delta: Delta, where: str) -> None:
             no number or larger than 10000.
     """
     down, up, alpha = delta
-    if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
-        raise AdapterError(
-            f"{where}: the shapes {list(down.shape)} and {list(up.shape)} are no [rank, in] and [out, rank]; "
-            "train it again."
-        )
-    if not 1 <= down.shape[0] <= MOST_RANK:
-        raise AdapterError(f"{where}: the rank is {down.shape[0]}, but must be 1..{MOST_RANK}; train it again.")
+    _check_shapes(down.shape, up.shape, where)
     if not down.is_floating_point() or not up.is_floating_point():
         raise AdapterError(f"{where}: the numbers are {down.dtype}, not floating point; train it again.")
     if not math.isfinite(alpha) or not 0 < alpha / down.shape[0] <= MOST_SCALE:
@@ -241,6 +257,15 @@ def write_whole(target: Path, content: bytes) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _check_shapes(down: Sequence[int], up: Sequence[int], where: str) -> None:
+    if len(down) != 2 or len(up) != 2 or down[0] != up[1]:
+        raise AdapterError(
+            f"{where}: the shapes {list(down)} and {list(up)} are no [rank, in] and [out, rank]; train it again."
+        )
+    if not 1 <= down[0] <= MOST_RANK:
+        raise AdapterError(f"{where}: the rank is {down[0]}, but must be 1..{MOST_RANK}; train it again.")
 
 
 def _as_tensor(alpha: float) -> Tensor:

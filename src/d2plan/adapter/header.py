@@ -111,6 +111,9 @@ def read_content(path: Path, header: Header) -> bytes:
 
 def _open_regular(path: Path) -> BinaryIO:
     if path.suffix != SUFFIX:
+        whole = path.with_name(path.name + SUFFIX) if path.name else path
+        if whole.is_file():
+            raise AdapterError(f"{path} lacks its ending; did you mean {whole}?")
         raise AdapterError(f"{path} is no {SUFFIX} file; other formats can run programs and are never opened.")
     try:
         # Opening a pipe would otherwise wait for a writer for ever.

@@ -42,6 +42,8 @@ _ARCHITECTURES = (
 _KOHYA = {"sgm": "sgm", "diffusers": "kohya", "": ""}
 _WIDTHS = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2"}
 _FOUR_BLOCKS = re.compile(r"unet\.(?:down_blocks\.0|up_blocks\.3)\.")
+# diffusers renames what PEFT gives it in attention layers alone, so a file that it wrote of other layers too has both.
+_STOCK_MIXTURE = frozenset({"diffusers", "peft"})
 WHOLE = "An SDXL LoRA of all attention layers has 560 in the U-Net (1120 tensors)"
 
 
@@ -143,9 +145,9 @@ def check_inventory(source: Path, header: Header, held: Inventory) -> None:
             f"{source} names {len(held.doubles)} of its {held.total} tensors twice in different ways, such as "
             f"{held.doubles[0][:80]!r}; get a file in one naming."
         )
-    if len(held.namings) > 1:
+    if len(held.namings) > 1 and not held.namings.keys() <= _STOCK_MIXTURE:
         counts = ", ".join(f"{count} tensors in {name} naming" for name, count in sorted(held.namings.items()))
-        raise AdapterError(f"{source} mixes namings: {counts}; get a file in one naming.")
+        raise AdapterError(f"{source} mixes namings: {counts}; write it again in one of them, as the trainer does.")
     broken = [path for path, halves in held.layers.items() if not {"down", "up"} <= halves.keys()]
     if broken:
         raise AdapterError(
@@ -170,12 +172,13 @@ def _check_kinds(source: Path, held: Inventory) -> None:
         raise AdapterError(
             f"{source} is a LoCon: {len(held.convolutions)} of {layers + len(held.convolutions)} layers are "
             f"convolutions or embeddings (such as {held.convolutions[0][:80]}), which d2plan does not use; "
-            "`d2plan adapter convert --linear-only` makes a file of the others."
+            f"`d2plan adapter convert {source} --to kohya --linear-only` makes a file of the others."
         )
     if held.embeddings:
         raise AdapterError(
             f"{source} holds {len(held.embeddings)} learnt words (such as {held.embeddings[0][:80]}) beside {layers} "
-            "layers, which d2plan does not use; `d2plan adapter convert --linear-only` makes a file without them."
+            "layers, which d2plan does not use; "
+            f"`d2plan adapter convert {source} --to kohya --linear-only` makes a file without them."
         )
 
 

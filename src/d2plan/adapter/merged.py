@@ -1,53 +1,38 @@
-"""Different adapters for each row of a batch, each merged into a copy of the weights; the base's own never change."""
+"""Different adapters for each row of a batch, each merged into a copy of the weights; the base's own never change.
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+One copy for each different load, made once; a row then costs what it costs in the base. Equal to updates beside the
+weights but for rounding: 1e-4 of the values' range in float32, 2e-2 in bfloat16. No gradient flows.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from d2plan.adapter.file import Delta
-from d2plan.adapter.rows import Load, RowChoice, Site, find_sites
+from d2plan.adapter.rows import Load, RowChoice, Site, adapter_rows
 from d2plan.errors import ShapeError
 
 
-@contextmanager
 def merged_rows(
     module: nn.Module,
     prefix: str,
     adapters: Sequence[Load],
     strengths: Sequence[float] | None = None,
     only: Callable[[str], bool] | None = None,
-) -> Iterator[RowChoice]:
-    """Put adapters on the rows of every batch, as ``adapter_rows`` does, by merged copies of the updated layers.
+) -> AbstractContextManager[RowChoice]:
+    """Put adapters on the rows of every batch as ``adapter_rows`` does, by merged copies of the updated layers."""
+    return adapter_rows(module, prefix, adapters, strengths, only, put_merged)
 
-    One copy for each different load, made once; a row then costs what it costs in the base. Equal to ``adapter_rows``
-    but for rounding: 1e-4 of the values' range in float32, 2e-2 in bfloat16. No gradient flows.
 
-    Paper: theta_i of section 4.2, for all i in one call.
-
-    Args:
-        module: the U-Net or one text encoder.
-        prefix: which one: "unet", "text_encoder" or "text_encoder_2", with or without a dot.
-        adapters: what each row carries; None leaves the row to the base alone.
-        strengths: a factor for each row's update, 1 without it.
-        only: which layers' paths take part, all without it.
-
-    Yields:
-        The choice of rows that a batch holds; afterwards the component is as before, bit for bit.
-
-    Raises:
-        InputError: adapters and strengths differ in number.
-        AdapterError: an adapter does not fit the component.
-        ShapeError: inside the block, when a batch has another number of rows than were chosen.
-    """
-    choice = RowChoice(len(adapters))
-    with ExitStack() as layers:
-        for site in find_sites(module, prefix, adapters, strengths, only):
-            # An attribute of the instance hides the class's method; taking it away brings that back.
-            vars(site.layer)["forward"] = _make_forward(site, choice)
-            layers.callback(vars(site.layer).pop, "forward")
-        yield choice
+def put_merged(site: Site, choice: RowChoice) -> Callable[[], object]:
+    """Let a layer compute with merged copies of its weight, until the function that is given back is called."""
+    # An attribute of the instance hides the class's method; taking it away brings that back.
+    own = vars(site.layer)
+    own["forward"] = _make_forward(site, choice)
+    return partial(own.pop, "forward")
 
 
 def merge_weight(weight: Tensor, terms: Sequence[tuple[Delta, float]]) -> Tensor:

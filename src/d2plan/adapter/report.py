@@ -139,9 +139,7 @@ def _examine(source: Path, models: Models | None) -> tuple[Report, Adapter | Non
     header = read_header(source)
     held = take_inventory(header)
     formats = Counter(entry.dtype for entry in header.entries.values())
-    report = Report(
-        source, header.size, NAMING_WORDS[held.naming], held.total, _find_program(header), formats=dict(formats)
-    )
+    report = Report(source, header.size, _tell_naming(held), held.total, _find_program(header), formats=dict(formats))
     try:
         adapter = load_adapter(source)
         if models is not None:
@@ -169,6 +167,11 @@ def _examine(source: Path, models: Models | None) -> tuple[Report, Adapter | Non
         notes=tuple(notes),
     )
     return report, adapter
+
+
+def _tell_naming(held: Inventory) -> str:
+    others = [NAMING_WORDS[name] for name in held.namings if name != held.naming]
+    return " and ".join([NAMING_WORDS[held.naming], *others])
 
 
 def _range(values: Iterable[Number]) -> tuple[Number, Number]:

@@ -1,7 +1,7 @@
 """Different adapters for each row of a batch, while one copy of the weights stays as it is.
 
-``adapter_rows`` adds the low-rank updates beside the layers; ``d2plan.adapter.merged`` does the same with merged
-copies of the weights, which is faster and takes more memory.
+``adapter_rows`` adds the low-rank updates beside the layers' weights; ``d2plan.adapter.merged`` tells it to use merged
+copies of them, which is faster and takes more memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +73,11 @@ class Site(NamedTuple):
     terms: list[list[tuple[Delta, float]]]
 
 
+def put_beside(site: Site, choice: RowChoice) -> Callable[[], object]:
+    """Let a layer add its updates to what it gives, until the function that is given back is called."""
+    return site.layer.register_forward_hook(_make_hook(site, choice)).remove
+
+
 @contextmanager
 def adapter_rows(
     module: nn.Module,
@@ -80,6 +85,7 @@ def adapter_rows(
     adapters: Sequence[Load],
     strengths: Sequence[float] | None = None,
     only: Callable[[str], bool] | None = None,
+    put: Callable[[Site, RowChoice], Callable[[], object]] = put_beside,
 ) -> Iterator[RowChoice]:
     """Put adapters on the rows of every batch that passes a component while the block runs.
 
@@ -91,6 +97,7 @@ def adapter_rows(
         adapters: what each row carries; None leaves the row to the base alone.
         strengths: a factor for each row's update, 1 without it.
         only: which layers' paths take part, all without it.
+        put: how a layer takes its updates: ``put_beside`` its weights, or ``d2plan.adapter.merged.put_merged``.
 
     Yields:
         The choice of rows that a batch holds; afterwards the component is as before, bit for bit.
@@ -101,10 +108,9 @@ def adapter_rows(
         ShapeError: inside the block, when a batch has another number of rows than were chosen.
     """
     choice = RowChoice(len(adapters))
-    with ExitStack() as hooks:
+    with ExitStack() as layers:
         for site in find_sites(module, prefix, adapters, strengths, only):
-            handle = site.layer.register_forward_hook(_make_hook(site, choice))
-            hooks.callback(handle.remove)
+            layers.callback(put(site, choice))
         yield choice
 
 

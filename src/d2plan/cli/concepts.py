@@ -33,18 +33,19 @@ def command(
         if out.suffix.lower() != ".png":
             raise InputError(f"--out {out} is no name for a PNG file; end it in .png.")
         check_output(out, overwrite)
-    rows = [row for row in list_concepts(folder) if not base or base in row.base.split()]
-    if not rows:
-        tell(f"No adapters in {folder}; train one with `d2plan train`.")
+    rows = list_concepts(folder)
+    usable = [row for row in rows if not row.trouble and (not base or base in row.base.split())]
+    if not usable:
+        tell(f"No adapters{f' of {base}' if base else ''} in {folder}; train one with `d2plan train`.")
     else:
         console = Console(width=None if Console().is_terminal else _PLAIN_WIDTH)
-        console.print(make_table(rows))
+        console.print(make_table(usable))
     for row in rows:
         if row.trouble:
             tell(f"Cannot be used: {row.trouble}", err=True)
     if out is not None:
         make_folder(out.parent)
-        write_sheet(out, rows)
+        write_sheet(out, usable)
         tell(f"Sheet: {out}")
 
 
@@ -52,7 +53,7 @@ def make_table(rows: "list[ConceptRow]") -> Table:
     """Lay the adapters out as a table.
 
     Args:
-        rows: one for each file.
+        rows: one for each file that can be used.
 
     Returns:
         The table.

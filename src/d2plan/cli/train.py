@@ -22,7 +22,9 @@ Out = Annotated[
     Path, typer.Option("--out", "-o", help="The adapter's file, ending in .safetensors; of a list, its folder.")
 ]
 ClassWord = Annotated[str | None, typer.Option("--class", help="What it is, such as dog.")]
-Identifier = Annotated[str | None, typer.Option("--identifier", help="The word that shall name it.")]
+Identifier = Annotated[
+    str | None, typer.Option("--identifier", help="The word that shall name it; the first free one without this.")
+]
 Name = Annotated[str | None, typer.Option("--name", help="What to call it; the file's name without this.")]
 Base = Annotated[
     str | None, typer.Option("--base", help="mini (also without this), or an SDXL folder in the diffusers layout.")

@@ -138,14 +138,30 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         try:
             if _hash_file(path) != entry["sha256"]:
                 raise ValueError("its content has changed")
-            with safe_open(path, framework="pt") as file:
-                words = json.loads((file.metadata() or {})["words"])
-            return Checkpoint(int(str(entry["step"])), load_file(path), words, tuple(notes))
+            return Checkpoint(int(str(entry["step"])), load_file(path), _read_words(path), tuple(notes))
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             notes.append(f"{path} is damaged ({error}), so the checkpoint before it is used")
     if notes:
         raise FileError(f"{folder}: no checkpoint in it can be read; begin anew with --overwrite.")
     return None
+
+
+def read_words(folder: Path) -> dict[str, str]:
+    """Read what a stopped training is a training of, without its state.
+
+    Args:
+        folder: of the training.
+
+    Returns:
+        What to value, of the last checkpoint that can be read; empty where there is none.
+
+    Raises:
+        FileError: the manifest is damaged.
+    """
+    for entry in _read_manifest(folder):
+        with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError):
+            return _read_words(folder / str(entry["file"]))
+    return {}
 
 
 def last_step(folder: Path) -> int:
@@ -239,6 +255,11 @@ def _read_manifest(folder: Path) -> list[dict[str, object]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(f"{path} is damaged ({error}); begin anew with --overwrite.") from error
     return list(entries)
+
+
+def _read_words(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return dict(json.loads((file.metadata() or {})["words"]))
 
 
 def _write_durably(target: Path, write: Callable[[Path], object]) -> str:

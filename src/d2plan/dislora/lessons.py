@@ -21,6 +21,7 @@ from d2plan.errors import InputError
 
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 _READ_AT_ONCE = 32
+_TOLD = 3  # names in a line that tells of several pictures
 
 Progress = Callable[[str, int, int], None]
 
@@ -159,13 +160,20 @@ def _write_forms(data: ConceptData, choices: LessonChoices) -> tuple[list[Prompt
     plain = fill_template(template, choices.class_word, choices.identifier)
     if not choices.use_captions:
         return [plain] * len(data.names), []
-    forms, notes = [], []
+    forms, silent = [], []
     for name, caption in zip(data.names, data.captions, strict=True):
         swapped = swap_words(caption, choices.class_word, choices.identifier) if caption else None
         if caption and swapped is None:
-            notes.append(f'{name}: its caption does not name "{choices.class_word}", so the template is used')
+            silent.append(name)
         forms.append(swapped or plain)
-    return forms, notes
+    return forms, [_tell_silent(silent, choices.class_word)] if silent else []
+
+
+def _tell_silent(names: list[str], class_word: str) -> str:
+    """Tell in one line of all captions that leave their subject out."""
+    some = ", ".join(names[:_TOLD]) + (f" and {len(names) - _TOLD} more" if len(names) > _TOLD else "")
+    which = f"the caption of {some} does" if len(names) == 1 else f"the captions of {some} do"
+    return f'{which} not name "{class_word}", so the template is used instead'
 
 
 def _find_spans(

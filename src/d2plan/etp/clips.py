@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,35 +30,26 @@ class Stopped(Exception):  # noqa: N818  (it is no error: nobody waits for the f
     """Ends a pipeline's loop from within."""
 
 
-class WanClips:
-    """Makes frames with a Wan model that was trained on first and last frames.
+class Clips:
+    """Makes frames with a published model that is given the first and the last frame.
 
     Args:
         pipeline: of diffusers, on its device.
-        options: steps and guidance where they are to differ.
-
-    Raises:
-        InputError: the model takes no last frame.
+        options: steps and guidance where they are to differ from the model's own.
+        model: what the model is like.
     """
 
-    name = "wan"
-
-    def __init__(self, pipeline: WanImageToVideoPipeline, options: InterpolatorOptions) -> None:
-        transformer = pipeline.transformer.config
-        if pipeline.config.expand_timesteps or (
-            transformer.image_dim is not None and not transformer.pos_embed_seq_len
-        ):
-            raise InputError(
-                f"weights: {options.weights} is a Wan model that takes no last frame; "
-                f"use one made for first and last frames, such as {EXAMPLES['wan']}."
-            )
-        unit = int(pipeline.vae_scale_factor_spatial * transformer.patch_size[1])
-        stride = int(pipeline.vae_scale_factor_temporal)
-        self.limits = Limits(fewest=stride + 1, most=81, stride=stride, unit=unit, largest=1280 * 720)
-        self.pipeline = pipeline
-        self._count = options.steps or 50
-        self._scale = 5.0 if options.guidance_scale is None else options.guidance_scale
-        self.record = _record(self.name, options, self._count, self._scale)
+    def __init__(self, pipeline: DiffusionPipeline, options: InterpolatorOptions, model: "_Model") -> None:
+        self.name, self.limits, self.pipeline = model.name, model.limits, pipeline
+        self._ask = model.ask
+        self._count = options.steps or model.steps
+        self._scale = model.guidance_scale if options.guidance_scale is None else options.guidance_scale
+        self.record = {
+            "interpolator": model.name,
+            "weights": options.weights.name if options.weights else "",
+            "steps": str(self._count),
+            "guidance_scale": str(self._scale),
+        }
 
     def steps(self, segment: Segment) -> Iterator[SegmentStep]:
         """Make a segment's frames.
@@ -72,8 +64,6 @@ class WanClips:
 
         def make(watch: Watch) -> object:
             return self.pipeline(
-                image=Image.fromarray(segment.first),
-                last_image=Image.fromarray(segment.last),
                 prompt=segment.text,
                 height=height,
                 width=width,
@@ -83,64 +73,54 @@ class WanClips:
                 generator=torch.Generator("cpu").manual_seed(segment.seed),
                 output_type="np",
                 callback_on_step_end=_call_back(watch),
+                **self._ask(segment),
             ).frames[0]
 
         yield from follow(make, self._count)
 
 
-class LtxClips:
-    """Makes frames with an LTX video model, given both keyframes as conditions.
+class _Model(NamedTuple):
+    """What a model is like: its name, limits, own numbers, and how its pipeline is told of a segment's keyframes."""
 
-    Args:
-        pipeline: of diffusers, on its device.
-        options: steps and guidance where they are to differ.
-    """
+    name: str
+    limits: Limits
+    steps: int
+    guidance_scale: float
+    ask: Callable[[Segment], dict[str, object]]
 
-    name = "ltx"
 
-    def __init__(self, pipeline: LTXConditionPipeline, options: InterpolatorOptions) -> None:
-        stride = int(pipeline.vae_temporal_compression_ratio)
-        unit = max(32, int(pipeline.vae_spatial_compression_ratio))
-        self.limits = Limits(fewest=stride + 1, most=257, stride=stride, unit=unit, largest=1216 * 704)
-        self.pipeline = pipeline
-        self._count = options.steps or 40
-        self._scale = 3.0 if options.guidance_scale is None else options.guidance_scale
-        self.record = _record(self.name, options, self._count, self._scale)
+def _describe_wan(pipeline: WanImageToVideoPipeline, options: InterpolatorOptions) -> _Model:
+    transformer = pipeline.transformer.config
+    if pipeline.config.expand_timesteps or (transformer.image_dim is not None and not transformer.pos_embed_seq_len):
+        raise InputError(
+            f"weights: {options.weights} is a Wan model that takes no last frame; "
+            f"use one made for first and last frames, such as {EXAMPLES['wan']}."
+        )
+    unit = int(pipeline.vae_scale_factor_spatial * transformer.patch_size[1])
+    stride = int(pipeline.vae_scale_factor_temporal)
 
-    def steps(self, segment: Segment) -> Iterator[SegmentStep]:
-        """Make a segment's frames.
+    def ask(segment: Segment) -> dict[str, object]:
+        return {"image": Image.fromarray(segment.first), "last_image": Image.fromarray(segment.last)}
 
-        Args:
-            segment: within the limits.
+    return _Model("wan", Limits(stride + 1, 81, stride, unit, largest=1280 * 720), 50, 5.0, ask)
 
-        Yields:
-            Each step; the last one holds the frames.
-        """
-        height, width = segment.first.shape[:2]
-        conditions = [
-            LTXVideoCondition(image=Image.fromarray(picture), frame_index=place)
-            for picture, place in ((segment.first, 0), (segment.last, segment.frames - 1))
-        ]
-        # The VAEs that decode at a noise level of their own; the numbers are their authors'.
-        noisy = bool(self.pipeline.vae.config.timestep_conditioning)
 
-        def make(watch: Watch) -> object:
-            return self.pipeline(
-                conditions=conditions,
-                prompt=segment.text,
-                height=height,
-                width=width,
-                num_frames=segment.frames,
-                num_inference_steps=self._count,
-                guidance_scale=self._scale,
-                decode_timestep=0.05 if noisy else 0.0,
-                decode_noise_scale=0.025 if noisy else None,
-                generator=torch.Generator("cpu").manual_seed(segment.seed),
-                output_type="np",
-                callback_on_step_end=_call_back(watch),
-            ).frames[0]
+def _describe_ltx(pipeline: LTXConditionPipeline, options: InterpolatorOptions) -> _Model:
+    del options
+    stride = int(pipeline.vae_temporal_compression_ratio)
+    unit = max(32, int(pipeline.vae_spatial_compression_ratio))
+    # The VAEs that decode at a noise level of their own; the numbers are their authors'.
+    noisy = bool(pipeline.vae.config.timestep_conditioning)
+    decoding = {"decode_timestep": 0.05 if noisy else 0.0, "decode_noise_scale": 0.025 if noisy else None}
 
-        yield from follow(make, self._count)
+    def ask(segment: Segment) -> dict[str, object]:
+        keyframes = ((segment.first, 0), (segment.last, segment.frames - 1))
+        return {
+            "conditions": [LTXVideoCondition(image=Image.fromarray(one), frame_index=at) for one, at in keyframes],
+            **decoding,
+        }
+
+    return _Model("ltx", Limits(stride + 1, 257, stride, unit, largest=1216 * 704), 40, 3.0, ask)
 
 
 def follow(make: Callable[[Watch], object], total: int) -> Iterator[SegmentStep]:
@@ -202,7 +182,7 @@ def to_frames(pixels: np.ndarray) -> Frames:
     return (pixels.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def open_interpolator(name: str, options: InterpolatorOptions) -> WanClips | LtxClips:
+def open_interpolator(name: str, options: InterpolatorOptions) -> Clips:
     """Open a published video model.
 
     Args:
@@ -235,7 +215,8 @@ def open_interpolator(name: str, options: InterpolatorOptions) -> WanClips | Ltx
         pipeline.enable_model_cpu_offload(device=options.device)
     else:
         pipeline.to(options.device)
-    return WanClips(pipeline, options) if name == "wan" else LtxClips(pipeline, options)
+    describe = _describe_wan if name == "wan" else _describe_ltx
+    return Clips(pipeline, options, describe(pipeline, options))
 
 
 def find_model(name: str, weights: Path | None) -> Path:
@@ -282,8 +263,3 @@ def _call_back(watch: Watch) -> Callable[[object, int, object, dict[str, object]
         return state
 
     return call
-
-
-def _record(name: str, options: InterpolatorOptions, steps: int, guidance_scale: float) -> dict[str, str]:
-    weights = options.weights.name if options.weights else ""
-    return {"interpolator": name, "weights": weights, "steps": str(steps), "guidance_scale": str(guidance_scale)}

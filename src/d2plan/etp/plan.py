@@ -26,8 +26,7 @@ from d2plan.documents import (
     Text,
     Word,
     contains_word,
-    parse_document,
-    read_yaml,
+    load_document,
 )
 from d2plan.errors import InputError
 from d2plan.fields import Guidance, Side
@@ -239,7 +238,7 @@ def load_plan(path: str | Path) -> EventPlan:
         FileError: the file cannot be read.
         InputError: it is no plan; the sentence names the field.
     """
-    plan = parse_document(EventPlan, read_yaml(path), str(path))
+    plan = load_document(EventPlan, path)
     folder = Path(path).parent
     instances = tuple(
         item.model_copy(update={"concept": str(folder / os.path.expanduser(item.concept))}) for item in plan.instances

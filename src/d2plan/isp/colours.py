@@ -38,6 +38,59 @@ PALETTE = (
 )
 
 
+# Of WCAG 2.2 for texts of common size; the grounds are the darkest light one and the lightest dark one of our pages.
+_CONTRAST = 4.5
+_LIGHT_GROUND, _DARK_GROUND = (241, 239, 232), (41, 45, 52)
+
+
+class Shades(NamedTuple):
+    """A colour as a page writes it, in hexadecimal.
+
+    Attributes:
+        plain: itself, for areas.
+        on_light: for texts on a light page: as dark as it must be to be read.
+        on_dark: for texts on a dark page: as light as it must be.
+    """
+
+    plain: str
+    on_light: str
+    on_dark: str
+
+
+def shade_colour(colour: Colour) -> Shades:
+    """Find the shades of a colour that can be read on a light page and on a dark one.
+
+    >>> shade_colour(Colour((240, 228, 66), "yellow"))
+    Shades(plain='#f0e442', on_light='#736d20', on_dark='#f0e442')
+
+    Args:
+        colour: one of the palette's.
+
+    Returns:
+        Its shades; each is the colour itself where that can be read.
+    """
+    dark = _move(colour.rgb, (0, 0, 0), _LIGHT_GROUND)
+    light = _move(colour.rgb, (255, 255, 255), _DARK_GROUND)
+    plain, on_light, on_dark = (f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in (colour.rgb, dark, light))
+    return Shades(plain, on_light, on_dark)
+
+
+def measure_contrast(one: tuple[int, int, int], other: tuple[int, int, int]) -> float:
+    """Measure how well one colour can be read on another.
+
+    Source: WCAG 2.2, "contrast ratio".
+
+    Args:
+        one: red, green and blue, 0..255.
+        other: the same.
+
+    Returns:
+        1 (not at all) to 21.
+    """
+    low, high = sorted((_measure_light(one), _measure_light(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
 def colour_of(concept_name: str) -> Colour:
     """Give a concept its colour.
 
@@ -89,3 +142,18 @@ def _first_choice(name: str) -> int:
 
 def _fold(name: str) -> str:
     return name.strip().casefold()
+
+
+def _move(rgb: tuple[int, int, int], goal: tuple[int, int, int], ground: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Mix in as little of another colour as makes it readable, in steps of a hundredth."""
+    for part in range(101):
+        red, green, blue = (round(own + (end - own) * part / 100) for own, end in zip(rgb, goal, strict=True))
+        if measure_contrast((red, green, blue), ground) >= _CONTRAST:
+            return red, green, blue
+    return goal
+
+
+def _measure_light(rgb: tuple[int, int, int]) -> float:
+    parts = [value / 255 for value in rgb]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

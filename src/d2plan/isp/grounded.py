@@ -5,7 +5,8 @@ They stand in for the paper's Detectron2 and EfficientViT-SAM, which no package 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from d2plan.backbone.load import find_folder
 from d2plan.errors import FileError, InputError
 from d2plan.isp.segment import Detection
 
@@ -43,15 +45,16 @@ class GroundedSam:
         """Open both networks.
 
         Args:
-            finder: Grounding DINO, a folder in transformers' format or its name on the hub.
+            finder: Grounding DINO, a folder in transformers' format, or the hub id of one that was downloaded before.
             drawer: SAM, the same.
             device: where they run.
 
         Raises:
-            FileError: one of them cannot be read.
+            FileError: one of them is not on this machine, or cannot be read.
             InputError: one of them is another kind of network.
         """
         self._device = device
+        finder, drawer = _find_folders({"Grounding DINO": str(finder), "SAM": str(drawer)})
         with _quietly():
             self._finder, self._find_processor = _open(
                 finder, "grounding-dino", GroundingDinoForObjectDetection, GroundingDinoProcessor
@@ -160,24 +163,42 @@ def measure_overlap(one: Tensor, other: Tensor) -> float:
     return shared / both if both > 0 else 0.0
 
 
+def _find_folders(names: Mapping[str, str]) -> list[Path]:
+    """Find both networks on this machine at once; nothing is downloaded, and whoever lacks them is told all of it."""
+    found, absent = [], {}
+    for what, name in names.items():
+        try:
+            found.append(find_folder(name, "detector"))
+        except InputError:
+            absent[what] = name
+    if absent:
+        verb = "is" if len(absent) == 1 else "are"
+        listed = " and ".join(f"{what} ({name})" for what, name in absent.items())
+        hub = [name for name in absent.values() if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and name[0] != "."]
+        get = f"download with {' and '.join(f'`hf download {name}`' for name in hub)}, or " if hub else ""
+        raise FileError(
+            f"detector: {listed} {verb} not on this machine, and nothing is downloaded unasked; {get}name the folders "
+            "that hold Grounding DINO and SAM, as in `detector: DINO_FOLDER,SAM_FOLDER`."
+        )
+    return found
+
+
 def _open(
-    name: str | Path, model_type: str, network: type[PreTrainedModel], processor: type[ProcessorMixin]
+    folder: Path, model_type: str, network: type[PreTrainedModel], processor: type[ProcessorMixin]
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    folder = Path(name).expanduser()
-    place = str(folder) if folder.is_dir() else str(name)
     try:
-        found = AutoConfig.from_pretrained(place).model_type
+        found = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
         if found != model_type:
-            raise InputError(f"The detector {name} is a {found}, but a {model_type} is needed here.")
+            raise InputError(f"The detector {folder} is a {found}, but a {model_type} is needed here.")
         # Weights in safetensors alone: the other formats can run code when they are read.
-        opened = network.from_pretrained(place, use_safetensors=True, dtype=torch.float32)
-        return opened.eval().requires_grad_(False), processor.from_pretrained(place)
+        opened = network.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, local_files_only=True)
+        return opened.eval().requires_grad_(False), processor.from_pretrained(folder, local_files_only=True)
     except InputError:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise FileError(
-            f"The detector {name} cannot be read; give a folder in transformers' format with a {model_type}, or its "
-            "name on the hub."
+            f"The detector {folder} cannot be read; give a folder in transformers' format with a {model_type}, or "
+            "download it anew."
         ) from error
 
 

@@ -123,8 +123,7 @@ def find_masks(
             draft.pieces[group.members[number]] = piece
     _fall_back_on_places(draft, size)
     partition = _compose(draft, scores)
-    sources = tuple(dict.fromkeys(item.source for item in detections or () if item.source))
-    return _report(draft, partition, missing, sources)
+    return _report(draft, partition, missing, detections)
 
 
 def _group_regions(regions: Sequence[Region]) -> list[_Group]:
@@ -245,30 +244,34 @@ def _compose(draft: _Draft, scores: Tensor) -> Partition:
     return make_partition(soft * (soft.sum(dim=(1, 2), keepdim=True) >= _LEAST_CELLS))
 
 
-def _report(draft: _Draft, partition: Partition, missing: Missing, sources: Sequence[str]) -> MaskResult:
+def _report(
+    draft: _Draft, partition: Partition, missing: Missing, detections: Sequence[Detection] | None
+) -> MaskResult:
     cells = partition.masks[1:].sum(dim=(1, 2)).tolist()
     routes, confidences = [], []
     notes: list[str] = []
     for index, region in enumerate(draft.regions):
-        name = f'instances[{index}] ("{region.class_word}")'
         route, confidence = _tell_route(region, draft.pieces.get(index))
         if cells[index] == 0:
-            what = f"{name} got no area: {_explain_absence(region, route)}"
+            reason, remedy = _explain_absence(draft, index)
+            what = f"{_call(draft, index)} got no area: {reason}"
             if missing == "error":
-                raise InputError(
-                    f"{what}. Give it a box, a point or a mask of its own, or write `missing: mark` to keep a picture "
-                    "that lacks it."
-                )
-            notes.append(f"{what}; give it a box, a point or a mask of its own.")
+                raise InputError(f"{what}. {remedy}, or write `missing: mark` to keep a picture that lacks it.")
+            notes.append(f"{what}; {remedy[0].lower()}{remedy[1:]}.")
             route, confidence = "empty", 0.0
-        elif note := _explain_route(region, route):
-            notes.append(f"{name}: {note}")
+        elif note := _explain_route(region, route, detections is not None):
+            notes.append(f"{_call(draft, index)}: {note}")
         routes.append(route)
         confidences.append(max(0.0, min(1.0, confidence)))
+    sources = tuple(dict.fromkeys(item.source for item in detections or () if item.source))
     if "detect" in routes and sources:
         notes.append(f'The masks of the route "detect" come from {" and ".join(sources)}.')
     names = name_instances([region.class_word for region in draft.regions])
     return MaskResult(partition, tuple(routes), tuple(confidences), tuple(notes), names)
+
+
+def _call(draft: _Draft, index: int) -> str:
+    return f'instances[{index}] ("{draft.regions[index].class_word}")'
 
 
 def _tell_route(region: Region, piece: Piece | None) -> tuple[str, float]:
@@ -277,19 +280,52 @@ def _tell_route(region: Region, piece: Piece | None) -> tuple[str, float]:
     return (piece.route, piece.confidence) if piece else ("empty", 0.0)
 
 
-def _explain_absence(region: Region, route: str) -> str:
+def _explain_absence(draft: _Draft, index: int) -> tuple[str, str]:
+    """Say why an instance has no area, and what to do about it."""
+    region = draft.regions[index]
+    remedy = "Give it a box, a point or a mask of its own"
     if region.mask is not None and not region.mask.any():
-        return "its mask image is black"
-    if route == "empty":
-        return "nothing in the picture was found for its class word"
-    return "what others have covers all of it" if route != "box" else "its box is too small, or others cover it"
+        return "its mask image is black", "Draw it in white"
+    size = (draft.drawn.shape[1], draft.drawn.shape[2])
+    if region.drawn and float(draw_overrides([region], size).sum()) < _LEAST_CELLS:
+        return f"its {_tell_route(region, None)[0]} is too small", "Make it larger"
+    if covering := _find_covering(draft, index, size):
+        leave = "leaves" if len(covering) == 1 else "leave"
+        smaller = "Make what covers it smaller, or give it a smaller box or a mask of its own"
+        return f"{_call_drawn(draft, covering)} {leave} it no room", smaller
+    if region.drawn or index in draft.pieces:
+        return "what others have covers all of it", remedy
+    drawn = [other for other, it in enumerate(draft.regions) if it.drawn]
+    outside = f" outside {_call_drawn(draft, drawn)}" if drawn else ""
+    return f"nothing in the picture was found for its class word{outside}", remedy
 
 
-def _explain_route(region: Region, route: str) -> str:
+def _call_drawn(draft: _Draft, indices: Sequence[int]) -> str:
+    return " and ".join(
+        f"the {_tell_route(draft.regions[index], None)[0]} of {_call(draft, index)}" for index in indices
+    )
+
+
+def _find_covering(draft: _Draft, index: int, size: tuple[int, int]) -> list[int]:
+    """Find the boxes and masks of others that cover an instance's own place; without one that is the whole picture."""
+    own = draw_overrides([draft.regions[index]], size)[0] > 0
+    place = own if own.any() else torch.ones_like(own)
+    others = [other for other, region in enumerate(draft.regions) if other != index and region.drawn]
+    least = SMALLEST * float(place.sum())
+    if float((place & ~draft.cells_of(others)).sum()) >= least:
+        return []
+    return [other for other in others if float((place & draft.cells_of([other])).sum()) >= least]
+
+
+def _explain_route(region: Region, route: str, asked: bool) -> str:
+    """Say what a reader must know of how a mask was found; ``asked`` is whether a detector looked for it."""
     if route == "position":
         return f"nothing was found for its class word; its mask is the {region.position} third."
     if route == "point":
         return "nothing was found for its class word near its point; its mask is a disc around it."
+    notes = []
+    if asked and not region.drawn and route != "detect":
+        notes.append("the detector did not find it, so its mask was taken from attention")
     if route == "clusters":
-        return "its class stands in one piece, which was cut by place; give it a box or a point if it is off."
-    return ""
+        notes.append("its class stands in one piece, which was cut by place; give it a box or a point if it is off")
+    return "; ".join(notes) + "." if notes else ""

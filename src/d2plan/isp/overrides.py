@@ -15,7 +15,7 @@ from d2plan.shapes import check_shape
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
-_SHAPE_SLACK = 0.02  # of a mask image's proportions against the picture's
+_SHAPE_SLACK = 0.02  # of a drawing's proportions against the picture's
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,29 @@ def open_region(instance: Instance, size: tuple[int, int], where: str = "mask") 
     mask = None
     if instance.mask is not None:
         pixels = read_mask(instance.mask)
-        height, width = pixels.shape
-        if abs(width / height * size[0] / size[1] - 1) > _SHAPE_SLACK:
+        if not have_same_shape(pixels.shape, size):
             raise InputError(
-                f"{where}: {instance.mask} is {width} x {height} pixels, another shape than the picture's "
-                f"{size[1]} x {size[0]}; draw the mask over a picture of that shape."
+                f"{where}: {instance.mask} is {pixels.shape[1]} x {pixels.shape[0]} pixels, another shape than the "
+                f"picture's {size[1]} x {size[0]}; draw the mask over a picture of that shape."
             )
         mask = torch.from_numpy(pixels.copy())
     return Region(instance.class_word or "", instance.position, instance.box, instance.point, mask)
+
+
+def have_same_shape(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Say whether a drawing can be laid over a picture without being stretched, but for 2 %.
+
+    >>> have_same_shape((512, 768), (1024, 1536)), have_same_shape((512, 768), (1024, 1024))
+    (True, False)
+
+    Args:
+        shape: height and width of the drawing, pixels, any resolution.
+        size: height and width of the picture, pixels.
+
+    Returns:
+        True where their proportions agree.
+    """
+    return abs(shape[1] / shape[0] * size[0] / size[1] - 1) <= _SHAPE_SLACK
 
 
 def draw_overrides(regions: Sequence[Region], size: tuple[int, int]) -> Tensor:

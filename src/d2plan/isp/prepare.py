@@ -21,7 +21,7 @@ from d2plan.backbone.text import count_word, find_cut, unknown_words
 from d2plan.config import IspSettings
 from d2plan.documents import Instance, Scene
 from d2plan.errors import InputError
-from d2plan.isp.overrides import Region, open_region
+from d2plan.isp.overrides import Region, have_same_shape, open_region
 from d2plan.isp.segment import Detector
 from d2plan.isp.sharing import PLACES
 from d2plan.isp.tokens import Columns, Naming, find_columns
@@ -217,7 +217,12 @@ def prepare_scene(
         )
         for drawing, item in zip(extras.drawings, resolved.controls, strict=True)
     )
-    warnings = (*_warn(backbone, resolved, adapters), *_warn_of_nothing(resolved, adapters, extras.styles, controls))
+    warnings = (
+        *_warn(backbone, resolved, adapters),
+        *_warn_of_positions(resolved),
+        *_warn_of_shapes(resolved, extras.drawings, size),
+        *_warn_of_nothing(resolved, adapters, extras.styles, controls),
+    )
     detector = extras.detector if resolved.masks == "detect" else None
     seconds = time.perf_counter() - started
     return PreparedScene(
@@ -283,6 +288,7 @@ def _warn(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter]) -> tupl
     warnings = []
     prompts = [("global_prompt", scene.global_prompt)]
     prompts += [(f"instances[{index}].sub_prompt", item.sub_prompt) for index, item in enumerate(scene.instances)]
+    prompts += [("negative_prompt", scene.negative_prompt)] if scene.negative_prompt else []
     for field, prompt in prompts:
         if cut := find_cut(prompt, backbone):
             warnings.append(f'{field}: it is too long, and "{cut}" at its end is not read; shorten it.')
@@ -294,6 +300,30 @@ def _warn(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter]) -> tupl
             stand_in = scene.instances[index].class_word
             warnings.append(f'instances[{index}]: {_label(adapter)} states no identifier; "{stand_in}" stands for it.')
     return tuple(warnings)
+
+
+def _warn_of_positions(scene: Scene) -> list[str]:
+    """Tell of instances of one class that name the same position, where nothing else says who is who."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for index, item in enumerate(scene.instances):
+        if item.position is not None and item.box is None and item.point is None and item.mask is None:
+            places.setdefault(((item.class_word or "").casefold(), item.position), []).append(f"instances[{index}]")
+    return [
+        f'{" and ".join(found)} are all "{word}" at the position {position}; the order in which they are listed parts '
+        "them, from left to right, so give each its own position, or a point or a box."
+        for (word, position), found in places.items()
+        if len(found) > 1
+    ]
+
+
+def _warn_of_shapes(scene: Scene, drawings: Sequence[Drawing], size: tuple[int, int]) -> list[str]:
+    """Tell of drawings that are stretched to the picture's shape, as the stock pipeline does in silence."""
+    return [
+        f"controls[{index}].image: {item.image} is {image.shape[1]} x {image.shape[0]} pixels, another shape than the "
+        f"picture's {size[1]} x {size[0]}, and was stretched to it; cut it to that shape."
+        for index, (item, (_, image)) in enumerate(zip(scene.controls, drawings, strict=True))
+        if not have_same_shape(image.shape[:2], size)
+    ]
 
 
 def _warn_of_nothing(

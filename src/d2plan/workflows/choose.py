@@ -154,7 +154,7 @@ def compose_best(
     """
     check_options(options)
     report = on_progress or say_nothing
-    request = open_request(read_request(scene, base, seed), AdapterShelf())
+    request = open_request(read_request(Scene, scene, base, seed), AdapterShelf())
     check_choice(request.scene, choice.count)
     folders = [find_pictures(request, place, choice.references) for place in range(len(request.adapters))]
     check_references(

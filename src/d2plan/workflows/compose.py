@@ -73,7 +73,7 @@ def compose(
     """
     check_options(options)
     report = on_progress or say_nothing
-    request = open_request(read_request(scene, base, seed), AdapterShelf())
+    request = open_request(read_request(Scene, scene, base, seed), AdapterShelf())
     with open_run(out, overwrite) as folder:
         backbone = open_base([request.scene], report, options)
         (composition,) = drain(run_requests(backbone, [request], options), report)
@@ -117,7 +117,7 @@ def compose_all(
     report = on_progress or say_nothing
     shelf = AdapterShelf()
     with ExitStack() as runs:
-        wanted = [read_request(scene, base, seed) for scene in scenes]
+        wanted = [read_request(Scene, scene, base, seed) for scene in scenes]
         folders = [runs.enter_context(open_run(out, overwrite)) for out in outs]
         requests = [open_request(scene, shelf) for scene in wanted]
         backbone = backbone or open_base(wanted, report)

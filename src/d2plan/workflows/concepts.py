@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from d2plan.adapter.file import SUFFIX, read_metadata
+from d2plan.adapter.file import SUFFIX, check_header
 from d2plan.errors import D2PlanError, FileError
 from d2plan.media.images import Picture, contact_sheet, fit_image, read_image, write_png
 
@@ -27,7 +27,7 @@ class ConceptRow:
         identifier: the word that names it; empty when the file does not say.
         base: the name of the base and its fingerprint; empty when the file does not say.
         steps: of its training; empty when the file does not say.
-        trouble: why the file cannot be used; empty when it can.
+        trouble: why the file cannot be used, as far as its header tells; empty when it can.
     """
 
     path: Path
@@ -81,7 +81,7 @@ def write_sheet(path: str | Path, rows: list[ConceptRow]) -> None:
 
 def _read_row(path: Path) -> ConceptRow:
     try:
-        known = read_metadata(path)
+        known = check_header(path)[0].words
     except D2PlanError as error:
         return ConceptRow(path, path.stem, trouble=str(error))
     settings = _read_settings(known.get("d2plan.settings", "{}"))

@@ -7,13 +7,11 @@ from html import escape
 from typing import NamedTuple
 
 from d2plan.documents import InstanceScore, RunRecord, Score, load_run
+from d2plan.isp.colours import Colour, colours_of, shade_colour
 from d2plan.media.images import read_image
 from d2plan.workflows.demo_gallery import PICTURES, Gallery, link_to
 from d2plan.workflows.demo_scenes import Row, Shot
 from d2plan.workflows.run_folder import IMAGE, MASKS, RECORD
-
-# Names of colours in the template, of the first and the second character.
-TINTS = ("one", "two")
 
 
 class Mark(NamedTuple):
@@ -21,6 +19,19 @@ class Mark(NamedTuple):
 
     right: bool
     text: str
+
+
+def tint_name(colour: Colour) -> str:
+    """Write the attributes that give an element a concept's colour, the one that its masks have.
+
+    Args:
+        colour: from ``d2plan.isp.colours``.
+
+    Returns:
+        Attributes in HTML; the template chooses the shade by the page's ground.
+    """
+    shades = shade_colour(colour)
+    return f'style="--plain:{shades.plain};--on-light:{shades.on_light};--on-dark:{shades.on_dark}"'
 
 
 def write_row(gallery: Gallery, row: Row) -> str:
@@ -92,13 +103,13 @@ def _write_prompts(gallery: Gallery, row: Row, shot: Shot, record: RunRecord) ->
     if not record.adapters:
         marks = [*(mark for instance in found for mark in instance), *marks]
     lines = [f"<li>{escape(record.scene.global_prompt)}{_write_marks(marks)}</li>"]
-    names = [who.name for who in gallery.characters]
+    colours = colours_of([use.name for use in record.adapters])
     for index, (instance, use) in enumerate(zip(record.scene.instances, record.adapters, strict=True)):
-        tint = TINTS[names.index(use.name)]
-        kind = f"{tint} changed" if row.changed == index else tint
+        kind = "who changed" if row.changed == index else "who"
         word, said = escape(use.identifier), escape(instance.sub_prompt)
         said = said.replace(word, f"<mark>{word}</mark>", 1) if word else said
-        lines.append(f'<li class="{kind}">{said}{_write_marks(found[index] if found else [])}</li>')
+        chips = _write_marks(found[index] if found else [])
+        lines.append(f'<li class="{kind}" {tint_name(colours[index])}>{said}{chips}</li>')
     return f"<ul class=says>{''.join(lines)}</ul>"
 
 

@@ -10,8 +10,9 @@ from string import Template
 
 from d2plan.eval.metrics import Estimate
 from d2plan.eval.score import summarise
+from d2plan.isp.colours import Colour, colours_of
 from d2plan.media.images import Picture, contact_sheet, read_image, write_file, write_png
-from d2plan.workflows.demo_card import TINTS, write_picture, write_row
+from d2plan.workflows.demo_card import tint_name, write_picture, write_row
 from d2plan.workflows.demo_gallery import (
     ADAPTERS,
     PAGE,
@@ -77,7 +78,10 @@ def write_page(gallery: Gallery) -> Path:
     """
     one, other = gallery.characters
     facts = gallery.facts
-    heading = f"<span class=one>{escape(one.name)}</span> and <span class=two>{escape(other.name)}</span> in one scene"
+    tinted = [
+        f"<span class=who {tint_name(colour)}>{escape(who.name)}</span>"
+        for who, colour in zip(gallery.characters, _choose_colours(gallery), strict=True)
+    ]
     pace = " and ".join(f"{who.name} in {_write_time(gallery.trained[who.name].seconds)}" for who in gallery.characters)
     lead = (
         f"The base model has never seen this {one.class_word} and this {other.class_word}. It learnt {pace}, each from "
@@ -94,7 +98,7 @@ def write_page(gallery: Gallery) -> Path:
     rows = [write_row(gallery, row) for row in gallery.rows]
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(f"{one.name} and {other.name}"),
-        heading=heading,
+        heading=f"{' and '.join(tinted)} in one scene",
         lead=escape(lead),
         hero=write_picture(gallery, gallery.rows[0].shots[0]),
         facts=escape(" · ".join(told)),
@@ -110,9 +114,13 @@ def _double(picture: Picture) -> Picture:
     return picture.repeat(2, axis=0).repeat(2, axis=1) if picture.shape[0] <= 256 else picture
 
 
+def _choose_colours(gallery: Gallery) -> tuple[Colour, ...]:
+    return colours_of([who.name for who in gallery.characters])
+
+
 def _write_characters(gallery: Gallery) -> str:
     cards = []
-    for who, tint in zip(gallery.characters, TINTS, strict=True):
+    for who, colour in zip(gallery.characters, _choose_colours(gallery), strict=True):
         paths = list_references(gallery.folder, who)
         thumbs = "".join(
             f'<img src="{link_to(gallery, path)}" alt="{escape(who.name)}, reference {number}" width=128 height=128>'
@@ -121,7 +129,7 @@ def _write_characters(gallery: Gallery) -> str:
         learnt = gallery.trained[who.name]
         adapter = gallery.folder / ADAPTERS / f"{who.stem}.safetensors"
         cards.append(
-            f"<article class=card><h3 class={tint}>{escape(who.name)}</h3>"
+            f"<article class=card><h3 class=who {tint_name(colour)}><i></i>{escape(who.name)}</h3>"
             f"<p class=soft>a {escape(who.class_word)}, called <code>{escape(who.identifier)}</code> in prompts</p>"
             f"<div class=thumbs>{thumbs}</div>"
             f"<p class=soft>{min(REFERENCES, len(paths))} of the {len(paths)} pictures that it was learnt from; "

@@ -189,7 +189,7 @@ def reproduce(
     check_options(chosen)
     original = path.read_bytes()
     pixels = read_image(path)
-    request = open_request(read_request(sources.scene, seed=seed), AdapterShelf())
+    request = open_request(read_request(Scene, sources.scene, seed=seed), AdapterShelf())
     with open_run(out, overwrite) as folder:
         backbone = open_base([request.scene], report, chosen)
         composition = _compose(backbone, request, chosen, report, sources.record.shared_start)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from diffusers import ControlNetModel
 
@@ -11,12 +12,14 @@ from d2plan.adapter.file import Adapter, load_adapter
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.spatial import load_control
 from d2plan.backbone.text import count_word
-from d2plan.documents import Instance, Scene, contains_word, load_scene, parse_document
+from d2plan.documents import Instance, Scene, Series, contains_word, load_request, parse_document
 from d2plan.errors import InputError
 from d2plan.isp.prepare import Drawing, Extras
 from d2plan.isp.segment import Detector
 from d2plan.media.images import read_image
 from d2plan.workflows.detectors import open_detector
+
+Asked = TypeVar("Asked", Scene, Series)
 
 _MOST_TRIGGER = 100
 
@@ -102,25 +105,28 @@ class ExtrasShelf:
         return self._detectors[key]
 
 
-def read_request(scene: Scene | str | Path, base: str | None = None, seed: int | None = None) -> Scene:
-    """Read a scene and put what the caller chose in the place of what it says.
+def read_request(
+    kind: type[Asked], source: Asked | str | Path, base: str | None = None, seed: int | None = None
+) -> Asked:
+    """Read a scene or a series, and put what the caller chose in the place of what it says.
 
     Args:
-        scene: a scene, or the path of a scene file.
-        base: replaces the scene's.
-        seed: replaces the scene's.
+        kind: ``Scene`` or ``Series``.
+        source: one of these, or the path of its file.
+        base: replaces its own.
+        seed: replaces its own.
 
     Returns:
-        The scene.
+        The scene or the series.
 
     Raises:
-        InputError: it is no scene, or the seed cannot be used.
+        InputError: it is something else, or the seed cannot be used.
         FileError: the file cannot be read.
     """
-    source = "the scene" if isinstance(scene, Scene) else str(scene)
-    request = scene if isinstance(scene, Scene) else load_scene(scene)
-    changes = {name: value for name, value in (("base", base), ("seed", seed)) if value is not None}
-    return parse_document(Scene, {**request.model_dump(), **changes}, source) if changes else request
+    written = source if isinstance(source, kind) else load_request(kind, source)  # type: ignore[arg-type]
+    name = f"the {kind.__name__.lower()}" if source is written else str(source)
+    changes = {field: value for field, value in (("base", base), ("seed", seed)) if value is not None}
+    return parse_document(kind, {**written.model_dump(), **changes}, name) if changes else written
 
 
 def open_request(scene: Scene, shelf: AdapterShelf) -> Request:
@@ -220,12 +226,13 @@ def check_identifiers(request: Request, backbone: Backbone) -> None:
     own = [adapter.identifier if named else "" for adapter, named in zip(request.adapters, request.named, strict=True)]
     known = {*reserved, *filter(None, own)}
     triggers = {adapter.identifier for adapter, named in zip(request.adapters, request.named, strict=True) if not named}
-    for identifier in sorted(known - triggers):
-        if own and count_word(scene.global_prompt, identifier):
-            raise InputError(
-                f"global_prompt holds the identifier {identifier}, which only an adapter knows; "
-                "name the instance there by its class word alone."
-            )
+    for field, prompt, remedy in (
+        ("global_prompt", scene.global_prompt, "name the instance there by its class word alone"),
+        ("negative_prompt", scene.negative_prompt or "", "say there by plain words what to steer away from"),
+    ):
+        for identifier in sorted(known - triggers):
+            if own and count_word(prompt, identifier):
+                raise InputError(f"{field} holds the identifier {identifier}, which only an adapter knows; {remedy}.")
     for index, instance in enumerate(scene.instances):
         if backbone.words and own[index] and own[index] not in reserved:
             raise InputError(

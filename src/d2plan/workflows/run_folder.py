@@ -23,6 +23,8 @@ IMAGE, MASKS, MASK_FOLDER, RECORD = "image.png", "masks.png", "masks", "run.json
 CANDIDATES, CANDIDATE_SHEET, CANDIDATE_REPORT = "candidates", "candidates.png", "candidates.json"
 _FILES = (RECORD, IMAGE, MASKS, CANDIDATE_SHEET, CANDIDATE_REPORT)
 _FOLDERS = (MASK_FOLDER, CANDIDATES)
+# Training would take pictures that land beside these for its own.
+_OF_PICTURES = ("concept.yaml", "world.json")
 _SHORTER_SIDE = 384
 _SHEET_SIDES = (256, 512)
 
@@ -33,17 +35,18 @@ def open_run(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
     Args:
         out: the final folder; its parents are made.
-        overwrite: allow a folder that is not empty: the files of the run replace those of the same names, the record
-            last; other files stay.
+        overwrite: allow a folder that holds a run: the files of the new one replace those of the same names, the
+            record last; other files stay.
 
     Yields:
         The folder to write into, beside the final one, or inside it where it is there already.
 
     Raises:
-        InputError: the final folder is not empty and ``overwrite`` is off, or it holds masks of no run.
+        InputError: the final folder is not empty and ``overwrite`` is off, or it holds something else than a run.
         FileError: it is a file, or cannot be written.
     """
     target = Path(os.path.expanduser(out))
+    _refuse_other_things(target)
     check_out(target, overwrite)
     for name in _FOLDERS:
         if (target / name).exists() and not (target / RECORD).exists():
@@ -59,6 +62,7 @@ def open_run(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
         ) from error
     try:
         yield staging
+        _refuse_other_things(target)
         check_out(target, overwrite, staging)
         try:
             _publish(staging, target)
@@ -77,7 +81,7 @@ def check_out(out: Path, overwrite: bool, own: Path | None = None) -> None:
         own: what may lie in it.
 
     Raises:
-        InputError: it is not empty and ``overwrite`` is off.
+        InputError: it is not empty and ``overwrite`` is off, or it is a folder of training pictures.
         FileError: it is a file or a link to nothing, or cannot be looked into.
     """
     try:
@@ -87,12 +91,28 @@ def check_out(out: Path, overwrite: bool, own: Path | None = None) -> None:
             return
         if not out.is_dir():
             raise FileError(f"{out}: is a file; name a folder that is new or empty.")
+        mark = next((name for name in _OF_PICTURES if (out / name).exists()), None)
+        if mark is not None:
+            raise InputError(f"{out}: holds training pictures ({mark}), which would be mixed up; name another folder.")
         if not overwrite and any(path != own for path in out.iterdir()):
             raise InputError(f"{out}: is not empty; name another folder, or allow it with --overwrite.")
     except OSError as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{out}: cannot be looked into ({error.strerror or error}); choose another.") from error
+
+
+def _refuse_other_things(out: Path) -> None:
+    """Refuse a folder whose content belongs to no run: a picture would land among a person's own."""
+    try:
+        if not out.is_dir() or (out / RECORD).exists():
+            return
+        # One that was cut off while it was replaced has no record, and holds nothing but a run's files.
+        strange = [path.name for path in out.iterdir() if path.name[0] != "." and path.name not in _FILES + _FOLDERS]
+    except OSError as error:
+        raise FileError(f"{out}: cannot be looked into ({error.strerror or error}); choose another.") from error
+    if strange:
+        raise InputError(f"{out}: is not empty and holds no run (but {min(strange)}); name another folder.")
 
 
 def write_run(folder: Path, composition: Composition, record: RunRecord, inside: RunRecord | None = None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack
 
 from d2plan.backbone.load import Backbone
-from d2plan.documents import Scene, Series, list_scenes, load_run, load_series, parse_document
+from d2plan.documents import Scene, Series, list_scenes, load_run
 from d2plan.errors import D2PlanError, FileError, InputError
 from d2plan.isp.loop import SharedStart, compose_steps, warm_up_steps
 from d2plan.isp.prepare import PreparedScene
@@ -25,7 +25,7 @@ from d2plan.workflows.compose import (
 )
 from d2plan.workflows.differences import compare_requests
 from d2plan.workflows.provenance import plan_record, record_run
-from d2plan.workflows.requests import AdapterShelf, ExtrasShelf, Request, check_identifiers, open_request
+from d2plan.workflows.requests import AdapterShelf, ExtrasShelf, Request, check_identifiers, open_request, read_request
 from d2plan.workflows.run_folder import IMAGE, RECORD, open_run, size_for_sheet, write_run
 
 SHEET, INDEX = "sheet.png", "series.json"
@@ -95,7 +95,7 @@ def compose_series(
     """
     check_options(options)
     report = on_progress or say_nothing
-    wanted = read_series(series, base, seed)
+    wanted = read_request(Series, series, base, seed)
     folder = Path(os.path.expanduser(out))
     check_folder(folder)
     names = _choose_names(wanted, only)
@@ -117,27 +117,6 @@ def compose_series(
     waiting = tuple(name for name in every if not (folder / name / RECORD).is_file())
     kept = tuple(name for name in names if name not in todo)
     return SeriesResult(folder, tuple(todo), kept, waiting, tuple(notes), work.rows)
-
-
-def read_series(series: Series | str | Path, base: str | None = None, seed: int | None = None) -> Series:
-    """Read a series and put what the caller chose in the place of what it says.
-
-    Args:
-        series: a series, or the path of a series file.
-        base: replaces the series'.
-        seed: replaces the series'.
-
-    Returns:
-        The series.
-
-    Raises:
-        InputError: it is no series, or the seed cannot be used.
-        FileError: the file cannot be read.
-    """
-    source = "the series" if isinstance(series, Series) else str(series)
-    request = series if isinstance(series, Series) else load_series(series)
-    changes = {name: value for name, value in (("base", base), ("seed", seed)) if value is not None}
-    return parse_document(Series, {**request.model_dump(), **changes}, source) if changes else request
 
 
 def check_folder(folder: Path) -> None:

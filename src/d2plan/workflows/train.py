@@ -39,6 +39,7 @@ from d2plan.workflows.train_options import (
     read_precision,
 )
 from d2plan.workflows.train_previews import Previews
+from d2plan.workflows.train_words import share_identifiers
 
 Report = Callable[[str, int, int], None]
 
@@ -67,7 +68,8 @@ def train_concept(
         folder: the pictures, with captions, masks and ``concept.yaml`` if there are any.
         out: the adapter's file, ending in ".safetensors"; its folder is made if it is missing.
         class_word: what kind of thing it is; without it what ``concept.yaml`` says.
-        identifier: the word that shall name it; without it what ``concept.yaml`` says, else the base's first.
+        identifier: the word that shall name it; without it what ``concept.yaml`` says, else the base's first that no
+            adapter beside ``out`` has. A training that goes on keeps its own.
         base: "mini", a folder in the diffusers SDXL layout, a downloaded model's hub id, or one that is open already.
         seed: of all that is random.
         on_progress: is told what is happening: a text, how much is done, and how much there is.
@@ -93,7 +95,9 @@ def train_concept(
         )
     words = read_concept_words(folder)
     defaults = base.defaults if isinstance(base, Backbone) else load_defaults(find_base(base))
-    given = replace(words, class_word=class_word or words.class_word, identifier=identifier or words.identifier)
+    named = identifier or words.identifier
+    (chosen,) = share_identifiers([named], [target], defaults.identifiers, resume)
+    given = replace(words, class_word=class_word or words.class_word, identifier=chosen)
     request = make_request(given, target.stem, defaults, seed, options)
     place = work_folder(target)
     note = options.get("on_note", _ignore) if together.leads else _ignore
@@ -111,10 +115,12 @@ def train_concept(
         report("opening the base", 1, 1)
         data = read_concept_folder(folder, *backbone.size, choose_buckets(backbone, options))
         task = _Task(backbone, data, request, place, together, report, options)
-        notes = [*data.notes, *_warn_of_words(backbone, request.choices.class_word)]
-        for text in (*data.report.lines(), *_warn_of_words(backbone, request.choices.class_word)):
+        unknown = _warn_of_words(backbone, f"{request.choices.class_word} {request.choices.template or ''}")
+        for text in (*data.report.lines(), *unknown):
             note(text)
-        _learn(task, target, finals, notes)
+        if named is None:
+            note(f"its identifier is {chosen}, as in a photo of a {chosen} {request.choices.class_word}")
+        _learn(task, target, finals, [*data.notes, *unknown])
     return target
 
 
@@ -152,7 +158,7 @@ def _check_target(target: Path, options: TrainOptions, overwrite: bool) -> dict[
 
 def _warn_of_words(backbone: Backbone, text: str) -> list[str]:
     return [
-        f'the base never saw the word "{word}"' + (f"; near it are {', '.join(near)}" if near else "")
+        f'the base has never seen the word "{word}"' + (f"; known words like it: {', '.join(near)}" if near else "")
         for word, near in unknown_words(text, backbone)
     ]
 

@@ -16,10 +16,10 @@ from d2plan.dislora.processes import open_processes
 from d2plan.errors import InputError
 from d2plan.fields import Document, FolderName, PathText, Seed, Text, Word
 from d2plan.media.images import check_output, make_folder
-from d2plan.parsing import parse_document
+from d2plan.parsing import load_document
 from d2plan.workflows.train import train_concept
 from d2plan.workflows.train_options import TrainOptions, check_options, make_request, open_base
-from d2plan.yaml_file import read_yaml
+from d2plan.workflows.train_words import share_identifiers
 
 LIST_SUFFIXES = (".yaml", ".yml")
 Choices = dict[str, bool | int | float | str]
@@ -33,7 +33,8 @@ class ListedConcept(Document):
     Attributes:
         folder: its pictures, from the list's own folder on.
         class_word: what it is; without it what the folder's ``concept.yaml`` says.
-        identifier: the word that names it; without it the folder's, else the base's next free one.
+        identifier: the word that names it; without it the folder's, else the base's next one that no adapter beside it
+            has.
         out: the adapter's name without its ending; the folder's name without it.
         seed: of its training; the list's without it.
         options: of its training alone, by the names of ``TrainOptions``.
@@ -94,31 +95,32 @@ def train_list(
         FileError: a folder cannot be read, or a file is there already.
     """
     path = Path(os.path.expanduser(source))
-    listed = parse_document(ConceptList, read_yaml(path), str(path))
+    listed = load_document(ConceptList, path)
     place, name = Path(os.path.expanduser(out)), listed.base if base is None else base
     if place.suffix == SUFFIX:
         raise InputError(f"out is {place}; name a folder, since the list {path} makes several adapters.")
     jobs = [(concept, _merge(path, listed, concept, options)) for concept in listed.concepts]
     _refuse_doubles(path, "out", [concept.stem for concept in listed.concepts])
     defaults = load_defaults(find_base(name))
-    words = _give_identifiers(path, listed, defaults.identifiers)
+    targets = [place / (concept.stem + SUFFIX) for concept in listed.concepts]
+    resume = options.get("resume", False) or options.get("resume_changed", False)
+    words = _give_identifiers(path, listed, targets, defaults.identifiers, resume)
     # All of them are looked at before the first one is learnt.
-    for (concept, merged), known in zip(jobs, words, strict=True):
+    for (concept, merged), known, target in zip(jobs, words, targets, strict=True):
         make_request(known, concept.stem, defaults, listed.seed, merged)
-        if not (merged.get("resume") or merged.get("resume_changed")):
-            check_output(place / (concept.stem + SUFFIX), merged.get("overwrite", False))
+        if not resume:
+            check_output(target, merged.get("overwrite", False))
     make_folder(place)
     together = open_processes(options.get("device", "cpu"))
     backbone = open_base(name, together.device, options)
     report = on_progress or _ignore
     adapters = []
-    for number, ((concept, merged), known) in enumerate(zip(jobs, words, strict=True), start=1):
+    for number, ((concept, merged), known, target) in enumerate(zip(jobs, words, targets, strict=True), start=1):
 
         def tell(what: str, done: int, total: int, label: str = f"{concept.stem} ({number}/{len(jobs)})") -> None:
             report(f"{label}: {what}", done, total)
 
         chosen = next(value for value in (seed, concept.seed, listed.seed) if value is not None)
-        target = place / (concept.stem + SUFFIX)
         named = known.class_word, known.identifier
         adapters.append(train_concept(_find(path, concept), target, *named, backbone, chosen, tell, **merged))
     return adapters
@@ -143,19 +145,17 @@ def _merge(path: Path, listed: ConceptList, concept: ListedConcept, options: Tra
     return merged
 
 
-def _give_identifiers(path: Path, listed: ConceptList, reserved: tuple[str, ...]) -> list[ConceptWords]:
+def _give_identifiers(
+    path: Path, listed: ConceptList, targets: list[Path], reserved: tuple[str, ...], resume: bool
+) -> list[ConceptWords]:
     words = []
     for concept in listed.concepts:
         read = read_concept_words(_find(path, concept))
         identifier, class_word = concept.identifier or read.identifier, concept.class_word or read.class_word
         words.append(replace(read, identifier=identifier, class_word=class_word))
-    given = [known.identifier for known in words if known.identifier is not None]
-    _refuse_doubles(path, "identifier", given)
-    free = iter([word for word in reserved if word not in given])
-    named = [replace(known, identifier=known.identifier or next(free, None)) for known in words]
-    if any(known.identifier is None for known in named):
-        raise InputError(f"{path}: the base has no identifier left; write one for each concept.")
-    return named
+    shared = share_identifiers([known.identifier for known in words], targets, reserved, resume)
+    _refuse_doubles(path, "identifier", [word for word in shared if word is not None])
+    return [replace(known, identifier=word) for known, word in zip(words, shared, strict=True)]
 
 
 def _refuse_doubles(path: Path, field: str, values: list[str]) -> None:

@@ -143,7 +143,7 @@ def make_request(
     """Put a request together from options, the folder's own words and the base's defaults, in that order.
 
     Args:
-        words: the folder's, with what was given for class word and identifier already in them.
+        words: the folder's, with what was given or chosen for class word and identifier already in them.
         stem: of the adapter's file, the name without any other.
         defaults: the base's.
         seed: of the training.
@@ -157,7 +157,7 @@ def make_request(
     """
     if words.class_word is None:
         raise InputError("class_word is missing; say what it is, such as --class dog, or write it in concept.yaml.")
-    identifier = words.identifier or next(iter(defaults.identifiers), None)
+    identifier = words.identifier
     if identifier is None:
         raise InputError("identifier is missing, and the base offers none; choose a rare word, such as sks.")
     check_words(words.class_word, identifier, reserved_identifiers(defaults))
