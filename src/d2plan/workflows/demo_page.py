@@ -151,8 +151,8 @@ def _write_summary(gallery: Gallery) -> str:
     )
     return (
         "<section><h2>How it came out</h2><p class=soft>The judge, small networks that never saw these characters, "
-        "looked at every picture below. So few pictures give a feeling, not a measurement; the model card has the "
-        "measured table.</p><div class=tablebox><table><tr><th></th><th>composed</th><th>base alone</th></tr>"
+        "looked at every picture below. So few pictures give a feeling, not a "
+        "measurement.</p><div class=tablebox><table><tr><th></th><th>composed</th><th>base alone</th></tr>"
         f"{rows}</table></div></section>"
     )
 
