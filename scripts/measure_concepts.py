@@ -67,9 +67,9 @@ from d2plan.eval.score import Lineup, expect_scene, score_verdict
 from d2plan.isp.loop import compose_many
 from d2plan.isp.prepare import prepare_scene
 from d2plan.media.images import Picture, contact_sheet, read_image, write_file, write_png
-from d2plan.workflows.provenance import read_versions
-from d2plan.workflows.score import read_references
-from d2plan.workflows.train import TrainOptions, train_concept
+from d2plan.workflows.composing.provenance import read_versions
+from d2plan.workflows.scoring.score import read_references
+from d2plan.workflows.training.train import TrainOptions, train_concept
 from d2plan.world.cast import identity_from_seed
 from d2plan.world.folders import write_concept
 

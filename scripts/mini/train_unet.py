@@ -210,6 +210,8 @@ def start(choice: argparse.Namespace, device: torch.device) -> State:
         state.step = state.warm = int(kept["step"])
     if kept and "optimiser" in kept:
         state.optimiser.load_state_dict(kept["optimiser"])
+        for group in state.optimiser.param_groups:
+            group["fused"] = True
         state.warm = 0
     return state
 

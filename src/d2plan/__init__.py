@@ -5,21 +5,21 @@ from importlib import import_module
 # Type checkers take this name for true. Importing it from typing would be half of the time before Ctrl-C is heard.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from d2plan.workflows.compose import compose
-    from d2plan.workflows.generate import generate
-    from d2plan.workflows.reproduce import reproduce
-    from d2plan.workflows.series import compose_series
-    from d2plan.workflows.train import train_concept
+    from d2plan.workflows.composing.compose import compose
+    from d2plan.workflows.composing.generate import generate
+    from d2plan.workflows.composing.reproduce import reproduce
+    from d2plan.workflows.composing.series import compose_series
+    from d2plan.workflows.training.train import train_concept
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "compose", "compose_series", "generate", "reproduce", "train_concept"]
 
 _HOMES = {
-    "train_concept": "d2plan.workflows.train",
-    "compose": "d2plan.workflows.compose",
-    "compose_series": "d2plan.workflows.series",
-    "generate": "d2plan.workflows.generate",
-    "reproduce": "d2plan.workflows.reproduce",
+    "train_concept": "d2plan.workflows.training.train",
+    "compose": "d2plan.workflows.composing.compose",
+    "compose_series": "d2plan.workflows.composing.series",
+    "generate": "d2plan.workflows.composing.generate",
+    "reproduce": "d2plan.workflows.composing.reproduce",
 }
 
 

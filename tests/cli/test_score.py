@@ -14,8 +14,8 @@ from d2plan.errors import InputError
 from d2plan.eval.measure import Measured
 from d2plan.eval.score import Expectation, Expected
 from d2plan.media.images import write_png
-from d2plan.workflows.score_folders import ScoredSet
-from d2plan.workflows.score_items import Item
+from d2plan.workflows.scoring.folders import ScoredSet
+from d2plan.workflows.scoring.items import Item
 from tests.eval.tiny_encoders import write_tiny_clip
 
 

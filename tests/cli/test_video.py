@@ -8,7 +8,7 @@ import yaml
 from d2plan.cli.main import main
 from d2plan.media.video import read_video
 from tests.workflows.concept_files import concepts
-from tests.workflows.test_video import PLAN
+from tests.workflows.filming.test_video import PLAN
 
 __all__ = ["concepts"]
 

@@ -14,7 +14,7 @@ from PIL import Image
 from d2plan.adapter.file import load_adapter
 from d2plan.dislora.processes import Processes, open_processes
 from d2plan.errors import InputError
-from d2plan.workflows.train import train_concept
+from d2plan.workflows.training.train import train_concept
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 LOSSES = ("loss", "ldm", "token", "attention")

@@ -13,9 +13,9 @@ from PIL import Image
 from d2plan.backbone.load import Backbone, find_base, load_backbone
 from d2plan.backbone.sdxl import decode_latents, encode_images
 from d2plan.backbone.text import unknown_words
-from d2plan.workflows.compose import compose
-from d2plan.workflows.generate import generate
-from d2plan.workflows.train import train_concept
+from d2plan.workflows.composing.compose import compose
+from d2plan.workflows.composing.generate import generate
+from d2plan.workflows.training.train import train_concept
 from d2plan.world.caption import write_caption
 from d2plan.world.folders import write_concept
 from d2plan.world.scene import sample_scene

@@ -7,7 +7,7 @@ import yaml
 
 from d2plan.adapter.file import save_adapter
 from d2plan.backbone.load import load_backbone
-from d2plan.workflows.compose import RunOptions
+from d2plan.workflows.composing.compose import RunOptions
 from tests.isp.concepts import random_adapter
 
 SCENE = {

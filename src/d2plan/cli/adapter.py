@@ -11,7 +11,7 @@ from d2plan.cli.tell import spell_out, tell
 if TYPE_CHECKING:
     from d2plan.adapter.adapter import Models
     from d2plan.adapter.report import Report
-    from d2plan.workflows.adapters import OpenBase
+    from d2plan.workflows.shelf.adapters import OpenBase
 
 NAMES = {"unet": "U-Net", "text_encoder": "text encoder 1", "text_encoder_2": "text encoder 2"}
 _LONGEST = 200
@@ -30,7 +30,7 @@ Seed = Annotated[int, typer.Option("--seed", help="Taken by every command; nothi
 def inspect(file: File, base: Base = None, out: Out = None, as_json: AsJson = False, seed: Seed = 0) -> None:
     """Say what an adapter file of any program holds, and why it cannot be used if it cannot."""
     del seed
-    from d2plan.workflows.adapters import inspect_adapter, report_json
+    from d2plan.workflows.shelf.adapters import inspect_adapter, report_json
 
     report = inspect_adapter(file, _choose_base(base), out)
     for line in [report_json(report)] if as_json else describe(report):
@@ -41,7 +41,7 @@ def inspect(file: File, base: Base = None, out: Out = None, as_json: AsJson = Fa
 def verify(file: File, base: Base = None, out: Out = None, as_json: AsJson = False, seed: Seed = 0) -> None:
     """Make sure that an adapter file can be used, to its last number; ends with code 2 if it cannot."""
     del seed
-    from d2plan.workflows.adapters import report_json, verify_adapter
+    from d2plan.workflows.shelf.adapters import report_json, verify_adapter
 
     report = verify_adapter(file, _choose_base(base), out)
     if as_json:
@@ -70,7 +70,7 @@ def convert(
 ) -> None:
     """Write an adapter in another naming; the numbers stay as they are, and the way back gives the same file."""
     del seed
-    from d2plan.workflows.adapters import convert_adapter
+    from d2plan.workflows.shelf.adapters import convert_adapter
 
     done = convert_adapter(file, to, out, linear_only, overwrite, _choose_base(base))
     if done.left_out:

@@ -17,7 +17,7 @@ from d2plan.errors import FileError
 
 if TYPE_CHECKING:
     from d2plan.bench.records import MethodRecord, Results
-    from d2plan.workflows.bench import BenchRequest
+    from d2plan.workflows.benching.bench import BenchRequest
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
@@ -109,8 +109,8 @@ def report(
 
 
 def _make_request(kind: str, given: dict[str, object]) -> "BenchRequest":
-    from d2plan.workflows.bench import BenchRequest
-    from d2plan.workflows.bench_panel import PanelChoice
+    from d2plan.workflows.benching.bench import BenchRequest
+    from d2plan.workflows.benching.panel import PanelChoice
 
     choice = PanelChoice(**{name: given.pop(name) for name in ("clip", "dino", "faces", "judge", "detector")})  # type: ignore[arg-type]
     for name in ("methods", "redo"):
@@ -125,7 +125,7 @@ def _split_names(values: list[str] | None) -> tuple[str, ...]:
 
 
 def _run(request: "BenchRequest", out: Path) -> None:
-    from d2plan.workflows.bench import run_bench
+    from d2plan.workflows.benching.bench import run_bench
 
     with _show_one_bar(sys.stderr) as report_progress:
         outcome = run_bench(request, out, report_progress)
@@ -165,7 +165,7 @@ def _mean(method: "MethodRecord", metric: str, part: str, parts: Mapping[str, st
 @contextmanager
 def _show_one_bar(stream: TextIO) -> Iterator[Report]:
     """Show one bar for the whole with the time left, and beside it what runs; on no terminal a line now and then."""
-    from d2plan.workflows.bench import TITLE
+    from d2plan.workflows.benching.bench import TITLE
 
     if not stream.isatty():
         yield _Lines(stream, TITLE).take

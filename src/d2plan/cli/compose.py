@@ -10,9 +10,9 @@ from d2plan.cli.score import parse_references
 from d2plan.cli.tell import tell
 from d2plan.documents import RunRecord, load_run
 from d2plan.errors import InputError
-from d2plan.workflows.choose import CandidateReport, ChoiceRequest, compose_best
-from d2plan.workflows.compose import choose_memory, compose
-from d2plan.workflows.run_folder import CANDIDATE_SHEET, IMAGE, MASKS, RECORD
+from d2plan.workflows.composing.choose import CandidateReport, ChoiceRequest, compose_best
+from d2plan.workflows.composing.compose import choose_memory, compose
+from d2plan.workflows.runs.folder import CANDIDATE_SHEET, IMAGE, MASKS, RECORD
 
 
 def command(  # noqa: PLR0913  (a command's options are its parameters)

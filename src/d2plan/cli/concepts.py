@@ -11,7 +11,7 @@ from rich.text import Text
 from d2plan.cli.tell import spell_out, tell
 
 if TYPE_CHECKING:
-    from d2plan.workflows.concepts import ConceptRow
+    from d2plan.workflows.shelf.concepts import ConceptRow
 
 _PLAIN_WIDTH = 120
 
@@ -27,7 +27,7 @@ def command(
     del seed
     from d2plan.errors import InputError
     from d2plan.media.images import check_output, make_folder
-    from d2plan.workflows.concepts import list_concepts, write_sheet
+    from d2plan.workflows.shelf.concepts import list_concepts, write_sheet
 
     if out is not None:
         if out.suffix.lower() != ".png":

@@ -25,8 +25,8 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
 ) -> None:
     """Learn two characters that the base has never seen, compose a gallery of them, and write a page to look at."""
-    from d2plan.workflows.demo import DemoRequest, check_request, make_demo_folder, run_demo
-    from d2plan.workflows.demo_scenes import CHARACTERS
+    from d2plan.workflows.demo.demo import DemoRequest, check_request, make_demo_folder, run_demo
+    from d2plan.workflows.demo.scenes import CHARACTERS
 
     request = DemoRequest(tuple(character or CHARACTERS), base, seed, steps, overwrite)
     check_request(request)

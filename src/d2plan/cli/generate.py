@@ -7,7 +7,7 @@ import typer
 
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
-from d2plan.workflows.generate import generate
+from d2plan.workflows.composing.generate import generate
 
 
 def command(  # noqa: PLR0913  (a command's options are its parameters)

@@ -32,7 +32,7 @@ def attention(  # noqa: PLR0913  (a command's options are its parameters)
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
 ) -> None:
     """Draw where the words of a prompt look, averaged over the steps, and group the pixels by it."""
-    from d2plan.workflows.inspect import InspectOptions, inspect_attention
+    from d2plan.workflows.shelf.inspect import InspectOptions, inspect_attention
 
     options: InspectOptions = {"seed": seed, "clusters": clusters, "device": device, "overwrite": overwrite}
     if steps is not None:

@@ -13,7 +13,7 @@ from d2plan.cli.tell import spell_out, tell
 if TYPE_CHECKING:
     from d2plan.etp.plan import EventPlan
     from d2plan.etp.planner import Planner
-    from d2plan.workflows.planners import PlannerKind
+    from d2plan.workflows.filming.planners import PlannerKind
 
 _PLAIN_WIDTH = 120
 
@@ -35,7 +35,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
 ) -> None:
     """Turn a story into a plan of moments, and show it as a storyboard."""
     from d2plan.errors import InputError
-    from d2plan.workflows.plan import check_plan_file, check_plan_name, is_plan_file, plan_story, save_plan
+    from d2plan.workflows.filming.plan import check_plan_file, check_plan_name, is_plan_file, plan_story, save_plan
 
     if out is not None:
         check_plan_name(out, overwrite)
@@ -61,7 +61,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
 
 def _open(kind: "PlannerKind", url: str, model: str, seconds: float) -> "Planner":
     # Only who asks for a language model waits for its libraries.
-    from d2plan.workflows.planners import PlannerChoice, open_planner
+    from d2plan.workflows.filming.planners import PlannerChoice, open_planner
 
     return open_planner(PlannerChoice(kind, url, model, seconds))
 

@@ -7,8 +7,8 @@ import typer
 
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
-from d2plan.workflows.reproduce import Reproduction, check_sources, find_picture, find_sources, reproduce
-from d2plan.workflows.run_folder import IMAGE, RECORD
+from d2plan.workflows.composing.reproduce import Reproduction, check_sources, find_picture, find_sources, reproduce
+from d2plan.workflows.runs.folder import IMAGE, RECORD
 
 OTHER_PICTURE = 1
 

@@ -10,7 +10,7 @@ from d2plan.cli.tell import tell
 from d2plan.errors import InputError
 
 if TYPE_CHECKING:
-    from d2plan.workflows.score_folders import Scored
+    from d2plan.workflows.scoring.folders import Scored
 
 
 def command(  # noqa: PLR0913  (a command's options are its parameters)
@@ -43,8 +43,8 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Measure pictures: how they go with their prompts and references, who is there, and what each wears and does."""
-    from d2plan.workflows.score_folders import ScoreRequest, find_sources, score_folders
-    from d2plan.workflows.score_report import check_scores, write_scores
+    from d2plan.workflows.scoring.folders import ScoreRequest, find_sources, score_folders
+    from d2plan.workflows.scoring.report import check_scores, write_scores
 
     if prompt is not None and prompts is not None:
         raise InputError("--prompt and --prompts: give one of them.")

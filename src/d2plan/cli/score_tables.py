@@ -12,8 +12,8 @@ from d2plan.documents import InstanceScore, Score
 from d2plan.eval.measure import Values
 from d2plan.eval.metrics import Estimate
 from d2plan.eval.names import MEASURES
-from d2plan.workflows.score_folders import ScoredSet
-from d2plan.workflows.score_report import compare_sets, summarise_set
+from d2plan.workflows.scoring.folders import ScoredSet
+from d2plan.workflows.scoring.report import compare_sets, summarise_set
 
 YES, NO, UNSAID = "yes", "NO", "-"
 MOST_ROWS = 60

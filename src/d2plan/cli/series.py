@@ -7,8 +7,8 @@ import typer
 
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
-from d2plan.workflows.compose import choose_memory
-from d2plan.workflows.series import compose_series
+from d2plan.workflows.composing.compose import choose_memory
+from d2plan.workflows.composing.series import compose_series
 
 
 def command(  # noqa: PLR0913  (a command's options are its parameters)

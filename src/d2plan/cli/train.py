@@ -12,7 +12,7 @@ from d2plan.errors import InputError
 
 if TYPE_CHECKING:
     from d2plan.dislora.train import StepReport
-    from d2plan.workflows.train_options import TrainOptions
+    from d2plan.workflows.training.options import TrainOptions
 
 _LINES = 10
 
@@ -131,8 +131,8 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     """Learn a concept from a folder of images, or several from a list, and write the adapters."""
     given = dict(locals())
     from d2plan.dislora.processes import leads
-    from d2plan.workflows.train import train_concept
-    from d2plan.workflows.train_list import LIST_SUFFIXES, train_list
+    from d2plan.workflows.training.several import LIST_SUFFIXES, train_list
+    from d2plan.workflows.training.train import train_concept
 
     options = _collect_options(given)
     with show_progress() as report:

@@ -41,7 +41,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
 ) -> None:
     """Make a video: plan the story, compose a keyframe for each moment, and make the frames between them."""
     from d2plan.etp.plan import EventPlan
-    from d2plan.workflows.video import VideoOptions, make_video
+    from d2plan.workflows.filming.video import VideoOptions, make_video
 
     options = VideoOptions(
         concepts=concepts,
@@ -78,7 +78,7 @@ def _open_planner(kind: str, url: str, model: str) -> "Planner | None":
     if kind == "grammar":
         return None
     # Only who asks for a language model waits for its libraries.
-    from d2plan.workflows.planners import PlannerChoice, open_planner
+    from d2plan.workflows.filming.planners import PlannerChoice, open_planner
 
     if kind == "server":
         return open_planner(PlannerChoice("server", url, model))

@@ -1,0 +1,270 @@
+"""One call of ``d2plan bench``: the base, the jobs, the methods' settings, and what is left to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from d2plan.backbone.load import load_backbone
+from d2plan.bench.assemble import assemble
+from d2plan.bench.entries import enter, enter_others, forget_method, read_entry, read_tunings, refuse_changes
+from d2plan.bench.job import Chosen, Entry, Job, check_setting, make_entry
+from d2plan.bench.prepare import claim_folder, prepare_job
+from d2plan.bench.protocol import Method
+from d2plan.bench.records import Kind, Results, TunedSetting
+from d2plan.bench.runner import Runner, Step
+from d2plan.bench.scoring import Scorer, count_unscored, score_method
+from d2plan.bench.store import Store
+from d2plan.bench.suites import LoadedSuite
+from d2plan.bench.surroundings import read_commit
+from d2plan.bench.tuning import TUNED, Tuner, choose_setting, read_tuned, write_tuned
+from d2plan.errors import InputError
+from d2plan.eval.panel import Panel
+from d2plan.workflows.benching.panel import PanelChoice
+
+# Seconds on two cores to begin with; what is measured on the way takes their place.
+_LEARN, _DRAW, _SCORE = 40.0, 2.0, 0.3
+_OURS = "isp-dislora"
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What a benchmark shall do.
+
+    Attributes:
+        kind: "spatial": methods side by side; "ablation": ISP without its parts.
+        suite: "quick", "paper", or a YAML file.
+        methods: names; empty takes the suite's, and all where it names none.
+        base: "mini", a folder in the diffusers SDXL layout, or a hub id.
+        seed: of learning.
+        device: such as "cpu" or "cuda".
+        most_rows: of one U-Net call.
+        panel: who scores.
+        tune: try all settings of each method on the development concepts first.
+        tuning: the suite of the development concepts.
+        settings: a file of settings that were found before; None takes the package's own.
+        redo: methods whose results are thrown away first.
+        retry: try again what failed before.
+    """
+
+    kind: Kind = "spatial"
+    suite: str = "quick"
+    methods: tuple[str, ...] = ()
+    base: str = "mini"
+    seed: int = 0
+    device: str = "cpu"
+    most_rows: int = 32
+    panel: PanelChoice = PanelChoice()
+    tune: bool = False
+    tuning: str = "tuning"
+    settings: str | None = None
+    redo: tuple[str, ...] = ()
+    retry: bool = False
+
+
+class Session:
+    """Holds what a call needs, once it is open.
+
+    Args:
+        request: what to do.
+        loaded: the suite.
+        tuning: the suite of the development concepts; None does not tune.
+        panel: who scores.
+        store: the results' folder.
+    """
+
+    def __init__(
+        self, request: BenchRequest, loaded: LoadedSuite, tuning: LoadedSuite | None, panel: Panel, store: Store
+    ) -> None:
+        self.request = request
+        self.loaded = loaded
+        self.tuning = tuning
+        self.panel = panel
+        self.store = store
+        self.entries: dict[str, Entry] = {}
+        self.notes: tuple[str, ...] = ()
+
+    def open(self, methods: Mapping[str, Method], open_one: Callable[[str], Method]) -> None:
+        """Open the base, draw the concepts, and find out whether the folder is for this.
+
+        Args:
+            methods: that compete.
+            open_one: gives any other method that is in the folder already.
+
+        Raises:
+            FileError: a file cannot be read or written.
+            InputError: something does not belong together.
+        """
+        request = self.request
+        reopen = partial(load_backbone, request.base, request.device)
+        backbone = reopen()
+        # A folder's own name says enough, and no path of this machine stands in results.
+        folder = Path(os.path.expanduser(request.base))
+        base = folder.resolve().name if folder.is_dir() else request.base
+        make = partial(prepare_job, backbone=backbone, base=base, reopen=reopen, seed=request.seed)
+        make = partial(make, most_rows=request.most_rows)
+        for name in request.redo:
+            forget_method(self.store, name)
+        for name, method in methods.items():
+            refuse_changes(self.store, make_entry(name, method), ("code",))
+        job, notes = make(request.kind, self.loaded, store=self.store)
+        job = replace(job, retry=request.retry)
+        self.tuned = self._read_tuned(backbone.fingerprint)
+        plan = claim_folder(job, list(methods), read_commit())
+        others, left_out = enter_others(self.store, [name for name in plan.methods if name not in methods], open_one)
+        if len(plan.commits) > 1:
+            notes.append(f"Made by {len(plan.commits)} versions of d2plan: {', '.join(plan.commits)}.")
+        self.notes = (*notes, *left_out)
+        self.others = others
+        self.order = plan.methods
+        if self.tuning is None:
+            for name, method in methods.items():
+                refuse_changes(self.store, self._foresee(name, method))
+        self.runner = Runner(job)
+        self.scorer = Scorer(job, self.panel)
+        self.tuner: Tuner | None = None
+        if self.tuning is not None:
+            development, _ = make("spatial", self.tuning, store=Store(self.store.root / "tuning"))
+            development = replace(development, store=self.store, retry=request.retry)
+            scorer = Scorer(replace(development, store=Store(self.store.root / "tuning")), self.panel)
+            self.tuner = Tuner(development, scorer, self.loaded.suite.settings)
+
+    @property
+    def job(self) -> Job:
+        """What to do, with the base as it is now."""
+        return self.runner.job
+
+    def plan(self, methods: Mapping[str, Method]) -> dict[str, float]:
+        """Guess how long each stage takes, of those with something left to do.
+
+        Args:
+            methods: that compete.
+
+        Returns:
+            Stage to seconds, in order.
+        """
+        planned: dict[str, float] = {}
+        for name, method in methods.items():
+            untuned = self.tuner is not None and not self.tuner.read(name, method)
+            if untuned and self.tuner is not None:
+                own = self.tuner.job
+                once = _LEARN * len(own.concepts) + (_DRAW + _SCORE) * len(own.suite.shots)
+                planned[f"{name}: tuning"] = once * len(method.settings)
+            entry = self._foresee(name, method)
+            learn = self.runner.unlearnt(entry)
+            draw = sum(len(unit.shots) for _, unit in self.runner.undrawn(entry))
+            score = count_unscored(self.job, entry, self.scorer)
+            for stage, seconds in (
+                ("learning", _LEARN * len(learn)),
+                ("drawing", _DRAW * draw),
+                ("scoring", _SCORE * score),
+            ):
+                if seconds or untuned:
+                    planned[f"{name}: {stage}"] = max(seconds, _SCORE)
+        return planned
+
+    def enter(self, name: str, method: Method) -> Generator[Step, None, None]:
+        """Find a method's setting and enter it, tuned first where that was asked for.
+
+        Args:
+            name: of the method.
+            method: the method.
+
+        Yields:
+            How far the tuning is.
+
+        Raises:
+            InputError: the folder holds results of other code or of another setting.
+        """
+        tried: tuple[TunedSetting, ...] = ()
+        if self.tuner is not None:
+            tried = self.tuner.read(name, method)
+            if not tried:
+                self.tuner.job = replace(self.tuner.job, backbone=self.job.backbone)
+                yield from self.tuner.tune(name, method)
+                tried = self.tuner.read(name, method)
+                if self.tuner.job.backbone is not self.job.backbone:
+                    self.runner.guard.adopt(self.tuner.job.backbone)
+            best = choose_setting(tried)
+            if best is not None:
+                write_tuned(self.store.root / TUNED, self.job.base.fingerprint, {name: best})
+        wanted = self._choose(name, method, choose_setting(tried))
+        self.entries[name] = enter(self.store, name, method, wanted, tried)
+
+    def list_work(self, name: str) -> Iterator[Generator[Step, None, None]]:
+        """Give what is left to do for a method that was entered.
+
+        Args:
+            name: of the method.
+
+        Yields:
+            Pieces of work, one after the other.
+        """
+        entry = self.entries[name]
+        yield self._follow(self.runner.learn(entry))
+        yield self._follow(self.runner.draw(entry))
+        yield self._score(entry)
+
+    def write(self) -> tuple[Results, Path]:
+        """Write ``results.json`` with all that is there.
+
+        Returns:
+            The results and the file.
+        """
+        there = {entry.name: entry for entry in (*self.others, *self.entries.values())}
+        entries = [there[name] for name in self.order if name in there]
+        tunings = read_tunings(self.store, entries)
+        results = assemble(self.job, entries, self.scorer, tunings, self.notes)
+        if any(name not in there for name in self.order):
+            results = results.model_copy(update={"finished": False})
+        return results, self.store.write_results(results)
+
+    def _follow(self, steps: Iterator[Step]) -> Generator[Step, None, None]:
+        yield from steps
+
+    def _score(self, entry: Entry) -> Generator[Step, None, None]:
+        stage = f"{entry.name}: scoring"
+        if not count_unscored(self.job, entry, self.scorer) or not self._has_unscored(entry):
+            return
+        for done, total in self.scorer.look():
+            yield Step(stage, f"references of concept {done + 1} of {total}", 0, len(self.job.suite.shots))
+        for done, total in score_method(self.job, entry, self.scorer):
+            yield Step(stage, "", done, total, kept=True)
+
+    def _has_unscored(self, entry: Entry) -> bool:
+        missing = {shot for _, unit in self.runner.undrawn(entry) for shot in unit.shots}
+        return count_unscored(self.job, entry, self.scorer) > len(missing)
+
+    def _foresee(self, name: str, method: Method) -> Entry:
+        wanted = self._choose(name, method, None)
+        found = read_entry(self.store, name)
+        if wanted is None and found is not None:
+            wanted = found.setting, found.chosen
+        return make_entry(name, method, *(wanted or (None,)))
+
+    def _choose(
+        self, name: str, method: Method, best: Mapping[str, float] | None
+    ) -> tuple[Mapping[str, float], Chosen] | None:
+        """Give a method's setting; None keeps the folder's, else takes the first as it is."""
+        override = self.loaded.suite.settings
+        if best is not None:
+            return {**best, **override}, "tuned here"
+        if self.request.kind == "ablation":
+            ours = self.tuned.get(_OURS)
+            return {**(ours or {}), **method.settings[0], **override}, "tuned before" if ours else "first"
+        there = read_entry(self.store, name) is not None and self.request.settings is None
+        if name in self.tuned and not there:
+            check_setting(method, self.tuned[name], f"settings of {name}")
+            return {**self.tuned[name], **override}, "tuned before"
+        return None if there else ({**method.settings[0], **override}, "first")
+
+    def _read_tuned(self, fingerprint: str) -> dict[str, dict[str, float]]:
+        try:
+            return read_tuned(self.request.settings, fingerprint)
+        except InputError:
+            if self.request.settings is None:
+                return {}
+            raise

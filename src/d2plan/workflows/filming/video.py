@@ -1,0 +1,238 @@
+"""From a story, or a plan, to a video: plan, keyframes, the frames between them, and a page that shows all of it."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from d2plan import __version__
+from d2plan.backbone.load import Backbone, load_backbone
+from d2plan.errors import FileError, InputError
+from d2plan.etp.interpolate import (
+    Interpolator,
+    InterpolatorOptions,
+    check_frames,
+    fit_keyframes,
+    open_interpolator,
+)
+from d2plan.etp.plan import EventPlan
+from d2plan.etp.planner import Planner, clean_story
+from d2plan.etp.segments import Tempo, chain_segments, film_steps, plan_segments, set_keyframes
+from d2plan.media.images import check_output, make_folder, write_file
+from d2plan.media.video import Frames, check_rate, check_video_path, write_frames, write_video
+from d2plan.workflows.composing.compose import Report, say_nothing
+from d2plan.workflows.filming.keyframes import Keyframes, make_keyframes, write_storyboard
+from d2plan.workflows.filming.page import VideoFacts, write_video_page
+from d2plan.workflows.filming.plan import check_plan_file, is_plan_file, plan_story, save_plan
+
+PLAN, KEYFRAMES, SEGMENTS, FRAMES, RECORD = "plan.yaml", "keyframes", "segments", "frames", "video.json"
+FOLDER_SUFFIX = ".video"
+
+Planned = Callable[[EventPlan, Path], None]
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How a video is made.
+
+    Attributes:
+        concepts: folder with the adapters of all who may take part; only a story needs it.
+        planner: who plans a story; None is the embedded grammar.
+        base: the base of a story's plan; a plan's file names its own.
+        frames: from one beat to the next, both ends counted; None is the plan's.
+        seed: of the noise; None is the plan's.
+        rate: frames a second.
+        interpolator: one of ``etp.interpolate.METHODS``.
+        weights: of the interpolator.
+        text_model: of the published SEINE.
+        interpolation_steps: denoising steps of the interpolator; None is its own.
+        keep_frames: write each frame as a picture too.
+        overwrite: replace a video that is there.
+        device: such as "cpu" or "cuda".
+    """
+
+    concepts: Path = field(default_factory=Path)
+    planner: Planner | None = None
+    base: str = "mini"
+    frames: int | None = None
+    seed: int | None = None
+    rate: float = 8.0
+    interpolator: str = "seine"
+    weights: Path | None = None
+    text_model: Path | None = None
+    interpolation_steps: int | None = None
+    keep_frames: bool = False
+    overwrite: bool = False
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """What became of a video.
+
+    Attributes:
+        video: the file.
+        page: shows story, plan, keyframes and video.
+        folder: holds plan, keyframes and segments, for the next time.
+        frames: of the video.
+        made: segments that were made now.
+        kept: segments that were there.
+        notes: sentences for the reader.
+    """
+
+    video: Path
+    page: Path
+    folder: Path
+    frames: int
+    made: int
+    kept: int
+    notes: tuple[str, ...]
+
+
+def make_video(
+    story: str,
+    out: str | Path,
+    options: VideoOptions | None = None,
+    on_progress: Report | None = None,
+    on_plan: Planned | None = None,
+) -> VideoResult:
+    """Make a video; what was finished before, and still fits, is not made again.
+
+    Paper: eq. (10).
+
+    Args:
+        story: plain words, or the path of a plan's file.
+        out: the video's file; beside it a folder of its name, ending in ``.video``, keeps the parts.
+        options: how; None takes all defaults.
+        on_progress: called with (what is happening, steps done, steps in all).
+        on_plan: called with the plan and the storyboard's path before the long part starts.
+
+    Returns:
+        Where everything lies.
+
+    Raises:
+        InputError: the story, the plan or an option cannot be used; what is finished is kept.
+        FileError: a file cannot be read or written.
+        MissingExtraError: an mp4 is asked for, and PyAV is not installed.
+    """
+    chosen, report = options or VideoOptions(), on_progress or say_nothing
+    target = check_video_path(os.path.expanduser(out))
+    check_output(target, chosen.overwrite)
+    rate = check_rate(chosen.rate)
+    folder = target.with_name(target.stem + FOLDER_SUFFIX)
+    plan = find_plan(story, folder, chosen, report)
+    report("opening the base", 0, 1)
+    base = load_backbone(os.path.expanduser(plan.base), chosen.device)
+    interpolator = _open(base, chosen)
+    check_frames(interpolator, plan.frames)
+    report("opening the base", 1, 1)
+    make_folder(folder)
+    save_plan(plan, folder / PLAN, overwrite=True)
+    keyframes = make_keyframes(plan, folder / KEYFRAMES, report, device=chosen.device, backbone=base)
+    sheet = write_storyboard(plan, keyframes, folder)
+    if on_plan is not None:
+        on_plan(plan, sheet)
+    frames, kept = _film(plan, keyframes, interpolator, folder, report)
+    text = describe(plan, interpolator, rate)
+    report("writing the video", 0, 1)
+    write_video(target, frames, rate, text)
+    if chosen.keep_frames:
+        write_frames(folder / FRAMES, frames)
+    write_file(folder / RECORD, (text + "\n").encode())
+    facts = VideoFacts(plan, keyframes, frames, float(rate), target, tuple(sorted(interpolator.record.items())))
+    page = write_video_page(folder, facts)
+    report("writing the video", 1, 1)
+    segments = len(plan.beats) - 1
+    return VideoResult(target, page, folder, len(frames), segments - kept, kept, (*plan.notes, *keyframes.notes))
+
+
+def find_plan(story: str, folder: Path, options: VideoOptions, report: Report) -> EventPlan:
+    """Read or make the plan; a story that was planned here before keeps its plan, as it was or as a person changed it.
+
+    Args:
+        story: plain words, or the path of a plan's file.
+        folder: of the video's parts.
+        options: how.
+        report: is told when planning begins and ends.
+
+    Returns:
+        The plan, checked and filled in.
+
+    Raises:
+        InputError: the story or the plan cannot be used, or the folder belongs to something else.
+        FileError: a file cannot be read.
+    """
+    there = folder / PLAN
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder}: is a file, but the video's parts go there; move it, or name another video.")
+    if folder.is_dir() and not there.is_file() and any(folder.iterdir()):
+        raise InputError(f"{folder}: holds other things than a video's parts; name another video.")
+    report("planning", 0, 1)
+    plan = check_plan_file(story) if is_plan_file(story) else _plan_again(story, there, options)
+    changes = {name: getattr(options, name) for name in ("frames", "seed") if getattr(options, name) is not None}
+    report("planning", 1, 1)
+    return EventPlan.model_validate({**plan.model_dump(), **changes}) if changes else plan
+
+
+def describe(plan: EventPlan, interpolator: Interpolator, rate: Fraction) -> str:
+    """Write what made a video, for the file itself; folders of this machine are left out.
+
+    Args:
+        plan: the plan.
+        interpolator: that made the frames.
+        rate: frames a second.
+
+    Returns:
+        JSON.
+    """
+    content = plan.model_dump(mode="json", exclude_defaults=True)
+    for instance in content["instances"]:
+        instance["concept"] = Path(instance["concept"]).name
+    if "base" in content:
+        content["base"] = Path(content["base"]).name
+    record = {"d2plan": __version__, "rate": str(rate), "interpolation": interpolator.record, "plan": content}
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _plan_again(story: str, there: Path, options: VideoOptions) -> EventPlan:
+    text = clean_story(story)
+    if there.is_file():
+        plan = check_plan_file(there)
+        if plan.story == text:
+            return plan
+    return plan_story(text, options.concepts, options.planner, options.base)
+
+
+def _open(base: Backbone, options: VideoOptions) -> Interpolator:
+    return open_interpolator(
+        options.interpolator,
+        InterpolatorOptions(
+            base=base,
+            weights=options.weights,
+            text_model=options.text_model,
+            steps=options.interpolation_steps,
+            device=options.device,
+        ),
+    )
+
+
+def _film(
+    plan: EventPlan, keyframes: Keyframes, interpolator: Interpolator, folder: Path, report: Report
+) -> tuple[Frames, int]:
+    """Make or read all segments; give the video's frames, and how many segments were there."""
+    fitted = fit_keyframes(interpolator, keyframes.images)
+    texts = tuple(plan.prompt_at(index) for index in range(1, len(plan.beats)))
+    parts: list[np.ndarray] = []
+    kept = 0
+    for step in film_steps(
+        interpolator, plan_segments(fitted, Tempo(plan.frames, texts, plan.seed)), folder / SEGMENTS
+    ):
+        report(f"segment {step.segment + 1} of {step.segments}", step.index + 1, step.total)
+        if step.frames is not None:
+            parts.append(step.frames)
+            kept += step.kept
+    return set_keyframes(chain_segments(parts), fitted), kept

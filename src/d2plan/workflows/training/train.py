@@ -1,0 +1,261 @@
+"""Learn a concept: a folder of pictures in, an adapter file out."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Unpack
+
+import torch
+
+from d2plan.adapter.file import SUFFIX, Adapter, save_adapter
+from d2plan.adapter.sidecar import SIDECAR_SUFFIX, write_sidecar
+from d2plan.backbone.load import Backbone, find_base
+from d2plan.backbone.text import unknown_words
+from d2plan.config import load_defaults
+from d2plan.dislora.checkpoint import last_step
+from d2plan.dislora.data import DEFAULT_TEMPLATE, ConceptData, read_concept_folder, read_concept_words
+from d2plan.dislora.processes import Processes, open_processes
+from d2plan.dislora.prompts import fill_template
+from d2plan.dislora.train import Keeping, StepReport, TrainRequest, train_steps
+from d2plan.errors import InputError
+from d2plan.media.images import Picture, check_output, fit_image, make_folder, write_file, write_png
+from d2plan.workflows.training.board import Board, open_board
+from d2plan.workflows.training.folder import (
+    LOG_FILE,
+    PREVIEW_FOLDER,
+    TrainingLog,
+    open_work,
+    stop_gently,
+    work_folder,
+)
+from d2plan.workflows.training.options import (
+    TrainOptions,
+    check_options,
+    choose_buckets,
+    make_request,
+    open_base,
+    read_precision,
+)
+from d2plan.workflows.training.previews import Previews
+from d2plan.workflows.training.words import share_identifiers
+
+Report = Callable[[str, int, int], None]
+
+LOG_SUFFIX, THUMBNAIL_SUFFIX, PREVIEW_SUFFIX = ".log.jsonl", ".png", ".preview.png"
+THUMBNAIL_SIDE = 256
+CHECKPOINT_EVERY = 100
+
+
+def train_concept(
+    folder: str | Path,
+    out: str | Path,
+    class_word: str | None = None,
+    identifier: str | None = None,
+    base: str | Path | Backbone = "mini",
+    seed: int = 0,
+    on_progress: Report | None = None,
+    **options: Unpack[TrainOptions],
+) -> Path:
+    """Learn a concept from a folder of pictures and write its adapter.
+
+    Beside the adapter ``rex.safetensors`` appear ``rex.json`` and ``rex.png`` (what other programs show),
+    ``rex.log.jsonl`` (the request, then a line a step) and, if asked for, ``rex.preview.png``; all of them when the
+    training has ended. While it runs, its state lies in ``rex.train``; after a stop it goes on from there.
+
+    Args:
+        folder: the pictures, with captions, masks and ``concept.yaml`` if there are any.
+        out: the adapter's file, ending in ".safetensors"; its folder is made if it is missing.
+        class_word: what kind of thing it is; without it what ``concept.yaml`` says.
+        identifier: the word that shall name it; without it what ``concept.yaml`` says, else the base's first that no
+            adapter beside ``out`` has. A training that goes on keeps its own.
+        base: "mini", a folder in the diffusers SDXL layout, a downloaded model's hub id, or one that is open already.
+        seed: of all that is random.
+        on_progress: is told what is happening: a text, how much is done, and how much there is.
+        **options: see ``TrainOptions``.
+
+    Returns:
+        The adapter's path.
+
+    Raises:
+        InputError: a word, number or option cannot be used.
+        FileError: the folder or a file cannot be read, or ``out`` exists or cannot be written, or another training
+            is at work on it.
+        KeyboardInterrupt: somebody asked to stop; what was learnt is saved.
+    """
+    check_options(options, seed)
+    together = open_processes(base.device.type if isinstance(base, Backbone) else options.get("device", "cpu"))
+    target = Path(os.path.expanduser(out))
+    resume = options.get("resume", False) or options.get("resume_changed", False)
+    finals = _check_target(target, options, resume or not together.leads)
+    if target.parent.resolve() == Path(folder).resolve():
+        raise InputError(
+            f"out: {target} lies among the pictures, where its thumbnail would be one; name another folder."
+        )
+    words = read_concept_words(folder)
+    defaults = base.defaults if isinstance(base, Backbone) else load_defaults(find_base(base))
+    named = identifier or words.identifier
+    (chosen,) = share_identifiers([named], [target], defaults.identifiers, resume)
+    given = replace(words, class_word=class_word or words.class_word, identifier=chosen)
+    request = make_request(given, target.stem, defaults, seed, options)
+    place = work_folder(target)
+    note = options.get("on_note", _ignore) if together.leads else _ignore
+    if resume and target.exists() and last_step(place) in (0, request.settings.steps):
+        note(f"{target} is finished already; nothing was done.")
+        return target
+    report = on_progress if on_progress is not None and together.leads else _ignore
+    make_folder(target.parent)
+    with ExitStack() as stack:
+        if together.leads:
+            keep, overwrite = options.get("keep_checkpoints", False), options.get("overwrite", False)
+            stack.enter_context(open_work(place, resume, overwrite, keep))
+        report("opening the base", 0, 1)
+        backbone = open_base(base, together.device, options)
+        report("opening the base", 1, 1)
+        data = read_concept_folder(folder, *backbone.size, choose_buckets(backbone, options))
+        task = _Task(backbone, data, request, place, together, report, options)
+        unknown = _warn_of_words(backbone, f"{request.choices.class_word} {request.choices.template or ''}")
+        for text in (*data.report.lines(), *unknown):
+            note(text)
+        if named is None:
+            note(f"its identifier is {chosen}, as in a photo of a {chosen} {request.choices.class_word}")
+        _learn(task, target, finals, [*data.notes, *unknown])
+    return target
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """A training with all that belongs to it."""
+
+    backbone: Backbone
+    data: ConceptData
+    request: TrainRequest
+    place: Path
+    together: Processes
+    report: Report
+    options: TrainOptions
+
+    def note(self, text: str) -> None:
+        if self.together.leads:
+            self.options.get("on_note", _ignore)(text)
+
+    def settings(self) -> dict[str, str]:
+        """What the training adds to the request's own settings in the adapter's header."""
+        return {"base": self.backbone.name, "pictures": str(len(self.data.names))}
+
+
+def _check_target(target: Path, options: TrainOptions, overwrite: bool) -> dict[str, Path]:
+    if target.suffix != SUFFIX or not target.stem:
+        raise InputError(f"out is {target}; name the adapter's file, ending in {SUFFIX}, such as rex{SUFFIX}.")
+    previews = options.get("preview") or options.get("preview_every")
+    beside = [LOG_SUFFIX, THUMBNAIL_SUFFIX, SIDECAR_SUFFIX] + ([PREVIEW_SUFFIX] if previews else [])
+    finals = {ending: target.with_name(target.stem + ending) for ending in beside}
+    for path in (target, *finals.values()):
+        check_output(path, overwrite or options.get("overwrite", False))
+    return finals
+
+
+def _warn_of_words(backbone: Backbone, text: str) -> list[str]:
+    return [
+        f'the base has never seen the word "{word}"' + (f"; known words like it: {', '.join(near)}" if near else "")
+        for word, near in unknown_words(text, backbone)
+    ]
+
+
+def _learn(task: _Task, target: Path, finals: dict[str, Path], notes: list[str]) -> None:
+    adapter, log = _train(task, notes)
+    if not task.together.leads:
+        return
+    settings = {**adapter.settings, **task.settings()}
+    dtype = read_precision(task.options.get("file_precision", "fp32"), "file_precision")
+    adapter = _convert(replace(adapter, settings=settings), dtype)
+    write_file(finals[LOG_SUFFIX], log.content())
+    write_png(finals[THUMBNAIL_SUFFIX], _make_thumbnail(task.data))
+    if PREVIEW_SUFFIX in finals:
+        write_png(finals[PREVIEW_SUFFIX], _make_previews(task).sheet(task.request.settings.steps))
+    write_sidecar(target, adapter)
+    # The adapter comes last: where it is, everything that belongs to it is complete.
+    save_adapter(target, adapter)
+
+
+def _train(task: _Task, notes: list[str]) -> tuple[Adapter, TrainingLog]:
+    options, request = task.options, task.request
+    settings = {**asdict(request.choices), **asdict(request.settings), "seed": request.seed, **task.settings()}
+    head: dict[str, object] = {
+        "name": request.name,
+        "settings": settings,
+        "data": task.data.report.record(),
+        "notes": notes,
+    }
+    log = TrainingLog(task.place / LOG_FILE, head)
+    on_step = options.get("on_step", _ignore)
+    with _until_stopped(task) as stop, open_board(options.get("tensorboard"), task.together) as board:
+        keeping = Keeping(
+            task.place,
+            options.get("checkpoint_every", CHECKPOINT_EVERY),
+            "any" if options.get("resume_changed") else "same" if options.get("resume") else "no",
+            stop,
+            task.note,
+        )
+        steps = train_steps(task.backbone, task.data, request, keeping, task.together, task.report)
+        if options.get("preview_every") and task.together.leads and not last_step(task.place):
+            _make_previews(task).draw(0)
+        task.report("training", last_step(task.place), request.settings.steps)
+        # Closing takes the adapter off the base also when the person stops the training.
+        with closing(steps):
+            while True:
+                try:
+                    done = next(steps)
+                except StopIteration as end:
+                    return end.value, log
+                if task.together.leads:
+                    _tell(task, done, (log, board))
+                    on_step(done)
+
+
+def _tell(task: _Task, done: StepReport, books: tuple[TrainingLog, Board]) -> None:
+    log, board = books
+    row = {key: round(value, 6) for key, value in asdict(done).items()}
+    log.add(row)
+    board.add(row)
+    task.report("training", done.step, done.total)
+    every, last = task.options.get("preview_every", 0), done.step == done.total
+    if (every and done.step % every == 0) or (last and (every or task.options.get("preview"))):
+        _make_previews(task).draw(done.step)
+
+
+@contextmanager
+def _until_stopped(task: _Task) -> Iterator[Callable[[], bool]]:
+    try:
+        with stop_gently() as stop:
+            yield stop
+    except KeyboardInterrupt:
+        step = last_step(task.place)
+        if step:
+            task.note(f"stopped after step {step} of {task.request.settings.steps}; go on with --resume")
+        raise
+
+
+def _make_previews(task: _Task) -> Previews:
+    choices = task.request.choices
+    template = choices.template or DEFAULT_TEMPLATE
+    prompt = fill_template(template, choices.class_word, choices.identifier).joint_form
+    return Previews(task.backbone, task.request, prompt, task.place / PREVIEW_FOLDER, task.report)
+
+
+def _make_thumbnail(data: ConceptData) -> Picture:
+    height, width = data.images[0].shape[:2]
+    factor = min(1.0, THUMBNAIL_SIDE / max(height, width))
+    return fit_image(data.images[0], round(height * factor), round(width * factor))
+
+
+def _convert(adapter: Adapter, dtype: torch.dtype) -> Adapter:
+    deltas = {
+        path: delta._replace(down=delta.down.to(dtype), up=delta.up.to(dtype)) for path, delta in adapter.deltas.items()
+    }
+    return replace(adapter, deltas=deltas)
+
+
+def _ignore(*_: object) -> None:
+    """Nobody asked to be told."""

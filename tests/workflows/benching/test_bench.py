@@ -1,0 +1,184 @@
+"""The whole benchmark on a tiny base: a folder that is gone on with, and what stands in it."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from d2plan.bench.records import read_results
+from d2plan.bench.registry import METHODS
+from d2plan.bench.suites import load_suite
+from d2plan.errors import InputError
+from d2plan.isp.segment import Detection
+from d2plan.workflows.benching.bench import TITLE, BenchRequest, open_methods, run_bench
+from d2plan.workflows.benching.panel import PanelChoice, open_panel
+from tests.bench.toys import SUITE
+from tests.eval.tiny_encoders import write_tiny_dino
+from tests.tiny import write_tiny
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    write_tiny(folder / "base")
+    write_tiny_dino(folder / "dino")
+    (folder / "suite.yaml").write_text(yaml.safe_dump(SUITE), encoding="utf-8")
+    return folder
+
+
+def request_of(place, **changes):
+    panel = PanelChoice(clip="none", dino=f"dino:{place / 'dino'}", judge=False)
+    known = {"suite": str(place / "suite.yaml"), "methods": ("toy",), "base": str(place / "base"), "panel": panel}
+    return BenchRequest(**{**known, **changes})
+
+
+@pytest.fixture(autouse=True)
+def toy_in_the_registry(monkeypatch):
+    monkeypatch.setitem(METHODS, "toy", "tests.bench.toys:TOY")
+    monkeypatch.setitem(METHODS, "other", "tests.bench.toys:OTHER")
+
+
+def test_a_benchmark_ends_with_scored_results_and_a_report_and_is_then_done(place, tmp_path):
+    told = []
+    outcome = run_bench(request_of(place), tmp_path / "out", lambda *step: told.append(step))
+    record = outcome.results.methods[0]
+    assert outcome.results.finished
+    assert not outcome.stopped
+    assert read_results(outcome.path) == outcome.results
+    assert all(picture.values["dino"] is not None for picture in record.pictures)
+    assert len(record.series) == 3
+    assert set(record.series[0].values) == {"scene_kept", "scene_kept_adjacent"}
+    assert set(outcome.results.encoders) == {"dino"}
+    assert outcome.page.is_file()
+    assert {what for what, _, _ in told} >= {TITLE, "toy: learning: rex", "toy: drawing: tom+rex", "toy: scoring"}
+    again = []
+    assert run_bench(request_of(place), tmp_path / "out", lambda *step: again.append(step)).results == outcome.results
+    assert {what for what, _, _ in again} == {TITLE}
+
+
+def test_a_method_that_comes_later_joins_those_that_are_there(place, tmp_path):
+    run_bench(request_of(place), tmp_path / "out")
+    outcome = run_bench(request_of(place, methods=("other",)), tmp_path / "out")
+    assert [method.name for method in outcome.results.methods] == ["toy", "other"]
+    assert outcome.results.finished
+
+
+def test_ctrl_c_ends_after_the_piece_that_runs_and_the_same_request_goes_on(place, tmp_path):
+    def stop(what, done, total):
+        if what == "toy: drawing: rex":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    outcome = run_bench(request_of(place), tmp_path / "out", stop)
+    assert outcome.stopped
+    assert not outcome.results.finished
+    (record,) = outcome.results.methods
+    assert len(record.learned) == 2
+    assert len(record.pictures) < len(outcome.results.suite.shots)
+    assert run_bench(request_of(place), tmp_path / "out").results.finished
+
+
+def test_tuning_finds_a_setting_on_other_concepts_and_writes_it_down(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("d2plan.bench.tuning.COMPARED", ("dino",))
+    tuning = {
+        **SUITE,
+        "name": "development",
+        "concepts": [{**one, "seed": one["seed"] + 10} for one in SUITE["concepts"]],
+    }
+    (tmp_path / "tuning.yaml").write_text(yaml.safe_dump(tuning), encoding="utf-8")
+    request = request_of(place, tune=True, tuning=str(tmp_path / "tuning.yaml"))
+    record = run_bench(request, tmp_path / "out").results.methods[0]
+    assert record.chosen == "tuned here"
+    assert [one.setting for one in record.tuning] == [{"level": 1.0}, {"level": 2.0}]
+    best = max(record.tuning, key=lambda one: one.value)
+    assert record.setting == best.setting
+    outcome = run_bench(request_of(place), tmp_path / "out")
+    assert outcome.results.methods[0].tuning == record.tuning
+    found = request_of(place, settings=str(tmp_path / "out" / "tuned.yaml"))
+    assert run_bench(found, tmp_path / "new").results.methods[0].setting == best.setting
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ("gone",)}, "there is no 'gone'; choose from all, isp-dislora"),
+        ({"kind": "ablation", "methods": ("toy",)}, "there is no 'toy'; choose from all, full"),
+        ({"kind": "ablation", "methods": (), "tune": True}, "an ablation is not tuned"),
+        ({"redo": ("gone",)}, "there is no 'gone'"),
+        ({"panel": PanelChoice(clip="none", dino="none", judge=False)}, "nobody is left to look"),
+        ({"panel": PanelChoice(clip="none", dino="judge", judge=False)}, "judge is a judge encoder"),
+        ({"panel": PanelChoice(clip="none", dino="foo", judge=False)}, "there is no 'foo'"),
+        ({"panel": PanelChoice(clip="none", dino="none", faces="judge")}, "is no face encoder"),
+        ({"panel": PanelChoice(clip="none", detector="nonsense")}, '"nonsense" is none'),
+        ({"panel": PanelChoice(clip="none", judge=True, detector="grounded")}, "leave --judge out"),
+        ({"base": "nowhere"}, "nowhere is not a folder"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_anything_is_written(place, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        run_bench(request_of(place, **changes), tmp_path / "out")
+    assert not (tmp_path / "out" / "bench.json").exists()
+
+
+def test_the_suites_methods_compete_where_nobody_names_others(place):
+    loaded = load_suite("quick")
+    assert list(open_methods(BenchRequest(), loaded)) == list(loaded.suite.methods)
+    assert list(open_methods(BenchRequest(kind="ablation", methods=("no-cac",)), loaded)) == ["full", "no-cac"]
+    assert list(open_methods(BenchRequest(methods=("toy", "toy")), loaded)) == ["toy"]
+
+
+def test_the_judge_looks_at_the_worlds_own_concepts_alone(place):
+    choice = PanelChoice(clip="none", dino=f"dino:{place / 'dino'}")
+    assert open_panel(choice, [load_suite("quick")]).judge is not None
+
+
+class MiddleOfThePicture:
+    """A detector that sees the first of the classes in the middle of every picture."""
+
+    def detect(self, image, class_words):
+        mask = np.zeros(image.shape[:2], np.float32)
+        mask[10:50, 10:40] = 1
+        return [Detection(class_words[0], 0.9, mask)]
+
+
+def see_the_middle(device):
+    return MiddleOfThePicture()
+
+
+see_the_middle.d2plan_detector = True
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A suite of two concepts from folders of pictures."""
+    rng = np.random.default_rng(0)
+    concepts = [{key: value for key, value in one.items() if key != "seed"} for one in SUITE["concepts"]]
+    for one in concepts:
+        one["folder"] = one["name"]
+        (tmp_path / one["name"]).mkdir()
+        for number in range(2):
+            picture = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+            picture.save(tmp_path / one["name"] / f"{number}.png")
+    (tmp_path / "photographs.yaml").write_text(yaml.safe_dump({**SUITE, "concepts": concepts}), encoding="utf-8")
+    return tmp_path / "photographs.yaml"
+
+
+def test_with_a_detector_photographs_are_scored_by_crops_of_instances_too(place, photographs, tmp_path):
+    def measure(name, out):
+        panel = PanelChoice(clip="none", dino=f"dino:{place / 'dino'}", detector=name)
+        return run_bench(request_of(place, suite=str(photographs), panel=panel), tmp_path / out).results
+
+    results, without = measure(f"{__name__}:see_the_middle", "out"), measure("none", "blind")
+    assert results.encoders["finder"] == f"{__name__}:see_the_middle"
+    assert results.encoders["identity"].startswith("crops in ")
+    assert "judge" not in results.encoders
+    for picture in results.methods[0].pictures:
+        first, *others = picture.instances
+        assert first.values["present"] == 1
+        assert all(one.values["present"] == one.values["identity"] == 0 for one in others)
+        assert first.values["dino_instance"] is not None and first.values["identity"] > 0
+    assert set(without.encoders) == {"dino"}
+    blind = [value for one in without.methods[0].pictures for part in one.instances for value in part.values.items()]
+    assert all(value is None for name, value in blind if name in ("dino_instance", "identity", "present"))

@@ -1,0 +1,200 @@
+"""A plan in, a video and its page out: what lies where, what is made once, what is refused before any work."""
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import yaml
+
+from d2plan.errors import FileError, InputError
+from d2plan.media.images import read_image
+from d2plan.media.video import read_video
+from d2plan.workflows.filming.video import VideoOptions, make_video
+from tests.etp.seine_models import write_embedded
+from tests.workflows.concept_files import concepts, opened, read_all
+
+__all__ = ["concepts", "opened"]
+PLAN = {
+    "story": "Rex runs & then <sits>",
+    "global_prompt": "a photo of a man and a dog on the beach",
+    "instances": [{"name": "John", "concept": "john.safetensors"}, {"name": "Rex", "concept": "rex.safetensors"}],
+    "beats": [
+        {"sub_prompts": {"John": "a photo of a <v1> man standing", "Rex": f"a photo of a <v2> dog {action}"}}
+        for action in ("running", "sitting", "jumping")
+    ],
+    "frames": 4,
+    "steps": 2,
+    "height": 64,
+    "width": 64,
+    "seed": 3,
+}
+BLEND = VideoOptions(interpolator="blend", interpolation_steps=2, overwrite=True)
+
+
+def write_plan(concepts: Path, base: Path, **changes: object) -> Path:
+    """Write a plan beside the concepts."""
+    path = concepts / f"plan-{len(list(concepts.iterdir()))}.yaml"
+    path.write_text(yaml.safe_dump({**PLAN, "base": str(base), **changes}), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(concepts, tiny_folder, tmp_path_factory):
+    """A video of three beats, and what was told of it."""
+    out = tmp_path_factory.mktemp("video") / "story.png"
+    seen, shown = [], []
+    result = make_video(
+        str(write_plan(concepts, tiny_folder)),
+        out,
+        VideoOptions(interpolator="blend", interpolation_steps=2, keep_frames=True, rate=12.5),
+        lambda *step: seen.append(step),
+        lambda plan, sheet: shown.append((len(plan.beats), sheet.is_file(), seen[-1][0])),
+    )
+    return result, seen, shown
+
+
+def test_the_video_holds_all_segments_with_the_shared_keyframe_once(made):
+    result, _, _ = made
+    video = read_video(result.video)
+    assert (len(video.frames), result.frames, float(video.rate)) == (7, 7, 12.5)
+    keyframes = [read_image(result.folder / "keyframes" / "scene-1" / f"beat-0{n}" / "image.png") for n in (1, 2, 3)]
+    assert np.array_equal(video.frames[[0, 3, 6]], np.stack(keyframes))
+    assert (result.made, result.kept) == (2, 0)
+
+
+def test_everything_lies_beside_the_video(made):
+    result, _, _ = made
+    names = sorted(path.name for path in result.folder.iterdir())
+    assert names == [
+        "frames", "index.html", "keyframes", "plan.yaml", "segments", "storyboard.png", "strip.png", "video.json"
+    ]  # fmt: skip
+    assert result.folder.name == "story.video" and len(list((result.folder / "frames").iterdir())) == 7
+
+
+def test_plan_and_settings_stand_inside_the_video_without_this_machines_folders(made, concepts):
+    result, _, _ = made
+    text = read_video(result.video).text
+    told = json.loads(text)
+    assert told["plan"]["beats"] == PLAN["beats"] and told["plan"]["seed"] == 3
+    assert [item["concept"] for item in told["plan"]["instances"]] == ["john.safetensors", "rex.safetensors"]
+    assert told["interpolation"]["interpolator"] == "blend" and told["rate"] == "25/2"
+    assert str(concepts) not in text and str(result.folder.parent) not in text
+
+
+def test_the_page_shows_files_that_are_there_and_tells_the_story_as_text(made):
+    result, _, _ = made
+    page = result.page.read_text()
+    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(links) >= 7
+    assert all((result.folder / unquote(unescape(link))).is_file() for link in links)
+    assert "Rex runs &amp; then &lt;sits&gt;" in page and "$" not in page
+    assert page.count("<figure>") == 3 and "a photo of a &lt;v2&gt; dog jumping" in page
+
+
+def test_the_storyboard_is_there_before_the_long_part_starts(made):
+    _, seen, shown = made
+    assert shown[0][:2] == (3, True)
+    stages = list(dict.fromkeys(what for what, _, _ in seen))
+    assert stages[0] == "planning" and shown[0][2] in stages
+    assert stages.index(shown[0][2]) < stages.index("segment 1 of 2") < stages.index("segment 2 of 2")
+    assert stages[-1] == "writing the video"
+
+
+def test_a_finished_video_is_made_again_without_computing_a_picture(made):
+    result, _, _ = made
+    before = read_all(result.folder)
+    seen = []
+    again = make_video(str(result.folder / "plan.yaml"), result.video, BLEND, lambda *step: seen.append(step[0]))
+    assert (again.made, again.kept) == (0, 2)
+    assert not [what for what in seen if what.startswith("composing")]
+    after = read_all(result.folder)
+    assert all(
+        after[name] == before[name] for name in before if name.startswith(("keyframes/scene-1/beat", "segments"))
+    )
+
+
+def test_a_changed_beat_leaves_the_others_byte_for_byte_and_makes_only_its_segments(concepts, tiny_folder, tmp_path):
+    first = make_video(str(write_plan(concepts, tiny_folder)), tmp_path / "s.gif", BLEND)
+    before = read_all(first.folder / "keyframes")
+    beats = [
+        *PLAN["beats"][:2],
+        {"sub_prompts": {**PLAN["beats"][2]["sub_prompts"], "Rex": "a photo of a <v2> dog left"}},
+    ]
+    second = make_video(str(write_plan(concepts, tiny_folder, beats=beats)), tmp_path / "s.gif", BLEND)
+    after = read_all(second.folder / "keyframes")
+    other = {name.split("/")[1] for name in after if after[name] != before.get(name)}
+    assert other == {"beat-03", "series.json", "sheet.png"}
+    assert (second.made, second.kept) == (1, 1)
+
+
+def test_a_video_that_was_stopped_goes_on_where_it_stopped(concepts, tiny_folder, tmp_path):
+    plan = write_plan(concepts, tiny_folder)
+
+    def stop(what, done, total):
+        if what == "segment 2 of 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_video(str(plan), tmp_path / "s.gif", BLEND, stop)
+    assert not (tmp_path / "s.gif").exists()
+    seen = []
+    result = make_video(str(plan), tmp_path / "s.gif", BLEND, lambda *step: seen.append(step[0]))
+    assert (result.made, result.kept) == (1, 1) and result.video.is_file()
+    assert not [what for what in seen if what.startswith("composing")]
+
+
+def test_a_change_of_scene_makes_a_series_of_its_own(concepts, tiny_folder, tmp_path):
+    beats = [dict(beat) for beat in PLAN["beats"]]
+    beats[1]["global_prompt"] = "a photo of a man and a dog in the snow"
+    result = make_video(str(write_plan(concepts, tiny_folder, beats=beats)), tmp_path / "s.gif", BLEND)
+    found = sorted(str(path.parent.relative_to(result.folder)) for path in result.folder.rglob("image.png"))
+    assert found == ["keyframes/scene-1/beat-01", "keyframes/scene-1/beat-03", "keyframes/scene-2/beat-02"]
+    assert "in the snow" in result.page.read_text()
+
+
+def test_the_video_model_makes_the_frames_between(concepts, tiny_folder, tmp_path, opened):
+    weights = write_embedded(tmp_path / "weights", opened["backbone"])
+    options = VideoOptions(interpolator="seine", weights=weights)
+    beats = PLAN["beats"][:2]
+    result = make_video(str(write_plan(concepts, tiny_folder, beats=beats)), tmp_path / "s.webp", options)
+    assert len(read_video(result.video).frames) == 4
+    assert json.loads((result.folder / "video.json").read_text())["interpolation"]["interpolator"] == "seine"
+
+
+def test_frames_and_seed_may_be_chosen_anew(concepts, tiny_folder, tmp_path):
+    options = VideoOptions(interpolator="blend", interpolation_steps=1, frames=3, seed=9)
+    beats = PLAN["beats"][:2]
+    result = make_video(str(write_plan(concepts, tiny_folder, beats=beats)), tmp_path / "s.gif", options)
+    plan = yaml.safe_load((result.folder / "plan.yaml").read_text())
+    assert (plan["frames"], plan["seed"], result.frames) == (3, 9, 3)
+
+
+def test_what_cannot_be_made_is_refused_before_anything_is_written(concepts, tiny_folder, tmp_path):
+    plan = str(write_plan(concepts, tiny_folder))
+    for options, said in (
+        (VideoOptions(interpolator="film"), "film"),
+        (VideoOptions(interpolator="blend", frames=1), "frames|greater"),
+        (VideoOptions(interpolator="seine", weights=tmp_path), "scripts/seine"),
+        (VideoOptions(interpolator="blend", rate=0), "rate"),
+    ):
+        with pytest.raises((InputError, FileError, ValueError), match=said):
+            make_video(plan, tmp_path / "s.gif", options)
+    with pytest.raises(InputError, match="ends in one of"):
+        make_video(plan, tmp_path / "s.avi", BLEND)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_that_is_there_and_a_folder_of_something_else_are_left_alone(concepts, tiny_folder, tmp_path):
+    plan = str(write_plan(concepts, tiny_folder))
+    (tmp_path / "s.gif").write_text("mine")
+    with pytest.raises(FileError, match="--overwrite"):
+        make_video(plan, tmp_path / "s.gif", VideoOptions(interpolator="blend"))
+    (tmp_path / "t.video").mkdir()
+    (tmp_path / "t.video" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="other things"):
+        make_video(plan, tmp_path / "t.gif", BLEND)
+    assert (tmp_path / "s.gif").read_text() == "mine"

@@ -1,0 +1,76 @@
+import json
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from d2plan.errors import FileError
+from d2plan.workflows.training.folder import LOG_FILE, TrainingLog, open_work, stop_gently, work_folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_the_first_signal_asks_and_the_second_stops_at_once(number: signal.Signals) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with stop_gently() as stop:
+        assert not stop()
+        signal.raise_signal(number)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_where_signals_are_ignored_or_belong_to_another_thread_nothing_is_changed() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_gently() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    seen: list[bool] = []
+
+    def ask() -> None:
+        with stop_gently() as stop:
+            seen.append(stop())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert seen == [False] and signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_log_that_goes_on_forgets_what_the_checkpoint_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / LOG_FILE
+    log = TrainingLog(path, {"name": "rex"})
+    for step in (1, 2, 3):
+        log.add({"step": step, "loss": 0.5})
+    with path.open("a") as file:
+        file.write('{"step": 4, "lo')
+    again = TrainingLog(path, {"name": "rex"})
+    again.add({"step": 3, "loss": 0.25})
+    rows = [json.loads(line) for line in again.content().decode().splitlines()]
+    assert rows[0] == {"name": "rex"}
+    assert [(row["step"], row["loss"]) for row in rows[1:]] == [(1, 0.5), (2, 0.5), (3, 0.25)]
+
+
+def test_the_folder_goes_when_the_training_ends_and_stays_when_it_is_to_be_kept(tmp_path: Path) -> None:
+    place = work_folder(tmp_path / "rex.safetensors")
+    assert place == tmp_path / "rex.train"
+    for keep in (False, True):
+        with open_work(place, resume=False, overwrite=False, keep=keep):
+            (place / LOG_FILE).write_text("{}\n")
+        assert place.exists() == keep
+    with pytest.raises(RuntimeError), open_work(place, resume=False, overwrite=False, keep=True):
+        raise RuntimeError
+    assert not place.exists(), "without a checkpoint there is nothing to go on from"
+
+
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "rex.train").write_text("a file")
+    with (
+        pytest.raises(FileError, match="cannot be written here"),
+        open_work(tmp_path / "rex.train", False, True, False),
+    ):
+        pass
