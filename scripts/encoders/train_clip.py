@@ -10,58 +10,30 @@ is and what that figure wears and does. The two reading layers are dropped after
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from begin import begin_attention, begin_patches, place_waves
 from captions import CLAIMS, read_scenes, scene_truth, write_beside
-from models import (
-    ASSETS,
-    CLIP_PATCH,
-    CLIP_SIZE,
-    CLIP_WIDTH,
-    PROJECTION,
-    WORK,
-    Done,
-    StopWatch,
-    build_clip,
-    load_tokenizer,
-    write_encoder,
-)
+from course import Course, learn, make_parser, run
+from models import CLIP_PATCH, CLIP_SIZE, CLIP_WIDTH, PROJECTION, build_clip, load_tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "mini"), str(HERE.parent / "judge")]  # the base's scripts, and the judge's
 from augment import Weather  # noqa: E402
-from common import (  # noqa: E402
-    BEGAN,
-    Clock,
-    add_time,
-    blend_average,
-    choose_device,
-    cosine,
-    guarded_step,
-    held_back,
-    log,
-    make_optimiser,
-    save_atomically,
-    shards,
-)
+from common import Clock, choose_device, held_back, shards  # noqa: E402
 
 from d2plan.eval.networks import HEADS  # noqa: E402
 from d2plan.world.scene import WorldScene  # noqa: E402
 
 NAME = "clip"
-RATE, DECAY, CLIP_NORM = 1.5e-3, 0.05, 1.0
 GRID = CLIP_SIZE // CLIP_PATCH
 DENSE = (len(HEADS["class"]) + 1, len(HEADS["accessory"]), len(HEADS["accessory_colour"]), len(HEADS["action"]))
 READ_WEIGHT, DENSE_WEIGHT = 0.1, 1.0
-LOG_EVERY, WARM_UP = 25, 60
 
 
 class Readers(nn.Module):
@@ -217,21 +189,6 @@ def dense_loss(logits: Tensor, truth: Tensor) -> Tensor:
     return total
 
 
-def begin(model: nn.Module, average: nn.Module, readers: Readers, optimiser: torch.optim.AdamW) -> Done:
-    """Go on from the last checkpoint, where there is one; gives what is done."""
-    path = WORK / f"{NAME}.pt"
-    if not path.exists():
-        return Done(0, 0, {})
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    for kept, module in (("model", model), ("average", average), ("extra", readers)):
-        module.load_state_dict(state[kept])
-    done, spent = int(state["step"]), state.get("seconds", {})
-    if "optimiser" not in state:
-        return Done(done, done, spent)
-    optimiser.load_state_dict(state["optimiser"])
-    return Done(done, 0, spent)
-
-
 @torch.no_grad()
 def begin_anew(model: nn.Module) -> None:
     """Prepare the image tower of a model that has learnt nothing yet."""
@@ -245,68 +202,21 @@ def begin_anew(model: nn.Module) -> None:
         begin_attention((own.q_proj, own.k_proj, own.v_proj, own.out_proj), own.num_heads, number)
 
 
-def train(clock: Clock, batch: int, rate: float) -> None:
+def train(clock: Clock, choice: argparse.Namespace) -> None:
     """Train until the time is over."""
     device, _ = choose_device()
     model, average, readers = build_clip(), build_clip(), begin_readers()
     begin_anew(model)
     average.load_state_dict(model.state_dict())
     model, average, readers = (one.to(device) for one in (model, average, readers))
-    parameters = [*model.parameters(), *readers.parameters()]
-    flat = [one for one in parameters if one.ndim < 2]
-    deep = [one for one in parameters if one.ndim >= 2]
-    optimiser = make_optimiser([{"params": deep}, {"params": flat, "weight_decay": 0.0}], rate, DECAY)
-    step, cold, spent = begin(model, average, readers, optimiser)
-    lesson = Lesson(batch, device)
-    start = step
-    clock.entered, watch = time.time(), StopWatch(device, spent)
-    sums: dict[str, float] = {}
-    while not clock.over(step):
-        now = rate * min(1, (step - cold + 1) / WARM_UP) * clock.fall(cosine(step, clock.steps))
-        for group in optimiser.param_groups:
-            group["lr"] = now
-        losses = lesson(model, readers, step)
-        optimiser.zero_grad()
-        sum(losses[part] for part in ("image", "text", "read", "dense")).backward()
-        guarded_step(optimiser, parameters, CLIP_NORM)
-        blend_average(average, model, 1 - min(0.998, (step + 1) / (step + 20)))
-        for key, value in losses.items():
-            sums[key] = sums.get(key, 0.0) + float(value.detach())
-        step += 1
-        if step % LOG_EVERY == 0:
-            speed = (step - start) * batch / (time.time() - clock.entered)
-            means = {key: value / min(LOG_EVERY, step - start) for key, value in sums.items()}
-            log(NAME, WORK, step=step, images_per_second=speed, rate=now, **means)
-            sums = {}
-        if clock.due() or clock.over(step) or step % 250 == 0:
-            state = {"model": model.state_dict(), "average": average.state_dict(), "extra": readers.state_dict()}
-            facts = {"step": step, "seconds": watch.read()}
-            save_atomically({**state, "optimiser": optimiser.state_dict(), **facts}, WORK / f"{NAME}.pt")
-
-
-def export(folder: Path) -> None:
-    """Write the averaged weights as a folder of transformers."""
-    model = build_clip()
-    model.load_state_dict(torch.load(WORK / f"{NAME}.pt", weights_only=True, map_location="cpu")["average"])
-    write_encoder(model, folder)
-    print(f"written: {folder}", flush=True)
+    lesson = Lesson(choice.batch, device)
+    course = Course(NAME, model, average, readers, ("image", "text", "read", "dense"), (0.998, 20))
+    learn(course, lambda step: lesson(model, readers, step), clock, choice.batch, choice.rate)
 
 
 def main() -> None:
     """Train, then export."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=10**9)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=RATE)
-    parser.add_argument("--export", action="store_true", help="write the weights into the package")
-    parser.add_argument("--assets", type=Path, default=ASSETS / NAME, help="where")
-    add_time(parser)
-    choice = parser.parse_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    if choice.steps and choice.minutes != 0:
-        train(Clock(choice.steps, choice.minutes, choice.cool, BEGAN), choice.batch, choice.rate)
-    if choice.export:
-        export(choice.assets)
+    run(make_parser(__doc__, NAME, 32).parse_args(), NAME, train, build_clip)
 
 
 if __name__ == "__main__":

@@ -11,39 +11,24 @@ Source: MoCo (He et al. 2020) with the loss on the exported feature itself; the 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from begin import begin_attention, begin_patches, place_waves
+from course import Course, learn, make_parser, run
 from cutouts import make_stock
-from models import ASSETS, VIT_PATCH, VIT_SIZE, VIT_WIDTH, WORK, Done, StopWatch, build_vit, write_encoder
+from models import VIT_PATCH, VIT_SIZE, VIT_WIDTH, build_vit
 from torch import Tensor, nn
 from torch.nn import functional
 from views import Views
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "mini")]  # the base's scripts
-from common import (  # noqa: E402
-    BEGAN,
-    Clock,
-    add_time,
-    blend_average,
-    choose_device,
-    cosine,
-    guarded_step,
-    log,
-    make_optimiser,
-    save_atomically,
-)
+sys.path.append(str(Path(__file__).resolve().parents[1] / "mini"))  # the base's scripts
+from common import Clock, choose_device  # noqa: E402
 
 NAME = "vit"
-RATE, DECAY, CLIP_NORM = 1.5e-3, 0.05, 1.0
 TEMPERATURE, MEMORY, FOLLOW = 0.1, 4096, 0.99
-LOG_EVERY, WARM_UP = 25, 60
 
 
 def describe(model: nn.Module, pixels: Tensor) -> Tensor:
@@ -119,85 +104,24 @@ def begin_anew(model: nn.Module, lesson: Lesson) -> None:
         begin_attention((own.q_proj, own.k_proj, own.v_proj, own.o_proj), model.config.num_attention_heads, number)
 
 
-def begin(model: nn.Module, teacher: nn.Module, memory: Memory, optimiser: torch.optim.AdamW) -> Done:
-    """Go on from the last checkpoint, where there is one; gives what is done."""
-    path = WORK / f"{NAME}.pt"
-    if not path.exists():
-        return Done(0, 0, {})
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    for kept, module in (("model", model), ("average", teacher), ("extra", memory)):
-        module.load_state_dict(state[kept])
-    done, spent = int(state["step"]), state.get("seconds", {})
-    if "optimiser" not in state:
-        return Done(done, done, spent)
-    optimiser.load_state_dict(state["optimiser"])
-    return Done(done, 0, spent)
-
-
-def train(clock: Clock, count: int, batch: int, rate: float) -> None:
+def train(clock: Clock, choice: argparse.Namespace) -> None:
     """Train until the time is over."""
     device, _ = choose_device()
-    lesson = Lesson(count, batch, device)
+    lesson = Lesson(choice.instances, choice.batch, device)
     model, teacher, memory = build_vit().to(device), build_vit().to(device), Memory().to(device)
     begin_anew(model, lesson)
     teacher.load_state_dict(model.state_dict())
     # Patches stay as they begin: a trainable embedding makes contrastive training of a ViT unstable (MoCo v3).
     model.embeddings.patch_embeddings.requires_grad_(False)
-    parameters = [one for one in model.parameters() if one.requires_grad]
-    flat = [one for one in parameters if one.ndim < 2]
-    deep = [one for one in parameters if one.ndim >= 2]
-    optimiser = make_optimiser([{"params": deep}, {"params": flat, "weight_decay": 0.0}], rate, DECAY)
-    step, cold, spent = begin(model, teacher, memory, optimiser)
-    start = step
-    clock.entered, watch = time.time(), StopWatch(device, spent)
-    sums: dict[str, float] = {}
-    while not clock.over(step):
-        now = rate * min(1, (step - cold + 1) / WARM_UP) * clock.fall(cosine(step, clock.steps))
-        for group in optimiser.param_groups:
-            group["lr"] = now
-        losses = lesson(model, teacher, memory, step)
-        optimiser.zero_grad()
-        losses["loss"].backward()
-        guarded_step(optimiser, parameters, CLIP_NORM)
-        blend_average(teacher, model, 1 - min(FOLLOW, (step + 1) / (step + 10)))
-        for key, value in losses.items():
-            sums[key] = sums.get(key, 0.0) + float(value.detach())
-        step += 1
-        if step % LOG_EVERY == 0:
-            speed = (step - start) * batch / (time.time() - clock.entered)
-            means = {key: value / min(LOG_EVERY, step - start) for key, value in sums.items()}
-            log(NAME, WORK, step=step, images_per_second=speed, rate=now, **means)
-            sums = {}
-        if clock.due() or clock.over(step) or step % 250 == 0:
-            state = {"model": model.state_dict(), "average": teacher.state_dict(), "extra": memory.state_dict()}
-            facts = {"step": step, "seconds": watch.read()}
-            save_atomically({**state, "optimiser": optimiser.state_dict(), **facts}, WORK / f"{NAME}.pt")
-
-
-def export(folder: Path) -> None:
-    """Write the averaged weights as a folder of transformers."""
-    model = build_vit()
-    model.load_state_dict(torch.load(WORK / f"{NAME}.pt", weights_only=True, map_location="cpu")["average"])
-    write_encoder(model, folder)
-    print(f"written: {folder}", flush=True)
+    course = Course(NAME, model, teacher, memory, ("loss",), (FOLLOW, 10))
+    learn(course, lambda step: lesson(model, teacher, memory, step), clock, choice.batch, choice.rate)
 
 
 def main() -> None:
     """Train, then export."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=10**9)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=RATE)
+    parser = make_parser(__doc__, NAME, 64)
     parser.add_argument("--instances", type=int, default=10_000, help="cutouts to learn from")
-    parser.add_argument("--export", action="store_true", help="write the weights into the package")
-    parser.add_argument("--assets", type=Path, default=ASSETS / NAME, help="where")
-    add_time(parser)
-    choice = parser.parse_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    if choice.steps and choice.minutes != 0:
-        train(Clock(choice.steps, choice.minutes, choice.cool, BEGAN), choice.instances, choice.batch, choice.rate)
-    if choice.export:
-        export(choice.assets)
+    run(parser.parse_args(), NAME, train, build_vit)
 
 
 if __name__ == "__main__":

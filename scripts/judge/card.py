@@ -65,7 +65,7 @@ def describe_training() -> list[str]:
             # The count starts again with each run; where it falls back, a run had ended.
             seconds, last = seconds + (last if entry["cpu_seconds"] < last else 0.0), entry["cpu_seconds"]
         size = sum(value.numel() for value in network.parameters())
-        lines.append(f"| {name} | {size:,} | {entries[-1]['step']} | {BATCH[name]} | {seconds:,.0f} |")
+        lines.append(f"| {name} | {size:,} | {entries[-1]['step']:.0f} | {BATCH[name]} | {seconds:,.0f} |")
     return lines
 
 

@@ -1,13 +1,16 @@
 """A results' folder: what it is refused for, settings, digests, and the file with all results."""
 
+import importlib
 import json
 from dataclasses import replace
 
 import pytest
 
+from d2plan.bench import surroundings
 from d2plan.bench.assemble import assemble
 from d2plan.bench.entries import enter, enter_others, forget_method
 from d2plan.bench.job import make_entry
+from d2plan.bench.methods.isp import ISP_LORA
 from d2plan.bench.prepare import check_folder, claim_folder
 from d2plan.bench.records import InstanceValues, PictureRecord, TunedSetting, read_results
 from d2plan.bench.runner import Runner
@@ -175,6 +178,58 @@ def test_words_about_the_code_do_not_change_its_digest(tmp_path, monkeypatch):
     assert first == second != third
     assert digest_method(Toy()) == digest_method(Toy())
     assert digest_module("d2plan.bench.shared.adapters") != digest_module("d2plan.bench.shared.drawing")
+
+
+METHOD = """
+import torch
+{imports}
+
+class Mine:
+    settings = ({settings},)
+
+    def draw(self):
+        return square({number})
+"""
+PART = "def square(number):\n    return number**2\n"
+
+
+def test_a_move_of_modules_does_not_change_a_digest_but_their_code_does(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(surroundings, "_PACKAGE", "benches")
+    monkeypatch.setattr(surroundings, "_BENCH", "benches.own")
+
+    def digest(room, imports="from benches.far import cube\nfrom {part} import square", part=PART, **changes):
+        folder = tmp_path / "benches" / "own" / room
+        folder.mkdir(parents=True)
+        known = {"imports": imports.format(part=f"benches.own.{room}.part"), "settings": "{'rate': 1.0}", "number": 3}
+        (folder / "part.py").write_text(part)
+        (folder / "zoo.py").write_text(METHOD.format(**{**known, **changes}))
+        importlib.invalidate_caches()
+        return digest_module(f"benches.own.{room}.zoo")
+
+    there = digest("old")
+    assert digest("a_room") == there
+    # What is imported from elsewhere may move as well, and then stand in another place.
+    assert digest("other", "from {part} import square\nfrom benches.zoo.near import cube") == there
+    others = [
+        digest("number", number=4),
+        digest("part", part=PART.replace("**", "*")),
+        digest("settings", settings="{'rate': 2.0}"),
+        digest("name", "from benches.far import cubes\nfrom {part} import square"),
+    ]
+    assert len({there, *others}) == 5
+
+
+def test_a_module_that_a_method_names_counts_by_its_code_and_not_by_its_name():
+    learnt = replace(ISP_LORA, learns_by="d2plan.bench.shared.drawing")
+    assert digest_method(learnt) != digest_method(ISP_LORA)
+    assert ISP_LORA.learns_by not in surroundings._describe(ISP_LORA)
+
+
+def test_settings_that_a_method_declares_are_part_of_its_digest():
+    toy = Toy()
+    toy.settings = ({"level": 3.0},)
+    assert digest_method(toy) != digest_method(Toy())
 
 
 def test_the_commit_is_forty_digits_or_nothing():

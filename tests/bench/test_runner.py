@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 
 from d2plan.bench.assemble import assemble
+from d2plan.bench.guard import Stopped
 from d2plan.bench.job import MOST_SHOTS, list_casts, make_entry
 from d2plan.bench.meter import sample_weights
 from d2plan.bench.runner import Runner, has_state
+from d2plan.bench.store import PICTURE
 from d2plan.bench.suites import list_shots, load_suite, name_concepts
 from d2plan.documents import load_run
-from tests.bench.toys import Toy, toy_job
+from tests.bench.toys import Toy, call_unet, toy_job
 from tests.tiny import tiny_backbone
 
 
@@ -60,25 +62,32 @@ def test_what_is_done_is_not_done_again(tmp_path):
     assert (again.learnt, again.drawn) == ([], [])
 
 
-@pytest.mark.parametrize("stop_at", [1, 3])
-def test_a_run_that_was_stopped_and_went_on_gives_what_one_without_a_stop_gives(tmp_path, stop_at):
+class Asks:
+    """Asks to stop from the n-th time on that somebody looks."""
+
+    def __init__(self, patience):
+        self.patience = patience
+
+    def __call__(self):
+        self.patience -= 1
+        return self.patience <= 0
+
+
+# They look at each call of the U-Net: one for each of two concepts, then one for each of three calls of draw.
+@pytest.mark.parametrize("patience", [1, 2, 3, 5])
+def test_a_run_that_was_stopped_anywhere_and_went_on_gives_what_one_without_a_stop_gives(tmp_path, patience):
     whole, parts = toy_job(tmp_path / "whole"), toy_job(tmp_path / "parts")
     run(whole, make_entry("toy", Toy()))
     first = Toy()
-    runner, entry = Runner(parts), make_entry("toy", first)
-    kept = 0
-    for steps in (runner.learn(entry), runner.draw(entry)):
-        for step in steps:
-            kept += step.kept
-            if kept == stop_at:
-                break
-        steps.close()
-        if kept == stop_at:
-            break
+    with pytest.raises(Stopped):
+        run(replace(parts, asked=Asks(patience)), make_entry("toy", first))
+    learnt = [name for name in parts.concepts if has_state(parts, make_entry("toy", first), name)]
+    drawn = sum((parts.store.run("toy", shot.name) / PICTURE).is_file() for shot in parts.suite.shots)
+    assert not list(parts.store.root.rglob("failures"))
     second = Toy()
     run(parts, make_entry("toy", second))
-    assert sorted(first.learnt + second.learnt) == ["rex", "tom"]
-    assert len(first.drawn) + len(second.drawn) == len(parts.suite.shots)
+    assert second.learnt == [name for name in parts.concepts if name not in learnt]
+    assert len(second.drawn) == len(parts.suite.shots) - drawn
     for shot in whole.suite.shots:
         one, other = (job.store.run("toy", shot.name) / "image.png" for job in (whole, parts))
         assert one.read_bytes() == other.read_bytes()
@@ -106,6 +115,33 @@ def test_a_method_that_fails_on_one_concept_is_reported_and_the_rest_goes_on(tmp
     assert failure.message.startswith("ValueError: no luck today (toys.py, line ")
     assert "Traceback" in job.store.failure("toy", "learn-tom").with_suffix(".txt").read_text()
     assert assemble(job, [entry], None).finished
+
+
+def test_a_stop_ends_a_call_of_draw_at_the_next_call_of_the_u_net(tmp_path):
+    job, calls = toy_job(tmp_path), []
+
+    class Slow(Toy):
+        def draw(self, backbone, learned, joined, shots, drawing):
+            for _ in range(100):
+                call_unet(backbone, 1)
+                calls.append(len(shots))
+            return []
+
+    job = replace(job, asked=lambda: len(calls) == 2)
+    with pytest.raises(Stopped):
+        run(job, make_entry("toy", Slow()))
+    assert len(calls) == 2
+
+
+def test_a_long_join_tells_how_far_it_is(tmp_path):
+    class Joins(Toy):
+        def join(self, backbone, learned, setting, seed):
+            yield from (0.0, 0.4, 1.0)
+            return {}
+
+    steps, _ = run(toy_job(tmp_path), make_entry("toy", Joins()))
+    told = [step.what for step in steps if step.what.startswith("tom+rex: joining")]
+    assert told == [f"tom+rex: joining {share} %" for share in (0, 40, 100)]
 
 
 def test_a_failure_is_not_tried_again_unless_asked_for(tmp_path):

@@ -156,6 +156,12 @@ def test_references_without_an_instance_are_counted(encoders):
     assert gallery.whole["clip"].shape == (2, 16)
 
 
+def test_nothing_is_missing_where_nobody_looks_for_it(encoders):
+    for word in ("dog", "dragon", None):
+        gallery = build_gallery(Panel(*encoders), "rex", word, [blot(1), blot(2)])
+        assert gallery.notes == () and gallery.unfound == 0
+
+
 def test_nobody_looking_measures_nothing(encoders):
     shown = Shown(blot(1), "a dog", Expectation((Expected("dog", concept="rex"),)))
     measured = measure_pictures(Panel(), [shown], {})[0]

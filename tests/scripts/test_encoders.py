@@ -19,7 +19,7 @@ from d2plan.world.truth import render
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 NAMES = (
-    "begin captions card cutouts measure models train_clip train_vit views "
+    "begin captions card course cutouts measure models train_clip train_vit views "
     "common tokenizer words augment autoencoder render data"
 ).split()
 
@@ -34,7 +34,7 @@ def scripts(tmp_path_factory):
     os.environ.update({name: str(place) for name, place in places.items()})
     path = list(sys.path)
     sys.path.insert(0, str(SCRIPTS / "encoders"))
-    names = ("begin", "captions", "cutouts", "measure", "models", "train_clip", "train_vit", "views")
+    names = ("begin", "captions", "course", "cutouts", "measure", "models", "train_clip", "train_vit", "views")
     yield {name: importlib.import_module(name) for name in names} | {"folder": folder}
     sys.path[:] = path
     for name in NAMES:
@@ -190,7 +190,7 @@ def weights_of(path):
 
 @pytest.mark.parametrize("name", ["clip", "vit"])
 def test_training_cut_in_two_gives_the_same_weights(scripts, shard, name, monkeypatch, tmp_path):
-    module = scripts[f"train_{name}"]
+    module, course = scripts[f"train_{name}"], scripts["course"]
     options = ["--batch", "4", *(["--instances", "8"] if name == "vit" else [])]
 
     def run(*more):
@@ -199,11 +199,11 @@ def test_training_cut_in_two_gives_the_same_weights(scripts, shard, name, monkey
 
     def begin(folder):
         folder.mkdir()
-        monkeypatch.setattr(module, "WORK", folder)
+        monkeypatch.setattr(course, "WORK", folder)
 
     # A rate that depends on the planned end would differ between the two ways.
-    monkeypatch.setattr(module, "cosine", lambda *_: 1.0)
-    monkeypatch.setattr(module, "LOG_EVERY", 2)
+    monkeypatch.setattr(course, "cosine", lambda *_: 1.0)
+    monkeypatch.setattr(course, "LOG_EVERY", 2)
     begin(tmp_path / "whole")
     run("--steps", "2")
     assert json.loads((tmp_path / "whole" / f"{name}.log.jsonl").read_text())["step"] == 2

@@ -113,7 +113,7 @@ def refuse_changes(store: Store, entry: Entry, fields: Sequence[str] = ("code", 
 
 def enter_others(
     store: Store, names: Sequence[str], open_one: Callable[[str], Method]
-) -> tuple[list[Entry], list[str]]:
+) -> tuple[list[Entry], dict[str, str]]:
     """Give the methods that are in a folder already and were not asked for now.
 
     Args:
@@ -122,16 +122,16 @@ def enter_others(
         open_one: gives a method by its name.
 
     Returns:
-        The entries, and a sentence for each method whose results do not count any more.
+        The entries, and by name a sentence for each method whose results do not count any more.
     """
-    entries, notes = [], []
+    entries, notes = [], {}
     for name in names:
         try:
             found = read_entry(store, name)
             if found is not None:
                 entries.append(enter(store, name, open_one(name), None))
         except D2PlanError as error:
-            notes.append(f"{name} is left out: {error}")
+            notes[name] = f"{name} is left out: {error}"
     return entries, notes
 
 

@@ -27,6 +27,10 @@ class MethodError(Exception):
     """A method did not do what its protocol says; carries one sentence."""
 
 
+class Stopped(BaseException):
+    """Somebody asked to stop in the middle of a method's work, which is no failure; what it was at begins anew."""
+
+
 class _Trouble(Document):
     """A failure as it lies on the disk."""
 
@@ -94,7 +98,7 @@ class Guard:
 
     @contextmanager
     def watch(self, unit: Unit) -> Iterator[Work]:
-        """Let a method work in the block.
+        """Let a method work in the block, until somebody asks to stop.
 
         Everything random is seeded, so that nothing depends on what ran before: a benchmark that was stopped and went
         on gives what one without a stop does. What cannot be written to the disk is no fault of the method and ends
@@ -108,8 +112,9 @@ class Guard:
 
         Raises:
             FileError: the results' folder cannot be written.
+            Stopped: somebody asked to stop, and the method was about to call the U-Net.
         """
-        work = Work(Meter(self.backbone))
+        work = Work(Meter(self.backbone, self._heed))
         devices = [self.backbone.device] if self.backbone.device.type == "cuda" else []
         before = np.random.get_state()
         try:
@@ -125,7 +130,8 @@ class Guard:
             self._fail(unit, work, error)
         finally:
             np.random.set_state(before)
-            changed = self._mend()
+            # Nothing is drawn with the base any more after a stop, which shall not wait for a look at all weights.
+            changed = (work.done or not self.job.asked()) and self._mend()
         if changed and work.done:
             self._fail(unit, work, MethodError(_DIRTY))
 
@@ -138,6 +144,10 @@ class Guard:
             path.unlink(missing_ok=True)
             return False
         return True
+
+    def _heed(self) -> None:
+        if self.job.asked():
+            raise Stopped
 
     def _is_ours(self, error: FileError) -> bool:
         return str(self.job.store.root) in str(error) or str(self.job.store.learned) in str(error)

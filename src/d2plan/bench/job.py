@@ -101,6 +101,7 @@ class Job:
         reopen: gives the base anew when a method broke it.
         casts: of the suite.
         retry: try again what failed before.
+        asked: whether somebody asked to stop.
     """
 
     kind: Kind
@@ -114,6 +115,7 @@ class Job:
     reopen: Callable[[], Backbone]
     casts: tuple[Cast, ...] = field(default=())
     retry: bool = False
+    asked: Callable[[], bool] = lambda: False
 
     @property
     def drawn(self) -> DrawingRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,10 +28,12 @@ class Meter:
 
     Args:
         backbone: the base.
+        beat: is called ahead of every call of the U-Net; what it raises ends the work.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, beat: Callable[[], None] | None = None) -> None:
         self.backbone = backbone
+        self.beat = beat
         self.rows = 0
         self.calls = 0
         self.seconds = 0.0
@@ -54,6 +56,8 @@ class Meter:
         sample = arguments[0] if arguments else named.get("sample")
         self.calls += 1
         self.rows += sample.shape[0] if isinstance(sample, Tensor) else 0
+        if self.beat is not None:
+            self.beat()
 
     def cost(self, pictures: int = 1) -> Cost:
         """Give the cost of one picture.

@@ -108,6 +108,12 @@ class Method(Protocol):
     them; ``learns_from``, the names in a setting that decide the learnt state, each with the number that counts where
     the setting leaves it out (None where that is the base's own); and, where they are not of one module, ``learns_by``,
     the module whose code learns.
+
+    A setting may hold the names that stand in ``settings`` and ``learns_from``; a method that knows others gives the
+    attribute ``takes``, their names. A suite's own settings are for the methods that know their names.
+
+    A stop on request comes between two shares that ``learn`` or ``join`` yields, or ahead of any call of the U-Net, as
+    an exception that is no ``Exception``; what a method changes of the base it puts back by context managers.
     """
 
     name: str

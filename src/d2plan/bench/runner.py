@@ -6,7 +6,6 @@ What is there is not done again. What fails is written down, and the rest goes o
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from d2plan.bench.job import Cast, Entry, Job, make_shot
 from d2plan.bench.protocol import Drawing, Learned, State
 from d2plan.bench.records import Cost, Failure, LearnRecord, PictureRecord, ShotRecord
 from d2plan.bench.runs import write_picture
+from d2plan.bench.shared.steps import follow
 from d2plan.bench.store import IMAGE, PICTURE, read_record, read_state, write_record, write_state
 
 # Parts that a concept or a picture is told in.
@@ -34,14 +34,12 @@ class Step(NamedTuple):
         what: what it is busy with.
         done: how much of the stage is done.
         total: how much there is.
-        kept: a result has just been written, so that a stop here costs nothing.
     """
 
     stage: str
     what: str
     done: int
     total: int
-    kept: bool = False
 
 
 class Runner:
@@ -74,7 +72,7 @@ class Runner:
             yield Step(stage, name, number * _FINE, total)
             for share in self._learn_one(learn_unit(self.job, entry, name), name):
                 yield Step(stage, name, min(int((number + share) * _FINE), total - 1), total)
-            yield Step(stage, name, (number + 1) * _FINE, total, kept=True)
+            yield Step(stage, name, (number + 1) * _FINE, total)
 
     def unlearnt(self, entry: Entry) -> list[str]:
         """List the concepts that a method has still to learn; those that failed before are not tried again."""
@@ -86,7 +84,7 @@ class Runner:
         job, entry = self.job, unit.entry
         start = partial(entry.method.learn, job.backbone, job.concepts[name], entry.setting, job.seed)
         with self.guard.watch(unit) as work:
-            state = yield from _drain(start())
+            state = yield from _hold(start())
             content = _check_state(state)
             work.done = True
         if work.done:
@@ -112,7 +110,7 @@ class Runner:
             done += len(unit.shots) * _FINE
             if loaded is not None:
                 self._draw_chunk(unit, loaded)
-            yield Step(stage, cast.label, done, total, kept=loaded is not None)
+            yield Step(stage, cast.label, done, total)
 
     def undrawn(self, entry: Entry) -> list[tuple[Cast, Unit]]:
         """List the calls whose pictures a method has still to draw; those that failed before are not tried again."""
@@ -138,20 +136,16 @@ class Runner:
         if self.guard.knows(unit):
             return None
         with self.guard.watch(unit) as work:
-            shares = _drain(entry.method.join(job.backbone, learned, entry.setting, job.seed))
-            with closing(shares):
-                while True:
-                    try:
-                        next(shares)
-                    except StopIteration as end:
-                        content = _check_state(end.value)
-                        break
-                    yield step._replace(what=f"{cast.label}: joining")
+            shares = _hold(entry.method.join(job.backbone, learned, entry.setting, job.seed))
+            state = yield from follow(
+                shares, lambda share: step._replace(what=f"{cast.label}: joining {100 * share:.0f} %")
+            )
+            content = _check_state(state)
             work.done = True
         if not work.done:
             return None
         self._keep(unit, path, content, work.cost())
-        yield step._replace(what=cast.label, kept=True)
+        yield step._replace(what=cast.label)
         return learned, content
 
     def _draw_chunk(self, unit: Unit, loaded: Loaded) -> None:
@@ -230,15 +224,9 @@ def _read_learned(job: Job, entry: Entry, cast: Cast) -> Iterator[Learned]:
             yield Learned(job.concepts[name], state, path)
 
 
-def _drain(steps: Generator[float, None, State]) -> Generator[float, None, State]:
-    """Pass a method's shares on, held to 0..1, and close it whatever happens."""
-    with closing(steps):
-        while True:
-            try:
-                share = next(steps)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            yield min(1.0, max(0.0, float(share)))
+def _hold(steps: Generator[float, None, State]) -> Generator[float, None, State]:
+    """Pass a method's shares on, held to 0..1."""
+    return follow(steps, lambda share: min(1.0, max(0.0, float(share))))
 
 
 def _check_state(state: State | None) -> State:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +22,7 @@ from d2plan.bench.records import Machine
 
 _PACKAGES = ("d2plan", "torch", "diffusers", "transformers", "peft", "numpy", "pillow", "safetensors")
 # What all methods stand on. A method's own code is what else its module imports from the bench.
-_BENCH, _COMMON = "d2plan.bench", ("d2plan.bench.protocol", "d2plan.bench.registry")
+_PACKAGE, _BENCH, _COMMON = "d2plan", "d2plan.bench", ("d2plan.bench.protocol", "d2plan.bench.registry")
 _ROOT = Path(__file__).resolve().parent
 _GIT_SECONDS = 10
 
@@ -75,20 +75,18 @@ def read_commit() -> str:
 def digest_method(method: Method) -> str:
     """Tell one version of a method's code from another.
 
-    Comments, docstrings and layout do not count, so that to describe a method better costs no run again.
+    Comments, docstrings and layout do not count, so that to describe a method better costs no run again; neither do the
+    places of modules in d2plan, so that to move one costs none.
 
     Args:
-        method: any; its own module, and what that imports from the bench, counts.
+        method: any; the code of its own module, and of what that imports from the bench, counts, and its settings.
 
     Returns:
         16 hexadecimal digits.
     """
-    digest = hashlib.sha256()
-    for name, tree in sorted(_read_modules(type(method).__module__).items()):
-        digest.update(f"{name}\0{tree}\0".encode())
     # Two methods of one class differ by their fields.
-    digest.update(_describe(method).encode())
-    return digest.hexdigest()[:16]
+    content = [*_read_modules(type(method).__module__), _describe(method)]
+    return hashlib.sha256("\0".join(content).encode()).hexdigest()[:16]
 
 
 def digest_module(name: str) -> str:
@@ -100,17 +98,19 @@ def digest_module(name: str) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    content = sorted(_read_modules(name).items())
-    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join(_read_modules(name)).encode()).hexdigest()[:16]
 
 
 def _describe(method: Method) -> str:
-    if not is_dataclass(method):
-        return type(method).__name__
-    return repr([(field.name, repr(getattr(method, field.name))) for field in fields(method)])
+    names = [field.name for field in fields(method)] if is_dataclass(method) else ["settings"]
+    told = {name: repr(getattr(method, name)) for name in names if name != "learns_by"}
+    # A module that a method names counts by its code, as those that it imports.
+    learns_by = getattr(method, "learns_by", None)
+    return repr((type(method).__name__, told, learns_by and digest_module(learns_by)))
 
 
-def _read_modules(start: str) -> Mapping[str, str]:
+def _read_modules(start: str) -> list[str]:
+    """Read the bare code of a module and of all that it imports from the bench, in an order that no name decides."""
     found: dict[str, str] = {}
     waiting = [start]
     while waiting:
@@ -119,7 +119,7 @@ def _read_modules(start: str) -> Mapping[str, str]:
             continue
         found[name], imported = _read_module(name)
         waiting += [other for other in imported if other.startswith(_BENCH + ".")]
-    return found
+    return sorted(found.values())
 
 
 @cache
@@ -141,12 +141,26 @@ def _list_imports(tree: ast.Module) -> Iterator[str]:
 
 
 def _strip(tree: ast.Module) -> str:
-    """Write a module without docstrings, positions and comments."""
-    bare = ast.parse(ast.unparse(tree))
+    """Write a module without docstrings, positions and comments, and without where it imports d2plan's names from."""
+    imports = _OwnImports()
+    bare = imports.visit(ast.parse(ast.unparse(tree)))
     for node in ast.walk(bare):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
-    return ast.dump(bare)
+    return f"{sorted(imports.names)} {ast.dump(bare)}"
+
+
+class _OwnImports(ast.NodeTransformer):
+    """Takes out where in d2plan names come from, which changes with every move of a module, and notes the names."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
+        if not node.level and (node.module or "").partition(".")[0] != _PACKAGE:
+            return node
+        self.names += [f"{alias.name} as {alias.asname}" for alias in node.names]
+        return None
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -20,6 +20,7 @@ from d2plan.bench.protocol import Method, Setting
 from d2plan.bench.records import METRICS, Part, TunedSetting, Values
 from d2plan.bench.runner import Runner, Step
 from d2plan.bench.scoring import Scorer, score_method
+from d2plan.bench.shared.settings import override
 from d2plan.bench.store import make_key, read_record, remove_tree, write_record
 from d2plan.errors import InputError
 from d2plan.fields import Document
@@ -82,31 +83,32 @@ class Tuner:
         tried = []
         total = len(method.settings) * _FINE
         for number, setting in enumerate(method.settings):
-            entry = make_entry(name, method, {**setting, **self.override})
+            entry = make_entry(name, method, override(method, setting, self.override))
             job = replace(self.job, store=self.job.store.tuning(name, number))
             for step in self._run(job, entry):
                 share = (number + 0.98 * step.done / max(1, step.total)) * _FINE
-                yield Step(
-                    f"{name}: tuning", f"setting {number + 1} of {len(method.settings)}", int(share), total, step.kept
-                )
+                what = f"setting {number + 1} of {len(method.settings)}" + (f", {step.what}" if step.what else "")
+                yield Step(f"{name}: tuning", what, int(share), total)
             tried.append(self._weigh(job, entry, setting))
         write_record(self._path(name), _Tried(settings=tuple(tried)), self._key(name, method))
         self._clear(name, method)
-        yield Step(f"{name}: tuning", "", total, total, kept=True)
+        yield Step(f"{name}: tuning", "", total, total)
 
     def _run(self, job: Job, entry: Entry) -> Iterator[Step]:
-        """Learn, draw and score; of a setting, learning counts for four fifths of the way."""
+        """Learn, draw and score; of a setting, learning counts for four fifths of the way, scoring for a twentieth."""
         runner = Runner(job)
         try:
             for step in runner.learn(entry):
                 yield step._replace(done=int(step.done * 0.8))
             for step in runner.draw(entry):
-                yield step._replace(done=int(step.total * 0.8 + step.done * 0.2))
+                yield step._replace(done=int(step.total * 0.8 + step.done * 0.15))
         finally:
             # A method may have broken the base.
             self.job = replace(self.job, backbone=runner.job.backbone)
-        for _ in score_method(runner.job, entry, self.scorer):
-            pass
+        for _ in self.scorer.look():
+            yield Step("", "", 95, 100)
+        for done, count in score_method(runner.job, entry, self.scorer):
+            yield Step("", "", 95 * count + 5 * done, 100 * count)
 
     def _weigh(self, job: Job, entry: Entry, setting: Setting) -> TunedSetting:
         record = assemble(job, [entry], self.scorer).methods[0]

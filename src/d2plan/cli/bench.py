@@ -41,15 +41,23 @@ UseJudge = Annotated[
 DetectorName = Annotated[
     str, typer.Option("--detector", help="Who finds instances in real photographs: grounded, a folder, or none.")
 ]
-Tune = Annotated[bool, typer.Option("--tune", help="First try each method's settings on two development concepts.")]
+Tune = Annotated[
+    bool,
+    typer.Option("--tune", help="First try each method's settings on two development concepts; not for an ablation."),
+]
 TuningSuite = Annotated[str, typer.Option("--tuning", help="A suite of other development concepts.")]
 Settings = Annotated[Path | None, typer.Option("--settings", help="A tuned.yaml that a --tune wrote before.")]
 Redo = Annotated[list[str] | None, typer.Option("--redo", help="Throw this method's results away first.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try again what failed before.")]
 
 
-@app.command()
-def spatial(  # noqa: PLR0913  (a command's options are its parameters)
+@app.command("ablation", help="Take parts of ISP and DisLoRA away and say what each of them does (Figure 8a).")
+@app.command(
+    "spatial",
+    help="Let methods learn the same concepts and draw the same prompts, and say who does it how well (Table 2).",
+)
+def compare(  # noqa: PLR0913  (a command's options are its parameters)
+    context: typer.Context,
     out: Out,
     suite: SuiteName = "quick",
     methods: Methods = None,
@@ -68,30 +76,9 @@ def spatial(  # noqa: PLR0913  (a command's options are its parameters)
     redo: Redo = None,
     retry: Retry = False,
 ) -> None:
-    """Let methods learn the same concepts and draw the same prompts, and say who does it how well (Table 2)."""
-    _run(_make_request("spatial", dict(locals())), out)
-
-
-@app.command()
-def ablation(  # noqa: PLR0913  (a command's options are its parameters)
-    out: Out,
-    suite: SuiteName = "quick",
-    methods: Methods = None,
-    base: Base = "mini",
-    seed: Seed = 0,
-    device: Device = "cpu",
-    most_rows: MostRows = 32,
-    clip: Clip = "mini-clip",
-    dino: Dino = "mini-vit",
-    faces: Faces = "none",
-    judge: UseJudge = None,
-    detector: DetectorName = "none",
-    settings: Settings = None,
-    redo: Redo = None,
-    retry: Retry = False,
-) -> None:
-    """Take parts of ISP and DisLoRA away and say what each of them does (Figure 8a)."""
-    _run(_make_request("ablation", dict(locals())), out)
+    """Run a benchmark of the kind that the command is called."""
+    given = dict(locals())
+    _run(_make_request(str(given.pop("context").info_name), given), out)
 
 
 @app.command()
@@ -141,10 +128,14 @@ def _run(request: "BenchRequest", out: Path) -> None:
 
 def _summarise(results: "Results") -> Iterator[str]:
     """Write one line a method; the report has the tables."""
+    from d2plan.bench.report.comparison import count_missing
+
     parts = {shot.name: shot.part for shot in results.suite.shots}
     width = max((len(method.title) for method in results.methods), default=0)
     for method in results.methods:
+        missing = count_missing(results, method)
         told = [f"{len(method.pictures)} of {len(parts)} pictures"]
+        told += [f"{count} {what}" for count, what in zip(missing, ("failed", "not drawn yet"), strict=True) if count]
         for metric, title in (("identity", "identity"), ("text_scaled", "text"), ("image", "image")):
             means = [_mean(method, metric, part, parts) for part in ("single", "multi")]
             if any(mean is not None for mean in means):

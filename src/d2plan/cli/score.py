@@ -37,14 +37,17 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
         str | None, typer.Option("--detector", help="Who finds instances: judge, grounded, a folder, or none.")
     ] = None,
     lineups: Annotated[bool, typer.Option(help="Rank figures of the small world among 20 of their class.")] = True,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file for all scores.")] = Path("scores.json"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="A .json or .csv file for the scores.")] = Path(
+        "scores.json"
+    ),
     base: Annotated[str, typer.Option("--base", help="Only pictures made with this base (all without).")] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the intervals and of the line-ups.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Measure pictures: how they go with their prompts and references, who is there, and what each wears and does."""
-    from d2plan.workflows.scoring.folders import ScoreRequest, find_sources, score_folders
+    from d2plan.workflows.scoring.folders import score_folders
     from d2plan.workflows.scoring.report import check_scores, write_scores
+    from d2plan.workflows.scoring.sources import ScoreRequest, find_sources
 
     if prompt is not None and prompts is not None:
         raise InputError("--prompt and --prompts: give one of them.")
@@ -83,13 +86,15 @@ def parse_references(pairs: list[str]) -> dict[str, Path]:
         Concept to folder.
 
     Raises:
-        InputError: a pair has no ``=``, or a side is empty.
+        InputError: a pair has no ``=``, a side is empty, or a concept is given twice.
     """
     folders = {}
     for pair in pairs:
         name, found, folder = pair.partition("=")
         if not (found and name.strip() and folder.strip()):
             raise InputError(f'--references "{pair}": write CONCEPT=FOLDER, such as rex=photos/rex.')
+        if name.strip() in folders:
+            raise InputError(f'--references: "{name.strip()}" is given twice; give each concept one folder.')
         folders[name.strip()] = Path(folder.strip()).expanduser()
     return folders
 

@@ -18,6 +18,7 @@ from d2plan.workflows.scoring.report import compare_sets, summarise_set
 YES, NO, UNSAID = "yes", "NO", "-"
 MOST_ROWS = 60
 _OF_PICTURE = ("text", "image", "dino")
+_LEGEND = "cosines, as in the file of scores; text_scaled, 2.5 times text, is among the means"
 _OF_INSTANCE = ("text_instance", "image_instance", "dino_instance", "identity")
 
 
@@ -51,11 +52,9 @@ def alignment_table(scored: ScoredSet) -> Table:
         scored: a set of pictures.
 
     Returns:
-        The table.
+        The table; its columns have the names that the file of scores and docs/metrics.md have.
     """
-    table = Table(
-        "picture", "text", "image", "DINO", "instance", "text", "image", "DINO", "identity", title=_plain(scored.title)
-    )
+    table = Table("picture", *_OF_PICTURE, "instance", *_OF_INSTANCE, title=_plain(scored.title), caption=_LEGEND)
     for item, measured in list(zip(scored.items, scored.measured, strict=True))[:MOST_ROWS]:
         first = (_plain(item.name), *_write_values(measured.values, _OF_PICTURE))
         if not item.expected.instances:
@@ -135,7 +134,8 @@ def _write_instance(one: InstanceScore) -> tuple[str, ...]:
 
 def _say_more(table: Table, count: int) -> None:
     if count > MOST_ROWS:
-        table.caption = f"{count - MOST_ROWS} more pictures are in the file of scores"
+        more = f"{count - MOST_ROWS} more pictures are in the file of scores"
+        table.caption = f"{table.caption}\n{more}" if table.caption else more
 
 
 def _say(value: bool | None) -> str:

@@ -19,7 +19,6 @@ from d2plan.eval.metrics import centre_of, cosine
 from d2plan.eval.panel import CLIP, DINO, Gallery, Panel, Spot
 from d2plan.eval.score import Expectation, Expected, match_verdict, score_verdict
 from d2plan.eval.temporal import consistency_adjacent, consistency_all
-from d2plan.world.cast import CLASSES
 
 Values = dict[str, float | None]
 Vectors = NDArray[np.float32]
@@ -175,7 +174,7 @@ def _embed_texts(panel: Panel, shown: Sequence[Shown]) -> dict[str, Vectors]:
 
 def _measure_one(panel: Panel, look: _Look) -> Measured:
     matches = _match(panel, look)
-    sought = [_is_sought(panel, want) for want in look.wanted]
+    sought = [panel.looks_for(want.class_word) for want in look.wanted]
     instances: list[Values] = [_compare_crops(look, index, column) for index, column in enumerate(matches)]
     values = _compare_whole(look)
     score = None
@@ -190,13 +189,6 @@ def _measure_one(panel: Panel, look: _Look) -> Measured:
     _add_identity(panel, look, matches, values, instances)
     found = tuple(column is not None if known else None for column, known in zip(matches, sought, strict=True))
     return Measured(values, tuple(instances), found, look.whole, score if all(sought) else None)
-
-
-def _is_sought(panel: Panel, want: Expected) -> bool:
-    """Say whether anybody could find such an instance at all."""
-    if panel.finder is not None:
-        return bool(want.class_word)
-    return panel.judge is not None and want.class_word in CLASSES
 
 
 def _match(panel: Panel, look: _Look) -> Matches:

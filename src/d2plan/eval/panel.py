@@ -15,6 +15,7 @@ from d2plan.eval.encoders import ImageEncoder, TextEncoder
 from d2plan.eval.faces import FaceEncoder
 from d2plan.eval.judge import Judge, Picture, Seen, Verdict
 from d2plan.eval.score import Lineup
+from d2plan.world.cast import CLASSES
 
 Vectors = NDArray[np.float32]
 CLIP, DINO, IDENTITY, JUDGE = "clip", "dino", "identity", "judge"
@@ -103,6 +104,24 @@ class Panel:
             sources["finder"] = self.finder.name
         return sources
 
+    @property
+    def finds(self) -> bool:
+        """Somebody looks for instances."""
+        return self.judge is not None or self.finder is not None
+
+    def looks_for(self, class_word: str | None) -> bool:
+        """Say whether anybody could find an instance of a class at all.
+
+        Args:
+            class_word: what it is; None or empty where nobody said.
+
+        Returns:
+            False too where the judge finds, and does not know the class.
+        """
+        if self.finder is not None:
+            return bool(class_word)
+        return self.judge is not None and class_word in CLASSES
+
     def look(
         self, images: Sequence[Picture], class_words: Sequence[Sequence[str]]
     ) -> tuple[list[list[Spot]], list[Verdict | None]]:
@@ -139,11 +158,12 @@ class Gallery:
         concept: its name.
         class_word: what it is; None where nobody said, and then no crop is compared.
         pictures: how many there are.
-        unfound: in how many no instance of the class was found; they count for whole pictures alone.
+        unfound: in how many somebody looked for the class and found none; they count for whole pictures alone.
         whole: kind of encoder to the embeddings of the pictures, ``[r d]``.
         crops: the same of the instances in them, ``[n d]``; a kind is absent when none was found.
         identity: embeddings of its faces, or of its instances, ``[n d]``; None where there is none.
         lineup: who it is told apart from.
+        looked: somebody looks for instances, so that a class would be of use.
     """
 
     concept: str
@@ -154,11 +174,12 @@ class Gallery:
     crops: Mapping[str, Vectors] = field(default_factory=dict)
     identity: Vectors | None = None
     lineup: Lineup | None = None
+    looked: bool = True
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of it."""
-        if self.class_word is None:
+        if self.class_word is None and self.looked:
             return (f"{self.concept}: its class is not known, so only whole pictures are compared with its references",)
         if self.unfound:
             return (f"{self.concept}: no {self.class_word} is found in {self.unfound} of {self.pictures} references",)
@@ -190,8 +211,8 @@ def build_gallery(
     cuts = [cut_square(image, spot.box) for image, spot in zip(images, spots, strict=True) if spot is not None]
     crops = {kind: encoder.embed_images(cuts) for kind, encoder in panel.pictures.items()} if cuts else {}
     identity = _gather_identity(panel, images, spots, crops)
-    unfound = sum(spot is None for spot in spots) if class_word is not None else 0
-    return Gallery(concept, class_word, len(images), unfound, whole, crops, identity, lineup)
+    unfound = sum(spot is None for spot in spots) if panel.looks_for(class_word) else 0
+    return Gallery(concept, class_word, len(images), unfound, whole, crops, identity, lineup, panel.finds)
 
 
 def _largest_spots(panel: Panel, images: Sequence[Picture], class_word: str | None) -> list[Spot | None]:

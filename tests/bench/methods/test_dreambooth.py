@@ -23,6 +23,18 @@ def test_the_state_is_what_the_whole_u_net_has_moved_by(tiny, tmp_path):
     assert digest_base(base) == before
 
 
+def test_a_setting_of_few_steps_draws_class_images_in_few_steps_too(tiny, tmp_path):
+    base, concept = halve(tiny), small_concept(tmp_path)
+    own = base.defaults.steps
+
+    def count(steps):
+        shares, _ = finish(METHOD.learn(base, concept, {"rate": 1.0, "steps": steps}, 0))
+        return sum(share <= 0.2 for share in shares)
+
+    assert own > 1
+    assert (count(1 / own), count(1.0)) == (1, own)
+
+
 def plain_picture(base, shot):
     *_, last = sample_steps(base, shot.joint_prompt, shot.seed, 2, 3.0, (64, 64))
     return decode_latents(base, last.latents)[0]

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from d2plan.bench.methods import mix_of_show_fusion
 from d2plan.bench.methods.mix_of_show_fusion import Answers, match_answers, watch_answers
 from d2plan.errors import ShapeError
+from tests.bench.small import finish
 
 
 def _draw(*shape, seed=0):
@@ -35,15 +37,34 @@ def test_the_error_is_that_of_the_features_themselves():
     assert float(answers.measure(BASE)[0]) == pytest.approx(float(expected), rel=1e-12)
 
 
+def _match(answers, iterations):
+    return finish(match_answers(BASE, answers, iterations))[1]
+
+
+def test_a_search_in_stretches_ends_where_one_without_a_pause_ends(monkeypatch):
+    one, other = _draw(40, 8, seed=8), _draw(40, 8, seed=9)
+    answers = _answers((BASE + FIRST, one), (BASE + SECOND, other))
+    for iterations in (7, 20, 60):
+        found = []
+        for stretch in (1000, 3):
+            monkeypatch.setattr(mix_of_show_fusion, "_STRETCH", stretch)
+            found.append(finish(match_answers(BASE, answers, iterations)))
+        (_, whole), (shares, parts) = found
+        assert torch.equal(whole, parts)
+        assert shares == sorted(shares)
+        assert shares
+        assert shares[-1] <= 1
+
+
 def test_one_lora_is_given_back():
-    fused = match_answers(BASE, _answers((BASE + FIRST, _draw(60, 8, seed=6))), 50)
+    fused = _match(_answers((BASE + FIRST, _draw(60, 8, seed=6))), 50)
     assert torch.allclose(fused, BASE + FIRST, rtol=0, atol=1e-3)
 
 
 def test_two_loras_that_see_different_directions_are_both_kept():
     basis = torch.linalg.qr(_draw(8, 8, seed=7))[0]
     one, other = _draw(20, 3, seed=8) @ basis[:3], _draw(20, 3, seed=9) @ basis[3:6]
-    fused = match_answers(BASE, _answers((BASE + FIRST, one), (BASE + SECOND, other)), 100)
+    fused = _match(_answers((BASE + FIRST, one), (BASE + SECOND, other)), 100)
     assert torch.allclose(one @ fused.T, one @ (BASE + FIRST).T, rtol=0, atol=1e-3)
     assert torch.allclose(other @ fused.T, other @ (BASE + SECOND).T, rtol=0, atol=1e-3)
     # What neither has seen is the base's.
@@ -52,7 +73,7 @@ def test_two_loras_that_see_different_directions_are_both_kept():
 
 def test_two_loras_that_see_the_same_are_met_by_least_squares():
     one, other = _draw(40, 8, seed=8), _draw(40, 8, seed=9)
-    fused = match_answers(BASE, _answers((BASE + FIRST, one), (BASE + SECOND, other)), 100)
+    fused = _match(_answers((BASE + FIRST, one), (BASE + SECOND, other)), 100)
     told = torch.cat([one @ (BASE + FIRST).T, other @ (BASE + SECOND).T])
     expected = torch.linalg.lstsq(torch.cat([one, other]), told).solution.T
     assert torch.allclose(fused, expected, rtol=0, atol=1e-3)

@@ -3,8 +3,9 @@ import functools
 import numpy as np
 import pytest
 
-from d2plan.bench.records import Results
+from d2plan.bench.records import Failure, Results
 from d2plan.bench.report.comparison import (
+    PARTS,
     compare_changes,
     compare_methods,
     count_missing,
@@ -14,6 +15,7 @@ from d2plan.bench.report.comparison import (
     judge_difference,
     list_values,
     measure_change,
+    tell_absence,
 )
 from d2plan.eval.metrics import Estimate
 from tests.bench.report.synthetic import make_results
@@ -105,14 +107,45 @@ def test_changes_compare_what_both_lose():
     assert found.estimate.mean == pytest.approx(0.2, abs=0.06)
 
 
-def test_missing_pictures_are_counted_by_part():
-    assert [count_missing(spatial(), method("mix-of-show"), part) for part in ("single", "multi", None)] == [0, 9, 9]
+def test_missing_pictures_are_counted_by_part_and_those_that_failed_apart_from_those_to_come():
+    mix = method("mix-of-show")
+    assert [count_missing(spatial(), mix, part) for part in ("single", "multi", None)] == [(0, 0), (9, 0), (9, 0)]
+    cut = mix.model_copy(update={"pictures": mix.pictures[:40]})
+    assert [count_missing(spatial(), cut, part) for part in ("single", "multi", None)] == [(0, 0), (9, 14), (9, 14)]
+
+
+def fail(record, *shots):
+    return record.model_copy(
+        update={"failures": (Failure(stage="draw", concepts=(), shots=shots, message="it broke"),)}
+    )
+
+
+def test_why_a_number_is_missing_is_told():
+    results, merge = spatial(), method("lora-merge")
+    several = [shot.name for shot in results.suite.shots if shot.part == "multi"]
+    alone = merge.model_copy(update={"pictures": merge.pictures[:36], "series": merge.series[:12]})
+    assert [tell_absence(results, alone, (part,)) for part in PARTS] == ["", "not run yet"]
+    assert [tell_absence(results, fail(alone, *several), (part,)) for part in PARTS] == ["", "failed"]
+    assert tell_absence(results, fail(alone, *several[1:])) == "not run yet"
+    assert tell_absence(results, merge) == ""
+    # A picture of each series is no series.
+    cut = merge.model_copy(update={"pictures": merge.pictures[1::3]})
+    assert [tell_absence(results, cut, metric=name) for name in ("identity", "consistency_all")] == ["", "not run yet"]
+    lost = fail(cut, *(shot.name for shot in results.suite.shots[::3]))
+    assert tell_absence(results, lost, metric="consistency_all") == "failed"
 
 
 def test_a_method_without_values_has_no_estimate_and_no_pair():
     empty = method("lora-merge").model_copy(update={"pictures": (), "series": ()})
     assert estimate_part(spatial(), empty, "identity", "multi") is None
-    assert compare_methods(spatial(), method("isp-dislora"), empty, "identity", "multi").verdict == "no number"
+    assert compare_methods(spatial(), method("isp-dislora"), empty, "identity", "multi").verdict == "not run yet"
+    lost = fail(empty, *(shot.name for shot in spatial().suite.shots))
+    assert compare_methods(spatial(), method("isp-dislora"), lost, "identity", "multi").verdict == "failed"
+    assert compare_changes(spatial(), lost, method("isp-dislora"), "identity").verdict == "failed"
+    unscored = method("lora-merge").model_copy(
+        update={"pictures": tuple(one.model_copy(update={"values": {}}) for one in method("lora-merge").pictures)}
+    )
+    assert compare_methods(spatial(), method("isp-dislora"), unscored, "identity", "multi").verdict == "no number"
 
 
 def test_the_best_are_those_that_are_equal_in_print():

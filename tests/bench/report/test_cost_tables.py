@@ -56,12 +56,25 @@ def test_failures_name_method_stage_concepts_and_reason():
 
 def test_what_could_not_be_measured_is_counted():
     rows = {row[0].text: texts(row) for row in make_unmeasured(spatial()).rows}
-    assert rows["Mix-of-Show †"][1] == "54 of 63"
+    assert rows["Mix-of-Show †"][1:4] == ["54 of 63", "9", "0"]
     lost = sum(
         one.values["identity_found"] is None for picture in spatial().methods[4].pictures for one in picture.instances
     )
     assert lost > 0
-    assert rows["Textual Inversion °"][4] == f"{lost} of 90"
+    assert rows["Textual Inversion °"][6] == f"{lost} of 90"
+
+
+def test_what_has_not_run_yet_costs_not_run_yet_and_not_nothing():
+    first, second, *_ = spatial().methods
+    cut = first.model_copy(update={"pictures": first.pictures[:36]})
+    idle = second.model_copy(update={"pictures": (), "learned": ()})
+    results = spatial().model_copy(update={"methods": (cut, idle), "finished": False})
+    drawing, learning = make_drawing_costs(results), make_learning_costs(results)
+    assert texts(drawing.rows[0]) == ["ISP + DisLoRA …", "105", "4.20", "not run yet", "not run yet", "900"]
+    assert set(texts(drawing.rows[1])[1:]) == set(texts(learning.rows[1])[1:]) == {"not run yet"}
+    assert texts(learning.rows[0])[5:] == ["not run yet"] * 3
+    assert texts(make_unmeasured(results).rows[0])[1:4] == ["36 of 63", "0", "27"]
+    assert make_failures(results).rows == ()
 
 
 def test_every_metric_says_which_encoder_made_it():

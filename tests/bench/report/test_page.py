@@ -130,8 +130,10 @@ def test_results_on_the_way_say_how_far_they_are(folder, tmp_path):
     half = results.model_copy(update={"finished": False, "methods": (results.methods[0], cut), "notes": ("A <note>.",)})
     (tmp_path / RESULTS).write_text(half.model_dump_json(), encoding="utf-8")
     text = write_report(tmp_path).page.read_text(encoding="utf-8")
-    assert "68 of 126 pictures are there" in text
+    assert "68 of 126 pictures are there, 0 failed, 58 are not drawn yet" in text
     assert "A &lt;note&gt;." in text
+    assert ">not run yet</div>" in text
+    assert ">failed</div>" not in text
 
 
 @pytest.mark.parametrize("kind", ["spatial", "ablation"])
@@ -166,6 +168,10 @@ def test_an_ablation_has_its_own_tables_and_figures(tmp_path):
     written = write_report(tmp_path / RESULTS)
     text = written.page.read_text(encoding="utf-8")
     assert "Figure 8a: what each part of ISP does, one concept" in text
+    assert "CAC: cross-attention calibration, eq. (7)" in text
+    assert "Figure 8a in pictures: several concepts, ours without some parts, a series in each block" in text
+    assert "the concepts&#x27; own pictures, then Full ISP, CAC off, CNC off. The prompt stands below each row" in text
+    assert "man-7 + dog-3, series beach-plain" in text
     assert "CNC off" in text
     assert "ours minus the rival" not in text
     assert "figure-8a-multi.webp" in {path.name for path in written.figures}
@@ -179,9 +185,36 @@ def test_a_grid_shows_the_same_shot_of_every_method(folder):
         assert len(block.rows) == 3
         assert len({row.seed for row in block.rows}) == 1
         for row in block.rows:
-            names = {path.parent.name for path in row.pictures if path is not None}
+            names = {path.parent.name for path in row.pictures if path != "failed"}
             assert len(names) == 1
-    assert grid.blocks[1].rows[0].pictures[2] is None
+    assert grid.blocks[1].rows[0].pictures[2] == "failed"
+    assert grid.title == "Figure 6: several concepts, a series in each block"
+    assert [block.title for block in grid.blocks][0] == "man-7 + dog-3, series beach-plain"
+    assert "in what the instances wear and do" in grid.note
+
+
+def test_a_picture_that_is_missing_says_why(folder):
+    results = read_results(folder)
+    mix = results.methods[2]
+    (shown,) = {path.parent.name for path in choose_grid(results, folder, "multi").blocks[0].rows[0].pictures}
+    cut = mix.model_copy(update={"pictures": tuple(one for one in mix.pictures if one.shot != shown)})
+    gone = results.methods[1].model_copy(
+        update={"pictures": tuple(one.model_copy(update={"image": "gone.png"}) for one in results.methods[1].pictures)}
+    )
+    half = results.model_copy(update={"methods": (results.methods[0], gone, cut)})
+    grid = choose_grid(half, folder, "multi")
+    assert grid.blocks[0].rows[0].pictures[1:] == ("file is gone", "not run yet")
+    assert grid.blocks[1].rows[0].pictures[1:] == ("file is gone", "failed")
+
+
+def test_without_series_a_grid_says_that_each_row_has_another_prompt(folder):
+    results = read_results(folder)
+    shots = tuple(shot.model_copy(update={"series": None}) for shot in results.suite.shots)
+    plain = results.model_copy(update={"suite": results.suite.model_copy(update={"shots": shots})})
+    grid = choose_grid(plain, folder, "multi")
+    assert grid.title == "Figure 6: several concepts, another prompt and noise in each row"
+    assert grid.blocks[0].title == "man-7 + dog-3"
+    assert "series" not in grid.note
 
 
 def test_a_grid_shows_other_prompts_for_other_concepts(folder):

@@ -43,6 +43,19 @@ def test_names_are_text_so_that_they_can_be_read_and_searched():
     assert "not validated" in texts(drawn()[4])
 
 
+def test_a_title_says_what_the_lines_are_and_a_row_without_any_why():
+    assert drawn()[2].title == "Identity alignment ↑: one concept and several concepts"
+    first, second, third = spatial().methods
+    single = tuple(one for one in second.pictures if one.shot.startswith("single"))
+    idle = third.model_copy(update={"pictures": (), "series": (), "learned": ()})
+    some = second.model_copy(update={"pictures": single, "series": second.series[:12]})
+    results = spatial().model_copy(update={"methods": (first, some, idle), "finished": False})
+    for plot in draw_scores(results):
+        assert {"not run yet", "several concepts: not run yet"} <= set(texts(plot))
+    assert all("not run yet" in texts(plot) for plot in (*draw_differences(results), *draw_costs(results)))
+    assert not any("not run yet" in texts(plot) for plot in drawn())
+
+
 def test_several_plots_fit_on_one_page():
     names = [name for plot in drawn() for name in re.findall(r' id="(\w+)"', plot.svg)]
     assert len(names) == len(set(names))

@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from d2plan.bench.records import Results
+from d2plan.bench.report.paper_tables import make_beside
 from d2plan.bench.report.score_tables import (
     explain_marks,
     make_ablation,
@@ -51,6 +52,32 @@ def test_the_best_is_bold_but_never_one_with_gaps_or_without_validation():
     assert mix[7].strong  # it drew every picture with one concept
     assert not mix[8].strong
     assert row_of(table, "ISP + DisLoRA")[8].strong
+
+
+def test_what_has_not_run_yet_is_told_apart_from_what_failed_and_from_what_was_not_measured():
+    first, *rest = spatial().methods
+    idle = first.model_copy(update={"name": "idle", "title": "Idle", "pictures": (), "series": ()})
+    mix = rest[-1]
+    alone = tuple(one for one in mix.pictures if one.shot.startswith("single"))
+    lost = mix.failures[0].model_copy(
+        update={"shots": tuple(shot.name for shot in spatial().suite.shots if shot.part == "multi")}
+    )
+    broken = mix.model_copy(update={"pictures": alone, "failures": (lost,)})
+    results = spatial().model_copy(update={"methods": (first, idle, broken), "finished": False})
+    table = make_overview(results)
+    waits, breaks = row_of(table, "Idle"), row_of(table, "Mix-of-Show")
+    assert {cell.text for cell in waits[1:]} == {"not run yet"}
+    assert waits[0].text == "Idle …"
+    assert breaks[0].text == "Mix-of-Show †"
+    assert [cell.text for cell in breaks[8:10]] == ["failed", "failed"]
+    told = explain_marks(results)
+    assert "† pictures that failed, of 63: Mix-of-Show 27." in told
+    assert "… pictures not drawn yet, of 63: Idle 63." in told
+    several = row_of(make_differences(results)[0], "Idle")
+    assert {cell.text for cell in several[1:]} == {"not run yet"}
+    assert any("not run yet: Idle; failed: Mix-of-Show" in sentence for sentence in summarise_aim(results))
+    beside = next(row for row in make_beside(results).rows if row[0].text.startswith("Idle"))
+    assert {cell.text for cell in beside[2:]} == {"not run yet"}
 
 
 def test_marks_are_explained():
@@ -139,4 +166,4 @@ def test_numbers_of_instances_get_a_table_where_there_are_more_than_two():
     results = spatial().model_copy(update={"suite": suite.model_copy(update={"shots": (*suite.shots, three)})})
     table = make_counts(results)
     assert [column.title for column in table.columns[1:4]] == ["N = 1", "N = 2", "N = 3"]
-    assert table.rows[0][3].text == "–"
+    assert table.rows[0][3].text == "not run yet"

@@ -7,7 +7,7 @@ import torch
 from d2plan.backbone.load import load_backbone
 from d2plan.backbone.sdxl import encode_prompts, sample_steps
 from d2plan.bench.shared.examples import ExampleDraw, draw_prior, prepare_concept
-from d2plan.bench.shared.learning import LearnOptions, Rated, borrow, learn_steps
+from d2plan.bench.shared.learning import LearnOptions, Rated, borrow, count_prior_steps, learn_steps
 from d2plan.errors import InputError
 from tests.bench.small import digest_base, finish, halve, small_concept
 
@@ -60,6 +60,20 @@ def test_borrowed_weights_come_back_when_the_training_fails(base):
             learnt[0].add_(1)
         raise RuntimeError("stop")
     assert digest_base(base) == before
+
+
+def test_class_images_are_drawn_in_the_steps_that_are_asked_for(base, tmp_path):
+    lessons = prepare_concept(base, small_concept(tmp_path), LearnOptions(steps=1))
+    own = base.defaults.steps
+    for steps, expected in ((None, own), (1, 1), (own - 1, own - 1)):
+        options = LearnOptions(steps=1, prior_weight=1.0, prior_images=1, prior_steps=steps)
+        assert len(finish(draw_prior(base, lessons, options, 7))[0]) == expected
+
+
+def test_a_setting_of_fewer_steps_draws_class_images_in_fewer_steps_and_never_in_more(base):
+    own = base.defaults.steps
+    assert [count_prior_steps(base, {"steps": part}) for part in (1 / own, 1.0, 3.0)] == [1, own, own]
+    assert count_prior_steps(base, {}) == own
 
 
 def test_a_seed_decides_every_loss(base, tmp_path):

@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from d2plan.adapter.rows import Weighted
 from d2plan.bench.job import make_entry
 from d2plan.bench.methods.isp import ISP_LORA
 from d2plan.bench.registry import open_method
+from d2plan.bench.shared.adapters import read_adapter
 from d2plan.bench.shared.loras import LoraMethod, merge_loads, read_prompts
 from d2plan.bench.shared.settings import write_setting
 from tests.bench.concepts import learnt
@@ -32,19 +34,29 @@ def test_states_are_shared_with_isp_s_plain_lora_at_the_same_rate(name):
         assert (own.family, own.learning) == (other.family, other.learning)
 
 
+class Spy(LoraMethod):
+    """Draws nothing, and keeps what it was to draw with."""
+
+    settings = ({"strength": 0.8},)
+
+    def draw_loads(self, backbone, loads, setting, shots, drawing):
+        self.given = (loads, setting)
+        return []
+
+
 def test_loads_have_the_setting_s_strength(tiny):
-    method = LoraMethod()
-    method.settings = ({"strength": 0.8},)
-    learned = [learnt(tiny, 1), learnt(tiny, 2)]
-    loads, setting = method.open_loads(tiny, learned, write_setting({"strength": 0.6}))
+    spy, learned = Spy(), [learnt(tiny, 1), learnt(tiny, 2)]
+    spy.draw(tiny, learned, write_setting({"strength": 0.6}), [ALONE], DRAWING)
+    loads, setting = spy.given
     assert setting == {"strength": 0.6}
     assert [item.strength for item in merge_loads(loads)] == [0.6, 0.6]
     assert [item.adapter.name for item in merge_loads(loads)] == ["man-1", "man-2"]
-    assert method.open_loads(tiny, learned, {})[1] == {"strength": 0.8}
+    spy.draw(tiny, learned, {}, [ALONE], DRAWING)
+    assert spy.given[1] == {"strength": 0.8}
 
 
 def test_a_reader_that_stands_there_twice_reads_once(tiny):
-    loads, _ = open_method("lora-merge").open_loads(tiny, [learnt(tiny, 1), learnt(tiny, 2)], {})
+    loads = tuple((Weighted(read_adapter(tiny, learnt(tiny, number))),) for number in (1, 2))
     first, again, second = read_prompts(tiny, ["a photo of a cat"], [loads[0], loads[0], loads[1]])
     assert first[1] is again[1]
     assert not torch.equal(first[1].states, second[1].states)

@@ -1,6 +1,11 @@
+import inspect
+import re
+
+import pytest
 import torch
 
-from d2plan.bench.shared.settings import read_setting, write_setting
+from d2plan.bench.registry import METHODS, open_method
+from d2plan.bench.shared.settings import list_names, override, read_setting, write_setting
 
 
 def test_a_setting_comes_back_beside_other_tensors():
@@ -11,3 +16,17 @@ def test_a_setting_comes_back_beside_other_tensors():
 
 def test_a_state_that_tells_nothing_means_the_first_setting():
     assert read_setting({}, ({"strength": 0.8}, {"strength": 1.0})) == {"strength": 0.8}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_tells_every_name_of_a_setting_that_its_code_reads(name):
+    text = inspect.getsource(inspect.getmodule(type(open_method(name))))
+    read = set(re.findall(r'setting(?:\.get\(|\[)"(\w+)"', text))
+    read |= {"steps"} if "count_steps(" in text else set()
+    assert read <= set(list_names(open_method(name)))
+
+
+def test_other_numbers_are_put_into_a_setting_by_the_names_that_its_method_knows():
+    merge = open_method("lora-merge")
+    changed = override(merge, {"strength": 0.8}, {"strength": 0.5, "steps": 0.1, "turn": 2.0})
+    assert changed == {"strength": 0.5, "steps": 0.1}

@@ -13,8 +13,9 @@ from d2plan.bench.registry import METHODS
 from d2plan.bench.suites import load_suite
 from d2plan.errors import InputError
 from d2plan.isp.segment import Detection
-from d2plan.workflows.benching.bench import TITLE, BenchRequest, open_methods, run_bench
+from d2plan.workflows.benching.bench import TITLE, WRITING, BenchRequest, open_methods, run_bench
 from d2plan.workflows.benching.panel import PanelChoice, open_panel
+from d2plan.workflows.benching.stopping import Stop
 from tests.bench.toys import SUITE
 from tests.eval.tiny_encoders import write_tiny_dino
 from tests.tiny import write_tiny
@@ -56,7 +57,7 @@ def test_a_benchmark_ends_with_scored_results_and_a_report_and_is_then_done(plac
     assert {what for what, _, _ in told} >= {TITLE, "toy: learning: rex", "toy: drawing: tom+rex", "toy: scoring"}
     again = []
     assert run_bench(request_of(place), tmp_path / "out", lambda *step: again.append(step)).results == outcome.results
-    assert {what for what, _, _ in again} == {TITLE}
+    assert {what for what, _, _ in again} == {TITLE, WRITING}
 
 
 def test_a_method_that_comes_later_joins_those_that_are_there(place, tmp_path):
@@ -66,18 +67,42 @@ def test_a_method_that_comes_later_joins_those_that_are_there(place, tmp_path):
     assert outcome.results.finished
 
 
-def test_ctrl_c_ends_after_the_piece_that_runs_and_the_same_request_goes_on(place, tmp_path):
+@pytest.mark.parametrize(
+    ("when", "learnt", "drawn"),
+    [("toy: learning: tom", 1, 0), ("toy: drawing: rex", 2, 0), ("toy: drawing: tom", 2, 4)],
+)
+def test_ctrl_c_ends_within_a_step_and_the_same_request_goes_on(place, tmp_path, when, learnt, drawn):
+    told = []
+
     def stop(what, done, total):
-        if what == "toy: drawing: rex":
+        told.append(what)
+        if what == when and when not in told[:-1]:
             os.kill(os.getpid(), signal.SIGINT)
 
     outcome = run_bench(request_of(place), tmp_path / "out", stop)
     assert outcome.stopped
     assert not outcome.results.finished
     (record,) = outcome.results.methods
-    assert len(record.learned) == 2
-    assert len(record.pictures) < len(outcome.results.suite.shots)
+    assert (len(record.learned), len(record.pictures)) == (learnt, drawn)
+    assert record.failures == ()
+    # What is waited for is told at once, and nothing else begins.
+    assert told[told.index(when) :] == [when, f"stopping as soon as this lets go: {when}", WRITING]
     assert run_bench(request_of(place), tmp_path / "out").results.finished
+
+
+def test_a_stop_is_heard_only_while_somebody_listens():
+    stop, heard = Stop(), []
+    before = signal.getsignal(signal.SIGINT)
+    with stop.listen(lambda: heard.append(stop())):
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        assert heard == [True]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is before
+    assert not stop()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_tuning_finds_a_setting_on_other_concepts_and_writes_it_down(place, tmp_path, monkeypatch):
@@ -106,7 +131,8 @@ def test_tuning_finds_a_setting_on_other_concepts_and_writes_it_down(place, tmp_
         ({"methods": ("gone",)}, "there is no 'gone'; choose from all, isp-dislora"),
         ({"kind": "ablation", "methods": ("toy",)}, "there is no 'toy'; choose from all, full"),
         ({"kind": "ablation", "methods": (), "tune": True}, "an ablation is not tuned"),
-        ({"redo": ("gone",)}, "there is no 'gone'"),
+        ({"redo": ("gone",)}, "--redo: there is no 'gone'"),
+        ({"methods": ("isp-disLora",)}, "there is no 'isp-disLora'; did you mean isp-dislora?"),
         ({"panel": PanelChoice(clip="none", dino="none", judge=False)}, "nobody is left to look"),
         ({"panel": PanelChoice(clip="none", dino="judge", judge=False)}, "judge is a judge encoder"),
         ({"panel": PanelChoice(clip="none", dino="foo", judge=False)}, "there is no 'foo'"),
@@ -127,6 +153,81 @@ def test_the_suites_methods_compete_where_nobody_names_others(place):
     assert list(open_methods(BenchRequest(), loaded)) == list(loaded.suite.methods)
     assert list(open_methods(BenchRequest(kind="ablation", methods=("no-cac",)), loaded)) == ["full", "no-cac"]
     assert list(open_methods(BenchRequest(methods=("toy", "toy")), loaded)) == ["toy"]
+
+
+def with_suite(folder, **changes):
+    path = folder / "changed.yaml"
+    path.write_text(yaml.safe_dump({**SUITE, **changes}), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["spatial", "ablation"])
+def test_the_suites_own_methods_are_checked_also_where_others_are_named(tmp_path, kind):
+    suite = with_suite(tmp_path, methods=["isp-dislora", "isp-loro"])
+    methods = ("toy",) if kind == "spatial" else ("full",)
+    with pytest.raises(InputError, match="methods: there is no 'isp-loro'; did you mean isp-lora") as caught:
+        run_bench(BenchRequest(kind=kind, suite=suite, methods=methods), tmp_path / "out")
+    assert str(caught.value).startswith(suite)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "methods", "told"),
+    [
+        ("stepz", ("dreambooth", "toy"), r"no method has 'stepz'; did you mean steps \(of dreambooth\)\?"),
+        ("stregth", ("isp-lora", "lora-merge", "omg"), r"did you mean strength \(of lora-merge, omg\)\?"),
+        ("colour", ("toy", "lora-merge"), "toy takes level; lora-merge takes strength, rate, steps, joint"),
+    ],
+)
+def test_a_misspelt_name_in_a_suites_settings_is_refused_with_the_nearest_one(tmp_path, name, methods, told):
+    suite = with_suite(tmp_path, settings={name: 0.1})
+    with pytest.raises(InputError, match=told) as caught:
+        run_bench(BenchRequest(suite=suite, methods=methods), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_suites_settings_are_for_the_methods_that_know_them(place, tmp_path):
+    # "turn" is for a method that does not compete here.
+    suite = with_suite(tmp_path, settings={"level": 5.0, "turn": 2.0})
+    assert run_bench(request_of(place, suite=suite), tmp_path / "out").results.methods[0].setting == {"level": 5.0}
+
+
+def test_redo_throws_results_away_only_when_nothing_can_be_refused_any_more(place, tmp_path):
+    run_bench(request_of(place), tmp_path / "out")
+    kept = sorted(path for path in (tmp_path / "out" / "methods").rglob("*") if path.is_file())
+    kept += sorted((tmp_path / "out" / "learned").rglob("*.safetensors"))
+    assert len(kept) > 10
+    (tmp_path / "tuned.yaml").write_text(yaml.safe_dump({"bases": {"another": {}}}))
+    refused = [
+        {"suite": with_suite(tmp_path, steps=3)},
+        {"settings": str(tmp_path / "tuned.yaml")},
+        {"base": "nowhere"},
+        {"tune": True, "tuning": "gone.yaml"},
+    ]
+    for changes in refused:
+        with pytest.raises(InputError):
+            run_bench(request_of(place, redo=("toy",), **changes), tmp_path / "out")
+        assert all(path.is_file() for path in kept)
+    # Nothing else refused them: they are thrown away, also where they were of other code.
+    path = tmp_path / "out" / "methods" / "toy" / "method.json"
+    path.write_text(path.read_text().replace('"code": "', '"code": "0'))
+    with pytest.raises(InputError, match="its code changed"):
+        run_bench(request_of(place), tmp_path / "out")
+    told = []
+    outcome = run_bench(request_of(place, redo=("toy",)), tmp_path / "out", lambda *step: told.append(step))
+    assert outcome.results.finished
+    assert {what for what, _, _ in told} >= {"toy: learning: rex", "toy: drawing: rex"}
+
+
+def test_methods_that_were_not_begun_are_told(place, tmp_path):
+    def stop(what, done, total):
+        if what == "toy: learning: rex":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    outcome = run_bench(request_of(place, methods=("toy", "other")), tmp_path / "out", stop)
+    assert "Not begun yet: other." in outcome.results.notes
+    assert "Not begun yet: other." in outcome.page.read_text(encoding="utf-8")
 
 
 def test_the_judge_looks_at_the_worlds_own_concepts_alone(place):
@@ -182,3 +283,23 @@ def test_with_a_detector_photographs_are_scored_by_crops_of_instances_too(place,
     assert set(without.encoders) == {"dino"}
     blind = [value for one in without.methods[0].pictures for part in one.instances for value in part.values.items()]
     assert all(value is None for name, value in blind if name in ("dino_instance", "identity", "present"))
+
+
+def see_dogs(device):
+    return Dogs()
+
+
+class Dogs(MiddleOfThePicture):
+    """A detector that sees nobody but dogs."""
+
+    def detect(self, image, class_words):
+        return super().detect(image, ["dog"]) if "dog" in class_words else []
+
+
+see_dogs.d2plan_detector = True
+
+
+def test_references_in_which_nobody_is_found_are_told(place, photographs, tmp_path):
+    panel = PanelChoice(clip="none", dino=f"dino:{place / 'dino'}", detector=f"{__name__}:see_dogs")
+    results = run_bench(request_of(place, suite=str(photographs), panel=panel), tmp_path / "out").results
+    assert "tom: no man is found in 2 of 2 references" in results.notes

@@ -3,20 +3,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.workflows.scoring.test_score import write_run
 
 from d2plan.errors import FileError, InputError
 from d2plan.eval.encoders import open_encoder
 from d2plan.eval.statistics import estimate_cells
 from d2plan.media.images import read_image, write_png
-from d2plan.workflows.scoring.folders import ScoreRequest, find_sources, score_folders
+from d2plan.workflows.scoring.folders import score_folders
 from d2plan.workflows.scoring.report import check_scores, compare_sets, list_rows, summarise_set, write_scores
+from d2plan.workflows.scoring.sources import ScoreRequest, find_sources
 from d2plan.world.cast import identity_from_seed
 from d2plan.world.folders import write_concept
 from d2plan.world.scene import sample_scene
 from d2plan.world.seeds import stream_rng
 from d2plan.world.truth import render
 from tests.eval.tiny_encoders import write_tiny_clip, write_tiny_dino
+from tests.workflows.scoring.test_score import write_run
 
 
 @pytest.fixture(scope="module")

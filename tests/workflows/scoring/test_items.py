@@ -6,7 +6,7 @@ import pytest
 from d2plan.errors import FileError, InputError
 from d2plan.eval.score import Expected
 from d2plan.media.images import write_png
-from d2plan.workflows.scoring.items import Known, describe_pictures, holds_runs, plain_text, read_known
+from d2plan.workflows.scoring.items import Known, describe_pictures, gather_known, holds_runs, plain_text, read_known
 
 
 @pytest.fixture
@@ -103,8 +103,14 @@ def test_a_class_comes_from_the_option_then_the_folder_then_the_name(tmp_path):
     words = {"rex": "dog", "wolf": "cat", "tom": "man", "sue": "woman", "dog": "dog", "it": None}
     assert {name: one.class_word for name, one in found.items()} == words
     assert found["rex"].identifier == "<v3>"
-    with pytest.raises(InputError, match="no name of its own"):
-        read_known({"rex": tmp_path / "rex", "rex:dog": tmp_path / "rex"})
+
+
+def test_a_concept_that_is_given_twice_or_without_a_name_is_told(tmp_path):
+    for read in (read_known, lambda references: gather_known([], references)):
+        with pytest.raises(InputError, match='"rex" is given twice, the second time as "rex:man"'):
+            read({"rex": tmp_path, "rex:man": tmp_path})
+        with pytest.raises(InputError, match='":man" names no concept'):
+            read({":man": tmp_path})
 
 
 def test_what_is_no_folder_is_told(tmp_path):

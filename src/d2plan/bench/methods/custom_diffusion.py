@@ -35,8 +35,17 @@ from d2plan.bench.methods.dreambooth import add_difference
 from d2plan.bench.methods.p_plus import find_layers
 from d2plan.bench.protocol import BenchConcept, Drawing, Learned, Setting, Shot, State
 from d2plan.bench.shared.drawing import draw_shots
-from d2plan.bench.shared.learning import LearnOptions, Rated, borrow, learn_steps
-from d2plan.bench.shared.words import FIRST, SECOND, WordVectors, put_words, rate_vectors, read_vectors, start_vectors
+from d2plan.bench.shared.learning import LearnOptions, Rated, borrow, count_prior_steps, learn_steps
+from d2plan.bench.shared.settings import count_steps
+from d2plan.bench.shared.words import (
+    FIRST,
+    SECOND,
+    put_words,
+    rate_vectors,
+    read_vectors,
+    start_vectors,
+    write_vectors,
+)
 from d2plan.errors import InputError
 from d2plan.world.caption import write_caption
 from d2plan.world.scene import sample_scene
@@ -208,13 +217,13 @@ def _train(
     backbone: Backbone, concepts: Sequence[BenchConcept], setting: Setting, seed: int
 ) -> Generator[float, None, dict[str, Tensor]]:
     defaults, rate = backbone.defaults, setting.get("rate", 1.0)
-    steps = max(1, round(defaults.train_steps * STEPS_TO_ADAPTERS * setting.get("steps", 1.0)))
     # Class images come on top, as many as there are pictures.
     options = LearnOptions(
-        steps=steps * len(concepts),
+        steps=count_steps(STEPS_TO_ADAPTERS * defaults.train_steps, setting) * len(concepts),
         batch_size=max(2, defaults.batch_size // 2),
         prior_weight=1.0,
         prior_images=int(setting.get("prior", CLASS_IMAGES)),
+        prior_steps=count_prior_steps(backbone, setting),
     )
     words = {one.identifier: start_vectors(backbone, one.identifier) for one in concepts}
     readers = {name + _WEIGHT: layer for name, layer in find_readers(backbone.unet).items()}
@@ -225,15 +234,9 @@ def _train(
             rated += rate_vectors(backbone, vectors, PUBLISHED_RATE * rate)
         yield from learn_steps(backbone, concepts, rated, options, seed)
         state = {name: (layer.weight.data - before[name].float()).cpu() for name, layer in readers.items()}
-    return state | _write_vectors([words[one.identifier] for one in concepts])
-
-
-def _write_vectors(words: Sequence[WordVectors]) -> dict[str, Tensor]:
-    return {
-        f"{place}.{name}": vector.detach().cpu()
-        for place, vectors in enumerate(words)
-        for name, vector in zip((FIRST, SECOND), vectors, strict=True)
-    }
+    for place, one in enumerate(concepts):
+        state |= {f"{place}.{name}": vector for name, vector in write_vectors(words[one.identifier]).items()}
+    return state
 
 
 JOINT = CustomDiffusion(True, "custom-diffusion-joint", "Custom Diffusion (joint)")

@@ -15,6 +15,7 @@ Captions and masks are used, as by all methods here. The state is the difference
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from torch import Tensor
 from d2plan.backbone.load import Backbone
 from d2plan.bench.protocol import BenchConcept, Drawing, Learned, Setting, Shot, State
 from d2plan.bench.shared.drawing import draw_shots
-from d2plan.bench.shared.learning import LearnOptions, Rated, borrow, learn_steps
+from d2plan.bench.shared.learning import LearnOptions, Rated, borrow, count_prior_steps, learn_steps
+from d2plan.bench.shared.settings import count_steps
 from d2plan.errors import InputError
 
 # 5e-6 of the published recipe to the 3e-4 at which adapters learn on the same base.
@@ -40,13 +42,15 @@ class DreamBooth:
         name: in commands and files.
         title: in tables.
         source: the paper.
-        settings: "rate" is a multiple of the published rate, "steps" of the scaled number of steps.
+        settings: "rate" is a multiple of the published rate.
+        takes: "steps" is a multiple of the scaled number of steps; less than 1 draws class images in fewer steps, too.
     """
 
     name: str = "dreambooth"
     title: str = "DreamBooth"
     source: str = "Ruiz et al. 2023"
     settings: tuple[Setting, ...] = ({"rate": 4.0}, {"rate": 1.0}, {"rate": 10.0}, {"rate": 20.0})
+    takes: ClassVar[tuple[str, ...]] = ("steps",)
 
     def learn(
         self, backbone: Backbone, concept: BenchConcept, setting: Setting, seed: int
@@ -106,11 +110,12 @@ def _train(
 ) -> Generator[float, None, dict[str, Tensor]]:
     defaults = backbone.defaults
     options = LearnOptions(
-        steps=max(1, round(STEPS * defaults.train_steps * setting.get("steps", 1.0))) * len(concepts),
+        steps=count_steps(STEPS * defaults.train_steps, setting) * len(concepts),
         # As many class images come on top; every concept has a picture in each step.
         batch_size=max(len(concepts), defaults.batch_size // 2),
         prior_weight=1.0,
         prior_images=PRIOR_IMAGES,
+        prior_steps=count_prior_steps(backbone, setting),
     )
     rate = defaults.unet_rate * RATE_TO_ADAPTERS * setting.get("rate", 1.0)
     before = {name: parameter.data for name, parameter in backbone.unet.named_parameters()}

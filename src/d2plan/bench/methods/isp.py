@@ -25,6 +25,7 @@ from d2plan.bench.shared.adapters import (
     learn_lora,
     read_adapter,
 )
+from d2plan.bench.shared.joining import JoinsNothing
 from d2plan.documents import Instance, Scene
 from d2plan.isp.loop import compose_many
 from d2plan.isp.prepare import PreparedScene, prepare_scene
@@ -33,8 +34,8 @@ SETTINGS: tuple[Setting, ...] = ({"rate": 1.0}, {"rate": 0.5}, {"rate": 2.0}, {"
 
 
 @dataclass(frozen=True)
-class Isp:
-    """ISP with one kind of adapter.
+class Isp(JoinsNothing):
+    """ISP with one kind of adapter; it needs no joint training, which is its point.
 
     Attributes:
         name: in commands and files.
@@ -63,13 +64,6 @@ class Isp:
         if self.losses:
             return learn_adapter(backbone, concept, choose_training(backbone, setting), seed)
         return learn_lora(backbone, concept, setting, seed)
-
-    def join(
-        self, backbone: Backbone, learned: Sequence[Learned], setting: Setting, seed: int
-    ) -> Generator[float, None, State]:
-        """Nothing: ISP needs no joint training, which is its point."""
-        yield from ()
-        return {}
 
     def draw(
         self, backbone: Backbone, learned: Sequence[Learned], joined: State, shots: Sequence[Shot], drawing: Drawing

@@ -20,16 +20,9 @@ from torch import Tensor
 
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import guide
-from d2plan.bench.protocol import Drawing, Learned, Setting, Shot, State
-from d2plan.bench.shared.drawing import (
-    Moment,
-    call_unet,
-    draw_shots,
-    group_places,
-    on_unet,
-    spread,
-)
-from d2plan.bench.shared.loras import LoraMethod, merge_loads, read_prompts
+from d2plan.bench.protocol import Drawing, Setting, Shot
+from d2plan.bench.shared.drawing import Moment, call_unet, draw_shots, group_places, on_unet, spread
+from d2plan.bench.shared.loras import Loads, LoraMethod, merge_loads, read_prompts
 
 
 class LoraComposite(LoraMethod):
@@ -49,24 +42,10 @@ class LoraComposite(LoraMethod):
         {"strength": 1.0, "own_text": 1, "rate": 2.0},
     )
 
-    def draw(
-        self, backbone: Backbone, learned: Sequence[Learned], joined: State, shots: Sequence[Shot], drawing: Drawing
+    def draw_loads(
+        self, backbone: Backbone, loads: Loads, setting: Setting, shots: Sequence[Shot], drawing: Drawing
     ) -> list[NDArray[np.uint8]]:
-        """Draw joint prompts by the mean of the LoRAs' predictions.
-
-        Args:
-            backbone: the base; as it was afterwards.
-            learned: the concepts; their order does not matter.
-            joined: what ``join`` gave for them.
-            shots: what to draw.
-            drawing: steps, guidance and size.
-
-        Returns:
-            A picture a shot, ``[h, w, 3]``.
-        """
-        loads, setting = self.open_loads(backbone, learned, joined)
-        if not shots:
-            return []
+        """Draw joint prompts by the mean of the LoRAs' predictions; their order does not matter."""
         prompts = [shot.joint_prompt for shot in shots]
         readers = loads if setting["own_text"] > 0 else (merge_loads(loads),) * len(loads)
         pairs = read_prompts(backbone, prompts, readers)

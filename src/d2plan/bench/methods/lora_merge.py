@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2plan.backbone.load import Backbone
-from d2plan.bench.protocol import Drawing, Learned, Setting, Shot, State
+from d2plan.bench.protocol import Drawing, Setting, Shot
 from d2plan.bench.shared.drawing import draw_shots
-from d2plan.bench.shared.loras import LoraMethod, merge_loads
+from d2plan.bench.shared.loras import Loads, LoraMethod, merge_loads
 
 
 class LoraMerge(LoraMethod):
@@ -38,22 +38,10 @@ class LoraMerge(LoraMethod):
         {"strength": 1.0, "rate": 2.0},
     )
 
-    def draw(
-        self, backbone: Backbone, learned: Sequence[Learned], joined: State, shots: Sequence[Shot], drawing: Drawing
+    def draw_loads(
+        self, backbone: Backbone, loads: Loads, setting: Setting, shots: Sequence[Shot], drawing: Drawing
     ) -> list[NDArray[np.uint8]]:
-        """Draw joint prompts with the sum of all LoRAs.
-
-        Args:
-            backbone: the base; as it was afterwards.
-            learned: the concepts.
-            joined: what ``join`` gave for them.
-            shots: what to draw.
-            drawing: steps, guidance and size.
-
-        Returns:
-            A picture a shot, ``[h, w, 3]``.
-        """
-        loads, _ = self.open_loads(backbone, learned, joined)
+        """Draw joint prompts with the sum of all LoRAs."""
         return draw_shots(backbone, shots, drawing, load=merge_loads(loads))
 
 

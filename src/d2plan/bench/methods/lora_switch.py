@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2plan.backbone.load import Backbone
-from d2plan.bench.protocol import Drawing, Learned, Setting, Shot, State
+from d2plan.bench.protocol import Drawing, Setting, Shot
 from d2plan.bench.shared.drawing import Moment, draw_shots, group_places, guide_plainly, on_unet
-from d2plan.bench.shared.loras import LoraMethod, read_prompts
+from d2plan.bench.shared.loras import Loads, LoraMethod, read_prompts
 
 
 class LoraSwitch(LoraMethod):
@@ -43,24 +43,10 @@ class LoraSwitch(LoraMethod):
         {"strength": 1.0, "turn": 2, "own_text": 1, "rate": 2.0},
     )
 
-    def draw(
-        self, backbone: Backbone, learned: Sequence[Learned], joined: State, shots: Sequence[Shot], drawing: Drawing
+    def draw_loads(
+        self, backbone: Backbone, loads: Loads, setting: Setting, shots: Sequence[Shot], drawing: Drawing
     ) -> list[NDArray[np.uint8]]:
-        """Draw joint prompts, the LoRAs in turn.
-
-        Args:
-            backbone: the base; as it was afterwards.
-            learned: the concepts; the first one begins.
-            joined: what ``join`` gave for them.
-            shots: what to draw.
-            drawing: steps, guidance and size.
-
-        Returns:
-            A picture a shot, ``[h, w, 3]``.
-        """
-        loads, setting = self.open_loads(backbone, learned, joined)
-        if not shots:
-            return []
+        """Draw joint prompts, the LoRAs in turn; the first concept's begins."""
         prompts = [shot.joint_prompt for shot in shots]
         readers = loads if setting["own_text"] > 0 else loads[:1] * len(loads)
         most = 2 * len(group_places(len(shots), drawing.most_rows, 2)[0])

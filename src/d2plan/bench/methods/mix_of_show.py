@@ -25,6 +25,7 @@ authors add for layout, are left out, since no method here is given poses.
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -54,7 +55,8 @@ from d2plan.bench.shared.adapters import read_adapter, write_adapter
 from d2plan.bench.shared.drawing import Moment, draw_shots, guide_plainly
 from d2plan.bench.shared.examples import Examples
 from d2plan.bench.shared.learning import Extra, LearnOptions, Rated, learn_steps
-from d2plan.bench.shared.words import FIRST, SECOND, WordVectors, rate_vectors
+from d2plan.bench.shared.settings import count_steps
+from d2plan.bench.shared.words import WordVectors, rate_vectors, write_vectors
 from d2plan.errors import InputError
 
 RANK = 4
@@ -75,8 +77,8 @@ class MixOfShow:
         name: in commands and files.
         title: in tables.
         source: the paper.
-        settings: "rate" is a multiple of the published rates of both LoRAs, "words" of the vectors', "steps" of the
-            scaled number of steps.
+        settings: "rate" is a multiple of the published rates of both LoRAs, "words" of the vectors'.
+        takes: "steps" is a multiple of the scaled number of steps.
     """
 
     name: str = "mix-of-show"
@@ -91,6 +93,7 @@ class MixOfShow:
         {"rate": 6.0, "words": 1.0},
         {"rate": 3.0, "words": 4.0},
     )
+    takes: ClassVar[tuple[str, ...]] = ("steps",)
 
     def learn(
         self, backbone: Backbone, concept: BenchConcept, setting: Setting, seed: int
@@ -98,7 +101,7 @@ class MixOfShow:
         """Train an ED-LoRA."""
         defaults = backbone.defaults
         options = LearnOptions(
-            steps=max(1, round(defaults.train_steps * STEPS_TO_ADAPTERS * setting.get("steps", 1.0))),
+            steps=count_steps(STEPS_TO_ADAPTERS * defaults.train_steps, setting),
             batch_size=defaults.batch_size,
             noise_offset=NOISE_OFFSET,
             linear_decay=True,
@@ -123,8 +126,7 @@ class MixOfShow:
         adapter = Adapter(
             concept.name, concept.class_word, concept.identifier, backbone.fingerprint, RANK, float(RANK), deltas
         )
-        vectors = {FIRST: words.first.detach().cpu(), SECOND: words.second.detach().cpu()}
-        return write_adapter(adapter) | vectors
+        return write_adapter(adapter) | write_vectors(WordVectors(words.first, words.second))
 
     def join(
         self, backbone: Backbone, learned: Sequence[Learned], setting: Setting, seed: int

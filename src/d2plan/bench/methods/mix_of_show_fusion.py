@@ -1,6 +1,6 @@
 """Mix-of-Show's gradient fusion: one linear map that says to each concept's inputs what its own tuned map says."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from d2plan.shapes import check_shape
 
-_HISTORY = 25
+_HISTORY, _STRETCH = 25, 20
 _TOLERANCE = 1e-16
 _LEAST_GAIN = 1e-10
 
@@ -63,7 +63,7 @@ class Answers:
         return whole / size, 2 * (product - self._cross) / size
 
 
-def match_answers(weight: Tensor, answers: Answers, iterations: int) -> Tensor:
+def match_answers(weight: Tensor, answers: Answers, iterations: int) -> Generator[float, None, Tensor]:
     """Change a linear map until it answers as was seen, by L-BFGS from where it is.
 
     What lies outside the inputs' span stays as it was, since no gradient points there.
@@ -79,14 +79,19 @@ def match_answers(weight: Tensor, answers: Answers, iterations: int) -> Tensor:
         iterations: of L-BFGS, at most.
 
     Returns:
-        ``[o d]`` in the number format and on the device of ``weight``.
+        A generator that gives the part of the iterations that is done, 0..1, now and then, and at its end ``[o d]`` in
+        the number format and on the device of ``weight``.
     """
+    return _search(weight, answers, iterations)
+
+
+def _search(weight: Tensor, answers: Answers, iterations: int) -> Generator[float, None, Tensor]:
     guess = weight.detach().to("cpu", torch.float64, copy=True).requires_grad_(True)
     best, least = guess.detach().clone(), float(answers.measure(guess.detach())[0])
+    most = iterations * 5 // 4  # looks, as torch has it
     search = torch.optim.LBFGS(
         [guess],
         lr=1,
-        max_iter=iterations,
         history_size=_HISTORY,
         line_search_fn="strong_wolfe",
         tolerance_grad=_TOLERANCE,
@@ -101,7 +106,15 @@ def match_answers(weight: Tensor, answers: Answers, iterations: int) -> Tensor:
         guess.grad = slope
         return now
 
-    search.step(look)
+    group, state = search.param_groups[0], search.state[guess]
+    for number, done in enumerate(range(0, iterations, _STRETCH)):
+        # A stretch goes on from what the last one remembers; that each looks anew at where it begins does not count.
+        group["max_iter"] = min(_STRETCH, iterations - done)
+        group["max_eval"] = most - state.get("func_evals", 0) + number
+        search.step(look)
+        if state["n_iter"] < done + group["max_iter"] or state["func_evals"] - number >= most:
+            break
+        yield (done + group["max_iter"]) / iterations
     return best.to(weight)
 
 

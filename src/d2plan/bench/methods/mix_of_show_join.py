@@ -22,6 +22,7 @@ from d2plan.bench.methods.mix_of_show_words import LayerWords, encode_words, fin
 from d2plan.bench.methods.p_plus import feed_layers, find_layers
 from d2plan.bench.protocol import Drawing, Shot, State
 from d2plan.bench.shared.drawing import denoise_shots, guide_plainly
+from d2plan.bench.shared.steps import follow
 from d2plan.errors import AdapterError
 
 TEMPLATE = "photo of a {}"
@@ -123,8 +124,8 @@ def fuse_adapters(backbone: Backbone, parts: Sequence[Tuned], seed: int) -> Gene
         seed: of the pictures in whose drawing the U-Net's layers are watched.
 
     Returns:
-        A generator that gives the share of the layers that are done, 0..1, and at its end the fused weights by path,
-        in the base's number format.
+        A generator that gives the share that is done, 0..1, often while a layer is fused, and at its end the fused
+        weights by path, in the base's number format.
     """
     return _fuse_stages(backbone, parts, seed)
 
@@ -142,10 +143,12 @@ def _fuse_stages(backbone: Backbone, parts: Sequence[Tuned], seed: int) -> Gener
         (lambda: _watch_unet(backbone, parts, others, fused, seed), UNET_ITERATIONS),
     )
     for watch, iterations in stages:
+        yield len(fused) / len(paths)
         with torch.no_grad():
             answers = watch()
         for path, seen in answers.items():
-            fused[path] = match_answers(open_layer(backbone, path).weight, seen, iterations)
+            matching = match_answers(open_layer(backbone, path).weight, seen, iterations)
+            fused[path] = yield from follow(matching, lambda share: (len(fused) + share) / len(paths))
             yield len(fused) / len(paths)
     return fused
 

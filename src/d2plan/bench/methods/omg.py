@@ -36,7 +36,7 @@ from d2plan.backbone.load import Backbone
 from d2plan.backbone.sampling import latent_size
 from d2plan.backbone.sdxl import TextStates, decode_latents, guide, join_states, predict
 from d2plan.bench.methods.omg_layout import find_layout, follow_layout, pair_up
-from d2plan.bench.protocol import Drawing, Learned, Setting, Shot, State
+from d2plan.bench.protocol import Drawing, Setting, Shot
 from d2plan.bench.shared.drawing import Moment, denoise_shots, encode_loaded, encode_null, group_places, on_unet, spread
 from d2plan.bench.shared.figures import find_detector
 from d2plan.bench.shared.loras import Loads, LoraMethod
@@ -79,25 +79,11 @@ class Omg(LoraMethod):
         {"strength": 1.0, "start": 0.3, "rate": 2.0},
     )
 
-    def draw(
-        self, backbone: Backbone, learned: Sequence[Learned], joined: State, shots: Sequence[Shot], drawing: Drawing
+    def draw_loads(
+        self, backbone: Backbone, loads: Loads, setting: Setting, shots: Sequence[Shot], drawing: Drawing
     ) -> list[NDArray[np.uint8]]:
-        """Draw global prompts, each concept's sub-prompt blended in.
-
-        Args:
-            backbone: the base; as it was afterwards.
-            learned: the concepts, in the order of each shot's sub-prompts.
-            joined: what ``join`` gave for them.
-            shots: what to draw; their boxes are not used.
-            drawing: steps, guidance and size.
-
-        Returns:
-            A picture a shot, ``[h, w, 3]``.
-        """
-        loads, setting = self.open_loads(backbone, learned, joined)
-        if not shots:
-            return []
-        words = [one.concept.class_word for one in learned]
+        """Draw global prompts, each concept's sub-prompt blended in; boxes are not used."""
+        words = [load[0].adapter.class_word for load in loads]
         detector = find_detector(backbone)
         images: list[NDArray[np.uint8]] = []
         for group in group_places(len(shots), drawing.most_rows, 4 + 2 * len(loads)):

@@ -25,13 +25,22 @@ from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates, encode_prompts, null_states
 from d2plan.bench.protocol import BenchConcept, Drawing, Learned, Setting, Shot, State
 from d2plan.bench.shared.drawing import draw_shots, guide_plainly
+from d2plan.bench.shared.joining import JoinsNothing
 from d2plan.bench.shared.learning import LearnOptions, learn_steps
-from d2plan.bench.shared.words import FIRST, SECOND, WordVectors, put_words, rate_vectors, read_vectors, start_vectors
+from d2plan.bench.shared.settings import count_steps
+from d2plan.bench.shared.words import (
+    WordVectors,
+    put_words,
+    rate_vectors,
+    read_vectors,
+    start_vectors,
+    write_vectors,
+)
 from d2plan.errors import InputError
 
 
 @dataclass(frozen=True)
-class PPlus:
+class PPlus(JoinsNothing):
     """Extended Textual Inversion on both text encoders.
 
     Attributes:
@@ -54,8 +63,7 @@ class PPlus:
         start = start_vectors(backbone, concept.class_word)
         vectors = WordVectors(*(vector.detach().repeat(count, 1).requires_grad_(True) for vector in start))
         options = LearnOptions(
-            steps=max(1, round(backbone.defaults.train_steps * setting.get("steps", 1.0))),
-            batch_size=backbone.defaults.batch_size,
+            steps=count_steps(backbone.defaults.train_steps, setting), batch_size=backbone.defaults.batch_size
         )
 
         def encode(prompts: Sequence[str]) -> TextStates:
@@ -64,14 +72,7 @@ class PPlus:
         with feed_layers(backbone.unet):
             rated = rate_vectors(backbone, vectors, setting["rate"])
             yield from learn_steps(backbone, [concept], rated, options, seed, encode)
-        return {FIRST: vectors.first.detach().cpu(), SECOND: vectors.second.detach().cpu()}
-
-    def join(
-        self, backbone: Backbone, learned: Sequence[Learned], setting: Setting, seed: int
-    ) -> Generator[float, None, State]:
-        """Nothing: the words stand side by side."""
-        yield from ()
-        return {}
+        return write_vectors(vectors)
 
     def draw(
         self, backbone: Backbone, learned: Sequence[Learned], joined: State, shots: Sequence[Shot], drawing: Drawing

@@ -11,6 +11,7 @@ word" as in the scenes that are drawn, and captions and masks are used, as by al
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +19,29 @@ from numpy.typing import NDArray
 from d2plan.backbone.load import Backbone
 from d2plan.bench.protocol import BenchConcept, Drawing, Learned, Setting, Shot, State
 from d2plan.bench.shared.drawing import draw_shots
+from d2plan.bench.shared.joining import JoinsNothing
 from d2plan.bench.shared.learning import LearnOptions, learn_steps
-from d2plan.bench.shared.words import FIRST, SECOND, put_words, rate_vectors, read_vectors, start_vectors
+from d2plan.bench.shared.settings import count_steps
+from d2plan.bench.shared.words import put_words, rate_vectors, read_vectors, start_vectors, write_vectors
 
 
 @dataclass(frozen=True)
-class TextualInversion:
+class TextualInversion(JoinsNothing):
     """Textual Inversion on both text encoders.
 
     Attributes:
         name: in commands and files.
         title: in tables.
         source: the paper.
-        settings: "rate" as published, for CLIP's tables; "steps" is a multiple of the base's.
+        settings: "rate" as published, for CLIP's tables.
+        takes: "steps" is a multiple of the scaled number of steps.
     """
 
     name: str = "textual-inversion"
     title: str = "Textual Inversion"
     source: str = "Gal et al. 2022"
     settings: tuple[Setting, ...] = ({"rate": 5e-3}, {"rate": 1e-3}, {"rate": 5e-4}, {"rate": 2e-2})
+    takes: ClassVar[tuple[str, ...]] = ("steps",)
 
     def learn(
         self, backbone: Backbone, concept: BenchConcept, setting: Setting, seed: int
@@ -44,20 +49,13 @@ class TextualInversion:
         """Train the identifier's two vectors."""
         vectors = start_vectors(backbone, concept.class_word)
         options = LearnOptions(
-            steps=max(1, round(2 * backbone.defaults.train_steps * setting.get("steps", 1.0))),
+            steps=count_steps(2 * backbone.defaults.train_steps, setting),
             batch_size=max(2, backbone.defaults.batch_size // 2),
         )
         rated = rate_vectors(backbone, vectors, setting["rate"])
         with put_words(backbone, {concept.identifier: vectors}):
             yield from learn_steps(backbone, [concept], rated, options, seed)
-        return {FIRST: vectors.first.detach().cpu(), SECOND: vectors.second.detach().cpu()}
-
-    def join(
-        self, backbone: Backbone, learned: Sequence[Learned], setting: Setting, seed: int
-    ) -> Generator[float, None, State]:
-        """Nothing: the words stand side by side."""
-        yield from ()
-        return {}
+        return write_vectors(vectors)
 
     def draw(
         self, backbone: Backbone, learned: Sequence[Learned], joined: State, shots: Sequence[Shot], drawing: Drawing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from d2plan.bench.records import METRICS, MethodRecord, Part, Results, ShotRecord
 from d2plan.bench.report.tables import round_number
@@ -18,7 +18,22 @@ PARTS: tuple[Part, Part] = ("single", "multi")
 # What the aim names: differences count here.
 AIMED = ("identity", "image", "consistency_all")
 
-Verdict = Literal["ahead", "behind", "not told apart", "not validated", "not checked", "no number"]
+Absence = Literal["", "not run yet", "failed"]
+Verdict = Literal[
+    "ahead", "behind", "not told apart", "not validated", "not checked", "not run yet", "failed", "no number"
+]
+
+
+class Missing(NamedTuple):
+    """How many of the suite's pictures a method has not drawn.
+
+    Attributes:
+        failed: it could not.
+        waiting: it has not come to them yet.
+    """
+
+    failed: int
+    waiting: int
 
 
 @dataclass(frozen=True)
@@ -144,7 +159,7 @@ def compare_methods(results: Results, ours: MethodRecord, rival: MethodRecord, m
         The paired difference.
     """
     estimate = _pair(results, ours, rival, metric, part)
-    return Difference(estimate, judge_difference(estimate, rival.validated))
+    return _judge(results, ours, rival, estimate, metric, (part,))
 
 
 def compare_changes(results: Results, ours: MethodRecord, rival: MethodRecord, metric: str) -> Difference:
@@ -160,8 +175,7 @@ def compare_changes(results: Results, ours: MethodRecord, rival: MethodRecord, m
         Our change minus the rival's: above 0, ours loses less.
     """
     single, multi = (_pair(results, ours, rival, metric, part) for part in PARTS)
-    estimate = measure_change(single, multi)
-    return Difference(estimate, judge_difference(estimate, rival.validated))
+    return _judge(results, ours, rival, measure_change(single, multi), metric, PARTS)
 
 
 def judge_difference(estimate: Estimate | None, validated: bool | None) -> Verdict:
@@ -202,10 +216,51 @@ def has_numbers(results: Results, metric: str, part: Part) -> bool:
     )
 
 
-def count_missing(results: Results, method: MethodRecord, part: Part | None = None) -> int:
-    """Count the suite's pictures that a method did not draw, in one part or both."""
+def list_failed(method: MethodRecord) -> set[str]:
+    """List the shots that a method could not draw."""
     drawn = {one.shot for one in method.pictures}
-    return sum(shot.name not in drawn and part in (None, shot.part) for shot in results.suite.shots)
+    return {name for failure in method.failures for name in failure.shots} - drawn
+
+
+def count_missing(results: Results, method: MethodRecord, part: Part | None = None) -> Missing:
+    """Count the suite's pictures that a method did not draw, in one part or both."""
+    drawn, lost = {one.shot for one in method.pictures}, list_failed(method)
+    missing = [shot.name for shot in results.suite.shots if part in (None, shot.part) and shot.name not in drawn]
+    failed = sum(name in lost for name in missing)
+    return Missing(failed, len(missing) - failed)
+
+
+def tell_absence(
+    results: Results,
+    method: MethodRecord,
+    parts: Sequence[Part] = PARTS,
+    metric: str | None = None,
+    keep: Callable[[ShotRecord], bool] | None = None,
+) -> Absence:
+    """Say why a method has no number where it should have one.
+
+    Args:
+        results: of the benchmark.
+        method: one of its methods.
+        parts: that the number is of.
+        metric: a key of METRICS; one of series needs whole series, any other single pictures.
+        keep: shots that count; None counts all.
+
+    Returns:
+        That it has not run yet in one of these parts, or failed on all that it was asked for there; "" where it drew
+        something, or where nothing was asked for, so that the number is missing for another reason.
+    """
+    drawn, lost = {one.shot for one in method.pictures}, list_failed(method)
+    in_series = metric is not None and METRICS[metric].of == "series"
+    for part in parts:
+        asked: dict[str | None, set[str]] = {}
+        for shot in results.suite.shots:
+            if shot.part == part and (keep is None or keep(shot)):
+                asked.setdefault(shot.series if in_series else shot.name, set()).add(shot.name)
+        asked.pop(None, None)
+        if asked and not any(names <= drawn for names in asked.values()):
+            return "failed" if all(names & lost for names in asked.values()) else "not run yet"
+    return ""
 
 
 def find_best(estimates: Sequence[Estimate | None], allowed: Sequence[bool], higher: bool, digits: int) -> set[int]:
@@ -229,6 +284,20 @@ def find_best(estimates: Sequence[Estimate | None], allowed: Sequence[bool], hig
         return set()
     best = (max if higher else min)(shown.values())
     return {place for place, value in shown.items() if value == best}
+
+
+def _judge(
+    results: Results,
+    ours: MethodRecord,
+    rival: MethodRecord,
+    estimate: Estimate | None,
+    metric: str,
+    parts: Sequence[Part],
+) -> Difference:
+    if estimate is not None:
+        return Difference(estimate, judge_difference(estimate, rival.validated))
+    absence = tell_absence(results, rival, parts, metric) or tell_absence(results, ours, parts, metric)
+    return Difference(None, absence or "no number")
 
 
 def _pair(results: Results, ours: MethodRecord, rival: MethodRecord, metric: str, part: Part) -> Estimate | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from d2plan.bench.records import METRICS, Cost, LearnRecord, MethodRecord, Part, Results, TunedSetting
-from d2plan.bench.report.comparison import PARTS
+from d2plan.bench.report.comparison import PARTS, count_missing, tell_absence
 from d2plan.bench.report.score_tables import PART_TITLES, name_method, name_metric
 from d2plan.bench.report.tables import NOTHING, Cell, Column, Table, write_number
 
@@ -22,14 +22,14 @@ def make_drawing_costs(results: Results) -> Table:
     for part in parts:
         columns += [Column(title, f"A picture with {PART_TITLES[part]}") for title in ("U-Net rows", "seconds")]
         for row, method in zip(rows, results.methods, strict=True):
-            costs = list_costs(results, method, part)
+            costs, absence = list_costs(results, method, part), tell_absence(results, method, (part,))
             row += [
-                _write_mean((cost.unet_rows for cost in costs), 0),
-                _write_mean((cost.seconds for cost in costs), 2),
+                _write_mean((cost.unet_rows for cost in costs), 0, absence),
+                _write_mean((cost.seconds for cost in costs), 2, absence),
             ]
     columns.append(Column("MiB", "Peak memory"))
     for row, method in zip(rows, results.methods, strict=True):
-        row.append(_write_peak(one.cost for one in method.pictures))
+        row.append(_write_peak((one.cost for one in method.pictures), tell_absence(results, method)))
     drawing = results.drawing
     note = (
         f"{drawing.steps} steps, guidance {drawing.guidance_scale:g}, {drawing.height} x {drawing.width} px, on "
@@ -50,16 +50,17 @@ def make_learning_costs(results: Results) -> Table:
     rows = []
     for method in results.methods:
         learned, joined = method.learned, method.joined
+        no_state, no_join = tell_absence(results, method), tell_absence(results, method, ("multi",))
         rows.append(
             (
                 name_method(results, method),
-                _write_mean((one.cost.seconds for one in learned), 1),
-                _write_mean((one.cost.unet_rows for one in learned), 0),
-                _write_peak(one.cost for one in learned),
-                _write_mean((one.state_bytes / _MIB for one in learned), 2),
-                _write_mean((one.cost.seconds for one in joined), 1),
-                _write_mean((one.cost.unet_rows for one in joined), 0),
-                _write_mean((one.state_bytes / _MIB for one in joined), 2),
+                _write_mean((one.cost.seconds for one in learned), 1, no_state),
+                _write_mean((one.cost.unet_rows for one in learned), 0, no_state),
+                _write_peak((one.cost for one in learned), no_state),
+                _write_mean((one.state_bytes / _MIB for one in learned), 2, no_state),
+                _write_mean((one.cost.seconds for one in joined), 1, no_join),
+                _write_mean((one.cost.unet_rows for one in joined), 0, no_join),
+                _write_mean((one.state_bytes / _MIB for one in joined), 2, no_join),
             )
         )
     note = f"Means over concepts and groups; a dash: the method needs none. {_tell_sharing(results)}".strip()
@@ -108,10 +109,13 @@ def make_unmeasured(results: Results) -> Table:
         absent = sum(one.values.get("present") == 0 for one in instances)
         faceless = sum("identity_found" in one.values and one.values["identity_found"] is None for one in instances)
         unscored = sum(not picture.values for picture in method.pictures)
+        missing = count_missing(results, method)
         rows.append(
             (
                 name_method(results, method),
                 Cell(f"{len(method.pictures)} of {len(results.suite.shots)}"),
+                Cell(str(missing.failed)),
+                Cell(str(missing.waiting)),
                 Cell(str(unscored)),
                 Cell(f"{absent} of {len(instances)}"),
                 Cell(f"{faceless} of {len(instances)}"),
@@ -120,7 +124,9 @@ def make_unmeasured(results: Results) -> Table:
     columns = (
         Column("Method", words=True),
         Column("pictures drawn"),
-        Column("of them without scores"),
+        Column("failed"),
+        Column("not run yet"),
+        Column("drawn without scores"),
         Column("instances without their class"),
         Column("instances whose identity was not found"),
     )
@@ -212,11 +218,11 @@ def _tell_sharing(results: Results) -> str:
     )
 
 
-def _write_mean(values: Iterable[float], digits: int) -> Cell:
+def _write_mean(values: Iterable[float], digits: int, absence: str) -> Cell:
     found = list(values)
-    return Cell(write_number(fmean(found), digits)) if found else Cell(NOTHING, tone="soft")
+    return Cell(write_number(fmean(found), digits)) if found else Cell(absence or NOTHING, tone="soft")
 
 
-def _write_peak(costs: Iterable[Cost]) -> Cell:
+def _write_peak(costs: Iterable[Cost], absence: str) -> Cell:
     found = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
-    return Cell(write_number(max(found), 0)) if found else Cell(NOTHING, tone="soft")
+    return Cell(write_number(max(found), 0)) if found else Cell(absence or NOTHING, tone="soft")

@@ -14,14 +14,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from d2plan.bench.records import MethodRecord, Part, Results, ShotRecord
+from d2plan.bench.report.comparison import list_failed
 from d2plan.dislora.data_folder import list_folder
 from d2plan.errors import FileError, InputError
 from d2plan.media.images import fit_image, read_image
 
-CAPTIONS: dict[Part, str] = {
-    "single": "Figure 5: one concept, one prompt and noise in each row",
-    "multi": "Figure 6: several concepts, a series in each block",
-}
+CAPTIONS: dict[Part, str] = {"single": "Figure 5: one concept", "multi": "Figure 6: several concepts"}
 MOST_BLOCKS: dict[Part, int] = {"single": 6, "multi": 4}
 _MOST_ROWS: dict[Part, int] = {"single": 2, "multi": 3}
 _REFERENCES = 4
@@ -38,12 +36,12 @@ class GridRow:
     Attributes:
         prompt: what was asked for, without identifiers.
         seed: of the noise.
-        pictures: a file a method, None where it failed.
+        pictures: a file a method, or why there is none.
     """
 
     prompt: str
     seed: int
-    pictures: tuple[Path | None, ...]
+    pictures: tuple[Path | str, ...]
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,18 @@ class GridBlock:
         concepts: their names.
         references: some of each concept's own pictures.
         rows: what was drawn.
+        series: the suite's name of the series that the rows are; None where each has another prompt and noise.
     """
 
     concepts: tuple[str, ...]
     references: tuple[tuple[Path, ...], ...]
     rows: tuple[GridRow, ...]
+    series: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What the block shows."""
+        return " + ".join(self.concepts) + (f", series {self.series}" if self.series else "")
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,14 @@ class Grid:
     Attributes:
         key: its file's stem.
         title: what it shows.
+        note: what its columns and rows are.
         methods: titles, one a column.
         blocks: one a concept or group.
     """
 
     key: str
     title: str
+    note: str
     methods: tuple[str, ...]
     blocks: tuple[GridBlock, ...]
 
@@ -103,13 +110,24 @@ def choose_grid(results: Results, folder: Path, part: Part) -> Grid | None:
         own = [shot for shot in shots if shot.concepts == groups[place] and shot.name in drawn]
         chosen = _choose_scenes(own, turn) if part == "single" else _choose_series(own, turn)
         rows = tuple(_make_row(results, folder, shot) for shot in chosen[: _MOST_ROWS[part]])
-        blocks.append(GridBlock(groups[place], tuple(_list_references(results, folder, groups[place])), rows))
+        series = chosen[0].prompt if part == "multi" and chosen[0].series is not None else None
+        blocks.append(GridBlock(groups[place], tuple(_list_references(results, folder, groups[place])), rows, series))
     titles = tuple(method.title for method in results.methods)
-    stem = {"single": "figure-5", "multi": "figure-6"}[part]
+    stem, title = {"single": "figure-5", "multi": "figure-6"}[part], CAPTIONS[part]
     if results.kind == "ablation":
-        stem, told = f"figure-8a-{part}", CAPTIONS[part].split(": ")[1]
-        return Grid(stem, f"Figure 8a: {told}", titles, tuple(blocks))
-    return Grid(stem, CAPTIONS[part], titles, tuple(blocks))
+        stem, title = f"figure-8a-{part}", f"Figure 8a in pictures: {title.split(': ')[1]}, ours without some parts"
+    shown = {block.series is not None for block in blocks}
+    told = "a series in each block" if shown == {True} else "another prompt and noise in each row"
+    return Grid(stem, f"{title}, {told}", _explain_grid(titles, True in shown), titles, tuple(blocks))
+
+
+def _explain_grid(titles: Sequence[str], has_series: bool) -> str:
+    rows = "The prompt stands below each row, without identifiers; all methods got the same one and the same noise."
+    if has_series:
+        rows += (
+            " The rows of a series have one noise and one global prompt, and differ in what the instances wear and do."
+        )
+    return f"Columns, from left to right: the concepts' own pictures, then {', '.join(titles)}. {rows}"
 
 
 def spread_evenly(count: int, most: int) -> list[int]:
@@ -202,10 +220,11 @@ def _make_row(results: Results, folder: Path, shot: ShotRecord) -> GridRow:
     )
 
 
-def _find_picture(folder: Path, method: MethodRecord, shot: str) -> Path | None:
+def _find_picture(folder: Path, method: MethodRecord, shot: str) -> Path | str:
     found = next((one.image for one in method.pictures if one.shot == shot), None)
-    path = None if found is None else folder / found
-    return path if path is not None and path.is_file() else None
+    if found is None:
+        return "failed" if shot in list_failed(method) else "not run yet"
+    return folder / found if (folder / found).is_file() else "file is gone"
 
 
 def _list_references(results: Results, folder: Path, names: Sequence[str]) -> list[tuple[Path, ...]]:
@@ -222,19 +241,18 @@ def _list_references(results: Results, folder: Path, names: Sequence[str]) -> li
 
 def _draw_block(sheet: Image.Image, block: GridBlock, top: int, side: int, font: Font) -> None:
     draw, line = ImageDraw.Draw(sheet), _LETTERS + 6
-    draw.text((_GAP, top), " + ".join(block.concepts), _INK, font)
+    draw.text((_GAP, top), _cut(block.title, font, sheet.width - 2 * _GAP), _INK, font)
     for number, row in enumerate(block.rows):
         upper = top + line + number * (side + _GAP + line)
         _paste_references(sheet, block, number, (_GAP, upper), side)
         for column, path in enumerate(row.pictures, start=1):
             left = _GAP + column * (side + _GAP)
-            if path is None:
+            if isinstance(path, str):
                 draw.rectangle((left, upper, left + side, upper + side), _FIELD)
-                draw.text((left + side / 2, upper + side / 2), "failed", _SOFT, font, anchor="mm")
+                draw.text((left + side / 2, upper + side / 2), path, _SOFT, font, anchor="mm")
             else:
                 sheet.paste(_square(path, side), (left, upper))
-        left = 2 * _GAP + side
-        draw.text((left, upper + side + 2), _cut(row.prompt, font, sheet.width - _GAP - left), _SOFT, font)
+        draw.text((_GAP, upper + side + 2), _cut(row.prompt, font, sheet.width - 2 * _GAP), _SOFT, font)
 
 
 def _paste_references(sheet: Image.Image, block: GridBlock, row: int, corner: tuple[int, int], side: int) -> None:
@@ -278,7 +296,7 @@ def _wrap(text: str, font: Font, width: int) -> str:
 
 
 def _cut(text: str, font: Font, width: int) -> str:
-    text = text[:width]
-    while text and font.getlength(f"{text}...") > width:
-        text = text[:-1]
-    return text
+    kept = text[:width]
+    while kept and font.getlength(kept if kept == text else f"{kept}...") > width:
+        kept = kept[:-1]
+    return kept if kept == text else f"{kept}..."

@@ -114,6 +114,8 @@ def write_text(content: Content) -> str:
                 f"### {escape_markdown(grid.title)}",
                 "",
                 f"![{escape_markdown(grid.title)}]({_name_sheet(grid)})",
+                "",
+                escape_markdown(grid.note),
             ]
         for table in section.tables:
             lines += ["", write_markdown(table)]
@@ -218,11 +220,11 @@ def _find_edges(table: Table) -> set[int]:
 def _write_grid(grid: Grid) -> str:
     head = "".join(f"<th>{escape(title)}</th>" for title in (_GRID_NOTE, *grid.methods))
     blocks = "".join(_write_block(block, head, grid.methods) for block in grid.blocks)
-    return f'<h3 id="{grid.key}">{escape(grid.title)}</h3>{blocks}'
+    return f'<h3 id="{grid.key}">{escape(grid.title)}</h3><p class="note">{escape(grid.note)}</p>{blocks}'
 
 
 def _write_block(block: GridBlock, head: str, methods: tuple[str, ...]) -> str:
-    rows, name = [], escape(" + ".join(block.concepts))
+    rows, name = [], escape(block.title)
     for number, row in enumerate(block.rows):
         pictures = "".join(
             f"<td>{_write_picture(path, f'{title}: {row.prompt}')}</td>"
@@ -253,8 +255,8 @@ def _write_references(block: GridBlock, row: int) -> str:
     return f'<div class="pair">{"".join(shown[:_REFERENCES])}</div>'
 
 
-def _write_picture(path: Path | None, name: str) -> str:
-    if path is None:
-        return '<div class="failed">failed</div>'
+def _write_picture(path: Path | str, name: str) -> str:
+    if isinstance(path, str):
+        return f'<div class="absent">{escape(path)}</div>'
     content = base64.b64encode(read_thumbnail(path, _THUMBNAIL)).decode()
     return f'<img src="data:image/webp;base64,{content}" alt="{escape(name)}" width="112" height="112" loading="lazy">'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from d2plan.bench.records import METRICS, TABLE_METRICS, MethodRecord, Results
-from d2plan.bench.report.comparison import PARTS, estimate_part
+from d2plan.bench.report.comparison import PARTS, estimate_part, tell_absence
 from d2plan.bench.report.paper import PAPER_BASE, PAPER_ROW_OF, PAPER_TITLES, TABLE_2, TABLE_3
 from d2plan.bench.report.score_tables import name_method
 from d2plan.bench.report.tables import MINUS, NOTHING, Cell, Column, Table, round_number, write_number
@@ -92,9 +92,12 @@ def _write_ours(results: Results, method: MethodRecord) -> list[Cell]:
     for metric in TABLE_METRICS:
         found = [estimate_part(results, method, metric, part) for part in PARTS]
         numbers = [None if one is None else round_number(one.mean) for one in found]
-        cells += [Cell(NOTHING if number is None else write_number(float(number))) for number in numbers]
+        asked = (PARTS[:1], PARTS[1:], PARTS)
+        absent = [tell_absence(results, method, parts, metric) or NOTHING for parts in asked]
         single, multi = numbers
-        cells.append(Cell(NOTHING if single is None or multi is None else write_difference(multi - single)))
+        change = None if single is None or multi is None else write_difference(multi - single)
+        written = [*(None if number is None else write_number(float(number)) for number in numbers), change]
+        cells += [Cell(text or absence) for text, absence in zip(written, absent, strict=True)]
     return cells
 
 

@@ -132,6 +132,8 @@ def _list_ablation(results: Results, plots: Sequence[Plot]) -> list[Section]:
         Section(
             "ablation",
             "What each part of ISP does",
+            "A variant is ours without the part that it names. CAC: cross-attention calibration, eq. (7). CNC: "
+            "centralized noise composition, eq. (9). L_token and L_atten: the losses of DisLoRA, eq. (3) and (4).",
             plots=tuple(plots),
             tables=(*make_ablation(results), *_keep(make_counts(results))),
             folded=(make_overview(results), *make_metric_tables(results)),
@@ -188,9 +190,13 @@ def _list_warnings(results: Results) -> tuple[str, ...]:
     told = []
     if not results.finished:
         drawn = sum(len(method.pictures) for method in results.methods)
-        whole = len(results.suite.shots) * len(results.methods)
-        told.append(f"Written on the way: {drawn} of {whole} pictures are there. Run the same command again to go on.")
-    elif any(count_missing(results, method) for method in results.methods):
+        missing = [count_missing(results, method) for method in results.methods]
+        failed, waiting = sum(one.failed for one in missing), sum(one.waiting for one in missing)
+        told.append(
+            f"Written on the way: {drawn} of {drawn + failed + waiting} pictures are there, {failed} failed, {waiting} "
+            "are not drawn yet. Run the same command again to go on."
+        )
+    elif any(any(count_missing(results, method)) for method in results.methods):
         told.append("Some methods failed on some pictures; the failures are listed, and means are over what is there.")
     return (*told, *results.notes)
 

@@ -8,24 +8,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from io import StringIO
 from typing import Any
 
-from d2plan.bench.records import METRICS, TABLE_METRICS, Results
+from d2plan.bench.records import METRICS, TABLE_METRICS, MethodRecord, Part, Results
 from d2plan.bench.report.comparison import (
     AIMED,
     OURS,
+    PARTS,
     Difference,
     compare_methods,
     estimate_part,
     find_method,
     has_numbers,
     list_rivals,
+    tell_absence,
 )
 from d2plan.bench.report.cost_tables import list_costs, mean_seconds
-from d2plan.bench.report.score_tables import name_method, name_metric
+from d2plan.bench.report.score_tables import PART_TITLES, name_method, name_metric
 from d2plan.errors import MissingExtraError
 from d2plan.eval.metrics import Estimate
 
@@ -43,7 +46,6 @@ _STYLE = {
     "xtick.color": SOFT,
     "axes.unicode_minus": True,
 }
-_SINGLE, _MULTI = "one concept", "several concepts"
 
 Axes = Any  # matplotlib is an optional extra, opened when it is there
 
@@ -95,20 +97,20 @@ def draw_scores(results: Results) -> list[Plot]:
     """
     plots = []
     for metric in TABLE_METRICS:
-        if not (has_numbers(results, metric, "single") or has_numbers(results, metric, "multi")):
-            continue
-        single = [estimate_part(results, method, metric, "single") for method in results.methods]
-        multi = [estimate_part(results, method, metric, "multi") for method in results.methods]
-
-        def draw(
-            axes: Axes, single: Sequence[Estimate | None] = single, multi: Sequence[Estimate | None] = multi
-        ) -> None:
-            _draw_estimates(axes, single, -0.17, {"color": ONE, "marker": "o", "markerfacecolor": PAPER}, _SINGLE)
-            _draw_estimates(axes, multi, 0.17, {"color": TWO, "marker": "s", "markerfacecolor": TWO}, _MULTI)
-            _add_legend(axes)
-
-        plots.append(_draw_panel(results, f"scores-{metric}", name_metric(metric), draw))
+        shown = [PART_TITLES[part] for part in PARTS if has_numbers(results, metric, part)]
+        if shown:
+            draw = partial(_draw_parts, results=results, metric=metric)
+            title = f"{name_metric(metric)}: {' and '.join(shown)}"
+            plots.append(_draw_panel(results, f"scores-{metric}", title, draw))
     return plots
+
+
+def _draw_parts(axes: Axes, results: Results, metric: str) -> None:
+    single, multi = ([estimate_part(results, one, metric, part) for one in results.methods] for part in PARTS)
+    _draw_estimates(axes, single, -0.17, {"color": ONE, "marker": "o", "markerfacecolor": PAPER}, PART_TITLES["single"])
+    _draw_estimates(axes, multi, 0.17, {"color": TWO, "marker": "s", "markerfacecolor": TWO}, PART_TITLES["multi"])
+    _tell_absent(axes, [_join_absences(results, method, metric) for method in results.methods])
+    _add_legend(axes)
 
 
 def draw_differences(results: Results) -> list[Plot]:
@@ -134,6 +136,7 @@ def draw_differences(results: Results) -> list[Plot]:
 
         def draw(axes: Axes, found: Sequence[Difference] = found) -> None:
             _draw_verdicts(axes, found)
+            _tell_absent(axes, [one.verdict if one.estimate is None else "" for one in found])
             low, high = axes.get_xlim()
             axes.set_xlim(min(low, -0.08 * high), max(high, -0.08 * low))
             axes.axvline(0, color=SOFT, linewidth=1)
@@ -157,9 +160,9 @@ def draw_costs(results: Results) -> list[Plot]:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    several = any(shot.part == "multi" for shot in results.suite.shots)
-    costs = [list_costs(results, method, "multi" if several else "single") for method in results.methods]
-    what = f"a picture with {_MULTI if several else _SINGLE}"
+    part: Part = "multi" if any(shot.part == "multi" for shot in results.suite.shots) else "single"
+    costs = [list_costs(results, method, part) for method in results.methods]
+    what = f"a picture with {PART_TITLES[part]}"
     bars: list[tuple[str, str, list[float | None], str]] = [
         ("cost-rows", f"U-Net rows of {what}", [_mean([one.unet_rows for one in own]) for own in costs], "{:.0f}"),
         ("cost-seconds", f"Seconds of {what}", [_mean([one.seconds for one in own]) for own in costs], "{:.2f}"),
@@ -174,17 +177,23 @@ def draw_costs(results: Results) -> list[Plot]:
     for key, title, values, form in bars:
         if all(value is None for value in values):
             continue
-
-        def draw(axes: Axes, values: Sequence[float | None] = values, form: str = form) -> None:
-            top = max(value for value in values if value is not None)
-            for place, value in enumerate(values):
-                if value is not None:
-                    axes.barh(place, value, height=0.55, color=ONE)
-                    axes.text(value + 0.015 * top, place, form.format(value), va="center", color=INK, fontsize=10)
-            axes.set_xlim(0, 1.16 * top or 1)
-
-        plots.append(_draw_panel(results, key, title, draw))
+        parts: Sequence[Part] = PARTS if key == "cost-learning" else (part,)
+        absent = [
+            tell_absence(results, method, parts) if value is None else ""
+            for method, value in zip(results.methods, values, strict=True)
+        ]
+        plots.append(_draw_panel(results, key, title, partial(_draw_bars, values=values, form=form, absent=absent)))
     return plots
+
+
+def _draw_bars(axes: Axes, values: Sequence[float | None], form: str, absent: Sequence[str]) -> None:
+    top = max(value for value in values if value is not None)
+    for place, value in enumerate(values):
+        if value is not None:
+            axes.barh(place, value, height=0.55, color=ONE)
+            axes.text(value + 0.015 * top, place, form.format(value), va="center", color=INK, fontsize=10)
+    axes.set_xlim(0, 1.16 * top or 1)
+    _tell_absent(axes, absent)
 
 
 def _draw_estimates(
@@ -217,6 +226,19 @@ def _draw_verdicts(axes: Axes, found: Sequence[Difference]) -> None:
     for verdict, look in looks.items():
         shown = [one.estimate if one.verdict == verdict else None for one in found]
         _draw_estimates(axes, shown, 0.0, look, verdict)
+
+
+def _join_absences(results: Results, method: MethodRecord, metric: str) -> str:
+    found = {part: tell_absence(results, method, (part,), metric) for part in PARTS}
+    if found["single"] == found["multi"]:
+        return found["single"]
+    return ", ".join(f"{PART_TITLES[part]}: {why}" for part, why in found.items() if why)
+
+
+def _tell_absent(axes: Axes, absent: Sequence[str]) -> None:
+    """Write at a row's beginning why it has no number."""
+    for place, why in enumerate(absent):
+        axes.text(0.01, place, why, transform=axes.get_yaxis_transform(), va="center", color=SOFT, fontsize=9)
 
 
 def _draw_panel(

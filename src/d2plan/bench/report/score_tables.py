@@ -21,6 +21,7 @@ from d2plan.bench.report.comparison import (
     has_numbers,
     list_rivals,
     measure_change,
+    tell_absence,
 )
 from d2plan.bench.report.tables import (
     DIGITS,
@@ -35,7 +36,7 @@ from d2plan.bench.report.tables import (
 )
 from d2plan.eval.metrics import Estimate
 
-UNSURE, UNCHECKED, GAPS = " °", " ?", " †"
+UNSURE, UNCHECKED, GAPS, WAITING = " °", " ?", " †", " …"
 PART_TITLES: dict[Part, str] = {"single": "one concept", "multi": "several concepts"}
 _INTERVALS = (
     "Small: 95 % intervals, bootstrap over concepts (or groups of them) first, then over prompts; each concept weighs "
@@ -47,7 +48,8 @@ _TONES: dict[str, Tone] = {"ahead": "good", "behind": "bad"}
 def name_method(results: Results, method: MethodRecord) -> Cell:
     """Write a method's title with the marks that tables use."""
     marks = "" if results.kind == "ablation" else {True: "", False: UNSURE, None: UNCHECKED}[method.validated]
-    marks += GAPS if count_missing(results, method) else ""
+    missing = count_missing(results, method)
+    marks += (GAPS if missing.failed else "") + (WAITING if missing.waiting else "")
     return Cell(method.title + marks, tone="soft" if method.validated is False else "")
 
 
@@ -77,11 +79,14 @@ def explain_marks(results: Results) -> str:
             f"{UNCHECKED.strip()} not checked: no plain LoRA at strength 1 ran beside it (isp-lora, or lora-merge with "
             "that setting), or nothing was scored."
         )
-    gaps = [f"{one.title} {count_missing(results, one)}" for one in results.methods if count_missing(results, one)]
-    if gaps:
-        told.append(
-            f"{GAPS.strip()} pictures missing of {len(results.suite.shots)}: {', '.join(gaps)}; see the failures."
-        )
+    missing = {one.title: count_missing(results, one) for one in results.methods}
+    for mark, what, counts in (
+        (GAPS, "pictures that failed", {title: one.failed for title, one in missing.items() if one.failed}),
+        (WAITING, "pictures not drawn yet", {title: one.waiting for title, one in missing.items() if one.waiting}),
+    ):
+        if counts:
+            listed = ", ".join(f"{title} {count}" for title, count in counts.items())
+            told.append(f"{mark.strip()} {what}, of {len(results.suite.shots)}: {listed}.")
     return " ".join(told)
 
 
@@ -177,7 +182,7 @@ def write_difference(difference: Difference) -> Cell:
     """Write a paired difference with its interval and verdict."""
     cell = write_estimate(difference.estimate, signed=True)
     if difference.estimate is None:
-        return cell
+        return cell if difference.verdict == "no number" else Cell(difference.verdict, tone="soft")
     tone = _TONES.get(difference.verdict, "soft")
     return Cell(f"{cell.text} {difference.verdict}", cell.below, tone=tone)
 
@@ -216,7 +221,7 @@ def make_ablation(results: Results) -> list[Table]:
         for metric in metrics:
             columns += [Column(title, name_metric(metric)) for title in ("mean", "to full")]
             for row, method in zip(rows, results.methods, strict=True):
-                row.append(write_estimate(estimate_part(results, method, metric, part)))
+                row.append(_write_part(results, method, metric, part))
                 row.append(_write_drop(results, full, method, metric, part))
         note = (
             f'"to full": how far the variant is from {full.title}, paired picture by picture; below 0 it is worse. '
@@ -243,8 +248,7 @@ def make_counts(results: Results) -> Table | None:
             columns.append(Column(f"N = {size}", name_metric(metric)))
             part: Part = "single" if size == 1 else "multi"
             for row, method in zip(rows, results.methods, strict=True):
-                found = estimate_part(results, method, metric, part, _with_size(size))
-                row.append(write_estimate(found))
+                row.append(_write_part(results, method, metric, part, _with_size(size)))
     return Table("counts", "By number of instances", _INTERVALS, tuple(columns), tuple(tuple(row) for row in rows))
 
 
@@ -257,8 +261,7 @@ def make_kinds(results: Results) -> Table | None:
     rows = [[name_method(results, method)] for method in results.methods]
     for kind in kinds:
         for row, method in zip(rows, results.methods, strict=True):
-            found = estimate_part(results, method, "identity", "single", _with_concepts(members[kind]))
-            row.append(write_estimate(found))
+            row.append(_write_part(results, method, "identity", "single", _with_concepts(members[kind])))
     return Table(
         "kinds",
         "Identity by kind of concept, one concept",
@@ -276,6 +279,13 @@ def _with_concepts(names: set[str]) -> Callable[[ShotRecord], bool]:
     return lambda shot: shot.concepts[0] in names
 
 
+def _write_part(
+    results: Results, method: MethodRecord, metric: str, part: Part, keep: Callable[[ShotRecord], bool] | None = None
+) -> Cell:
+    found = estimate_part(results, method, metric, part, keep)
+    return write_estimate(found, absence=tell_absence(results, method, (part,), metric, keep))
+
+
 def _compute_triples(results: Results, metric: str) -> list[list[Cell]]:
     """Write Single, Multi and difference of each method under a metric; the best that may be best are strong."""
     higher = METRICS[metric].higher_is_better
@@ -288,7 +298,11 @@ def _compute_triples(results: Results, metric: str) -> list[list[Cell]]:
     written = []
     for number, column in enumerate(columns):
         best = find_best(column, _may_be_best(results, (*PARTS, None)[number]), higher, DIGITS)
-        written.append([write_estimate(one, place in best, number == 2) for place, one in enumerate(column)])
+        parts = PARTS[number : number + 1] or PARTS
+        absent = [tell_absence(results, method, parts, metric) for method in results.methods]
+        written.append(
+            [write_estimate(one, place in best, number == 2, absent[place]) for place, one in enumerate(column)]
+        )
     return [list(cells) for cells in zip(*written, strict=True)]
 
 
@@ -302,25 +316,29 @@ def _round_change(single: Estimate | None, multi: Estimate | None) -> Estimate |
 def _write_drop(results: Results, full: MethodRecord, method: MethodRecord, metric: str, part: Part) -> Cell:
     if method.name == full.name:
         return Cell(NOTHING, tone="soft")
-    found = compare_methods(results, method, full, metric, part).estimate
-    cell = write_estimate(found, signed=True)
-    if found is None or found.low <= 0 <= found.high:
-        return replace(cell, tone="soft")
-    return replace(cell, tone="good" if found.low > 0 else "bad")
+    difference = compare_methods(results, method, full, metric, part)
+    found = difference.estimate
+    if found is None:
+        return write_difference(difference)
+    tone: Tone = "soft" if found.low <= 0 <= found.high else "good" if found.low > 0 else "bad"
+    return replace(write_estimate(found, signed=True), tone=tone)
 
 
 def _write_metric(results: Results, metric: str, part: Part) -> list[Cell]:
     estimates = [estimate_part(results, method, metric, part) for method in results.methods]
     best = find_best(estimates, _may_be_best(results, part), METRICS[metric].higher_is_better, DIGITS)
+    absent = [tell_absence(results, method, (part,), metric) for method in results.methods]
     return [
-        _with_count(results, write_estimate(found, place in best), found, metric, part)
-        for place, found in enumerate(estimates)
+        _with_count(results, write_estimate(found, place in best, absence=absence), found, metric, part)
+        for place, (found, absence) in enumerate(zip(estimates, absent, strict=True))
     ]
 
 
 def _may_be_best(results: Results, part: Part | None) -> list[bool]:
     """Say which methods compete for the best: those that lack a picture had perhaps the easier ones."""
-    return [method.validated is not False and not count_missing(results, method, part) for method in results.methods]
+    return [
+        method.validated is not False and not any(count_missing(results, method, part)) for method in results.methods
+    ]
 
 
 def _with_count(results: Results, cell: Cell, found: Estimate | None, metric: str, part: Part) -> Cell:
@@ -334,7 +352,7 @@ def _with_count(results: Results, cell: Cell, found: Estimate | None, metric: st
 def _tell_verdicts(what: str, found: Mapping[str, str], valid: int) -> str:
     ahead = sum(verdict == "ahead" for verdict in found.values())
     told = f"{what}: ahead of {ahead} of {valid} validated rivals"
-    for verdict in ("behind", "not told apart", "not checked", "no number"):
+    for verdict in ("behind", "not told apart", "not checked", "not run yet", "failed", "no number"):
         names = [title for title, one in found.items() if one == verdict]
         if names:
             told += f"; {verdict}{'' if verdict == 'behind' else ':'} {', '.join(names)}"

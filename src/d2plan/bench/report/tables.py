@@ -116,19 +116,20 @@ def write_interval(estimate: Estimate, digits: int = DIGITS, signed: bool = Fals
     return f"{low}{GLUE}…{GLUE}{high}"
 
 
-def write_estimate(estimate: Estimate | None, strong: bool = False, signed: bool = False) -> Cell:
-    """Write a mean with its interval below; a dash where there is none.
+def write_estimate(estimate: Estimate | None, strong: bool = False, signed: bool = False, absence: str = "") -> Cell:
+    """Write a mean with its interval below; where there is none, why, or a dash.
 
     Args:
         estimate: the mean.
         strong: it is the best of its column.
         signed: it is a difference.
+        absence: why there is none, where that is known.
 
     Returns:
         The cell.
     """
     if estimate is None:
-        return Cell(NOTHING, tone="soft")
+        return Cell(absence or NOTHING, tone="soft")
     return Cell(write_number(estimate.mean, signed=signed), write_interval(estimate, signed=signed), strong)
 
 

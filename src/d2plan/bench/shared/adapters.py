@@ -1,7 +1,6 @@
 """Adapters that compared methods learn and use: the product's own training, with DisLoRA's losses or as plain LoRA."""
 
 from collections.abc import Generator, Mapping
-from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -10,6 +9,8 @@ from torch import Tensor
 from d2plan.adapter.file import Adapter, Delta
 from d2plan.backbone.load import Backbone
 from d2plan.bench.protocol import BenchConcept, Learned, Setting, State
+from d2plan.bench.shared.settings import count_steps
+from d2plan.bench.shared.steps import follow
 from d2plan.config import DisLoRASettings
 from d2plan.dislora.data import read_concept_folder
 from d2plan.dislora.lessons import LessonChoices
@@ -77,7 +78,7 @@ def choose_training(backbone: Backbone, setting: Setting) -> DisLoRASettings:
         own,
         unet_rate=own.unet_rate * rate,
         text_rate=own.text_rate * rate,
-        steps=max(1, round(own.steps * setting.get("steps", 1.0))),
+        steps=count_steps(own.steps, setting),
         token_weight=own.token_weight * setting.get("token", 1.0),
         attention_weight=own.attention_weight * setting.get("attention", 1.0),
         joint_fraction=setting.get("joint", own.joint_fraction),
@@ -139,10 +140,4 @@ def _learn(
         concept.class_word, concept.identifier, masked=settings.masked, use_captions=settings.use_captions
     )
     run = train_steps(backbone, data, TrainRequest(concept.name, choices, settings, seed))
-    with closing(run):
-        while True:
-            try:
-                report = next(run)
-            except StopIteration as end:
-                return write_adapter(end.value)
-            yield report.step / report.total
+    return write_adapter((yield from follow(run, lambda report: report.step / report.total)))

@@ -1,7 +1,6 @@
 """What compared methods learn from: a concept's pictures, prompts and masks, and the steps' batches drawn from them."""
 
 from collections.abc import Generator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from d2plan.backbone.load import Backbone
 from d2plan.bench.protocol import BenchConcept
+from d2plan.bench.shared.steps import follow
 from d2plan.dislora.data import read_concept_folder
 from d2plan.dislora.draw import Batch, BatchDraw, PriorRows
 from d2plan.dislora.lessons import LessonChoices, Lessons, PriorLessons, prepare_lessons
@@ -31,6 +31,7 @@ class LearnOptions:
         flip: show half of the pictures mirrored, unless their caption tells left from right.
         prior_weight: of prior preservation on class images that the base draws first; 0 switches it off.
         prior_images: how many it draws for a concept.
+        prior_steps: denoising steps of each; None takes the base's own.
         noise_offset: a constant for each channel, of this deviation, is added to the noise.
         linear_decay: rates go down to 0 in a straight line; else they are constant.
         gradient_clip: largest norm of all gradients together.
@@ -45,6 +46,7 @@ class LearnOptions:
     flip: bool = True
     prior_weight: float = 0.0
     prior_images: int = 16
+    prior_steps: int | None = None
     noise_offset: float = 0.0
     linear_decay: bool = False
     gradient_clip: float = 1.0
@@ -184,17 +186,13 @@ def _draw_prior(
     rows = lessons.rows[:, 0].unique().tolist()
     numbers = [rows[index % len(rows)] for index in range(options.prior_images)]
     scenes = [
-        prepare_scene(backbone, Scene(global_prompt=lessons.prompts[number], seed=seed + place))
+        prepare_scene(
+            backbone, Scene(global_prompt=lessons.prompts[number], steps=options.prior_steps, seed=seed + place)
+        )
         for place, number in enumerate(numbers)
     ]
-    with closing(compose_steps(backbone, scenes)) as run:
-        while True:
-            try:
-                progress = next(run)
-            except StopIteration as end:
-                latents = torch.cat([composition.latents for composition in end.value])
-                break
-            yield progress.step / progress.total
+    drawn = yield from follow(compose_steps(backbone, scenes), lambda progress: progress.step / progress.total)
+    latents = torch.cat([composition.latents for composition in drawn])
     return replace(lessons, prior=PriorLessons(latents.to(backbone.device), torch.tensor(numbers)))
 
 

@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates, encode_prompts, null_states, predict, time_ids
-from d2plan.bench.protocol import BenchConcept
+from d2plan.bench.protocol import BenchConcept, Setting
 from d2plan.bench.shared.examples import ExampleDraw, Examples, draw_prior, prepare_concept
 from d2plan.bench.shared.examples import LearnOptions as LearnOptions
+from d2plan.bench.shared.settings import count_steps
+from d2plan.bench.shared.steps import follow
 from d2plan.dislora.diffusion import diffuse_latents, make_target
+from d2plan.dislora.lessons import Lessons
 from d2plan.dislora.losses import denoising_loss
 from d2plan.errors import InputError
 
@@ -77,16 +80,12 @@ def learn_steps(
     Raises:
         InputError: a folder cannot be learnt from, nothing has a rate above 0, or the loss is no number any more.
     """
-    lessons, first = [], _PRIOR_SHARE if options.prior_weight > 0 else 0.0
-    for number, concept in enumerate(concepts):
+    lessons: list[Lessons] = []
+    first = _PRIOR_SHARE if options.prior_weight > 0 else 0.0
+    for concept in concepts:
         drawing = draw_prior(backbone, prepare_concept(backbone, concept, options), options, seed)
-        while True:
-            try:
-                share = next(drawing)
-            except StopIteration as end:
-                lessons.append(end.value)
-                break
-            yield first * (number + share) / len(concepts)
+        found = yield from follow(drawing, lambda share: first * (len(lessons) + share) / len(concepts))
+        lessons.append(found)
     course = _Course(backbone, ExampleDraw(backbone, lessons, options, seed), options, encode, extra)
     optimiser = _make_optimiser(rated)
     rates = [group["lr"] for group in optimiser.param_groups]
@@ -98,6 +97,20 @@ def learn_steps(
         if after is not None:
             after(step, loss)
         yield first + (1 - first) * step / options.steps
+
+
+def count_prior_steps(backbone: Backbone, setting: Setting) -> int:
+    """Say in how many denoising steps class images are drawn.
+
+    Args:
+        backbone: the base, whose own number is the most.
+        setting: whose "steps", where it is less than 1, shortens this as it shortens learning; for trials with little
+            time.
+
+    Returns:
+        The number, at least 1.
+    """
+    return min(backbone.defaults.steps, count_steps(backbone.defaults.steps, setting))
 
 
 @contextmanager

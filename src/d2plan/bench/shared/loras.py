@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from d2plan.adapter.rows import Weighted
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates
-from d2plan.bench.protocol import BenchConcept, Learned, Setting, State
+from d2plan.bench.protocol import BenchConcept, Drawing, Learned, Setting, Shot, State
 from d2plan.bench.shared.adapters import LORA_FROM, learn_lora, read_adapter
 from d2plan.bench.shared.drawing import encode_loaded, encode_null
 from d2plan.bench.shared.settings import read_setting, write_setting
@@ -15,7 +19,7 @@ from d2plan.bench.shared.settings import read_setting, write_setting
 Loads = tuple[tuple[Weighted, ...], ...]
 
 
-class LoraMethod:
+class LoraMethod(ABC):
     """Learns each concept as a plain LoRA, by itself, and keeps nothing of several but how they are drawn.
 
     Attributes:
@@ -53,20 +57,41 @@ class LoraMethod:
         yield 1.0
         return write_setting(setting)
 
-    def open_loads(self, backbone: Backbone, learned: Sequence[Learned], joined: State) -> tuple[Loads, Setting]:
-        """Make of each concept what a row of a batch carries.
+    def draw(
+        self, backbone: Backbone, learned: Sequence[Learned], joined: State, shots: Sequence[Shot], drawing: Drawing
+    ) -> list[NDArray[np.uint8]]:
+        """Open each concept's LoRA at the setting's strength, and draw.
 
         Args:
-            backbone: the base.
-            learned: the concepts.
+            backbone: the base; as it was afterwards.
+            learned: the concepts, in the order of each shot's sub-prompts.
             joined: what ``join`` gave for them.
+            shots: what to draw.
+            drawing: steps, guidance and size.
 
         Returns:
-            One load a concept, at the setting's strength, and the setting.
+            A picture a shot, ``[h, w, 3]``.
         """
         setting = read_setting(joined, self.settings)
         loads = tuple((Weighted(read_adapter(backbone, one), setting["strength"]),) for one in learned)
-        return loads, setting
+        return self.draw_loads(backbone, loads, setting, shots, drawing) if shots else []
+
+    @abstractmethod
+    def draw_loads(
+        self, backbone: Backbone, loads: Loads, setting: Setting, shots: Sequence[Shot], drawing: Drawing
+    ) -> list[NDArray[np.uint8]]:
+        """Draw in the method's own way.
+
+        Args:
+            backbone: the base; as it was afterwards.
+            loads: what a row of a batch carries for each concept.
+            setting: that was learnt with.
+            shots: what to draw, at least one.
+            drawing: steps, guidance and size.
+
+        Returns:
+            A picture a shot, ``[h, w, 3]``.
+        """
 
 
 def read_prompts(

@@ -69,6 +69,18 @@ def rate_vectors(backbone: Backbone, vectors: WordVectors, rate: float) -> list[
     ]
 
 
+def write_vectors(vectors: WordVectors) -> dict[str, Tensor]:
+    """Write a word's vectors as a state, of which ``read_vectors`` makes them.
+
+    Args:
+        vectors: what was learnt.
+
+    Returns:
+        Both, on the CPU, without gradients.
+    """
+    return {name: vector.detach().cpu() for name, vector in zip((FIRST, SECOND), vectors, strict=True)}
+
+
 def read_vectors(backbone: Backbone, learned: Learned) -> WordVectors:
     """Take the identifier's vectors out of a learnt state.
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from d2plan.bench.ablation import VARIANTS, open_variant
+from d2plan.bench.guard import Stopped
 from d2plan.bench.prepare import check_folder
 from d2plan.bench.protocol import Method
 from d2plan.bench.records import Kind, Results
 from d2plan.bench.registry import METHODS, open_method
 from d2plan.bench.report.page import write_report
 from d2plan.bench.runner import Step
+from d2plan.bench.shared.settings import list_names
 from d2plan.bench.store import Store
 from d2plan.bench.suites import LoadedSuite, load_suite
 from d2plan.dislora.checkpoint import lock_folder
@@ -23,11 +26,11 @@ from d2plan.errors import FileError, InputError
 from d2plan.workflows.benching.panel import open_panel
 from d2plan.workflows.benching.session import BenchRequest as BenchRequest
 from d2plan.workflows.benching.session import Session
+from d2plan.workflows.benching.stopping import Stop
 from d2plan.workflows.runs.timetable import Report, Timetable
-from d2plan.workflows.training.folder import stop_gently
 
-TITLE, ALL = "benchmark", "all"
-_STOPPING = " (stops after this)"
+TITLE, WRITING, ALL = "benchmark", "writing results and report", "all"
+_STOPPING = "stopping as soon as this lets go: "
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class BenchOutcome:
 def run_bench(request: BenchRequest, out: str | Path, on_progress: Report | None = None) -> BenchOutcome:
     """Run a benchmark, or go on with one.
 
-    Ctrl-C ends it after the piece of work that runs; the same request goes on where it was. A method that fails
-    somewhere is reported, and the rest goes on.
+    Ctrl-C ends it within a step of whatever runs; what is finished stays, what was under way begins anew when the same
+    request goes on. A method that fails somewhere is reported, and the rest goes on.
 
     Args:
         request: what to do.
@@ -72,10 +75,12 @@ def run_bench(request: BenchRequest, out: str | Path, on_progress: Report | None
     root = Path(os.path.expanduser(out))
     check_folder(root)
     panel = open_panel(request.panel, [loaded] + ([tuning] if tuning is not None else []), request.device)
+    report, stop = on_progress or _ignore, Stop()
     with _own(root):
-        session = Session(request, loaded, tuning, panel, Store(root))
+        session = Session(request, loaded, tuning, panel, Store(root), stop)
         session.open(methods, _opener(request.kind))
-        stopped = _work(session, methods, on_progress or _ignore)
+        stopped = _work(session, methods, report, stop)
+        report(WRITING, 0, 0)
         results, path = session.write()
         page = write_report(root).page
     return BenchOutcome(results, path, page, stopped)
@@ -92,19 +97,49 @@ def open_methods(request: BenchRequest, loaded: LoadedSuite) -> dict[str, Method
         Name to method, in order; the whole method leads an ablation, because the others are compared with it.
 
     Raises:
-        InputError: one of them does not exist, or an ablation was to be tuned.
+        InputError: one of them does not exist, or one that the suite names, or no method knows a name in the suite's
+            settings; or an ablation was to be tuned.
     """
     ablation = request.kind == "ablation"
     if ablation and request.tune:
         raise InputError("--tune: an ablation is not tuned, it takes the settings of isp-dislora; leave it out.")
     known = tuple(VARIANTS if ablation else METHODS)
+    _check_names(f"{loaded.source}: methods", loaded.suite.methods, (ALL, *METHODS))
+    _check_names("methods", request.methods, (ALL, *known))
+    _check_names("--redo", request.redo, known)
     asked = request.methods or (() if ablation else loaded.suite.methods) or (ALL,)
     names = known if ALL in asked else asked
-    for name in (*names, *request.redo):
-        if name not in known:
-            raise InputError(f"methods: there is no '{name}'; choose from {', '.join((ALL, *known))}.")
     ordered = dict.fromkeys((known[0], *names) if ablation else names)
-    return {name: _opener(request.kind)(name) for name in ordered}
+    methods = {name: _opener(request.kind)(name) for name in ordered}
+    _check_settings(loaded, methods)
+    return methods
+
+
+def _check_names(where: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}."
+            raise InputError(f"{where}: there is no '{name}'; {remedy}")
+
+
+def _check_settings(loaded: LoadedSuite, methods: Mapping[str, Method]) -> None:
+    """Refuse a name in a suite's settings that is for none of the methods, those that do not compete now included."""
+    own = {name: list_names(method) for name, method in methods.items()}
+    for name in loaded.suite.settings:
+        if any(name in names for names in own.values()):
+            continue
+        if not any(name in list_names(open_method(other)) for other in METHODS):
+            raise InputError(f"{loaded.source}: settings: no method has '{name}'; {_suggest(name, own)}")
+
+
+def _suggest(name: str, own: Mapping[str, Sequence[str]]) -> str:
+    near = {method: found[0] for method, names in own.items() if (found := get_close_matches(name, names, n=1))}
+    if near:
+        by_name = {found: [method for method in near if near[method] == found] for found in near.values()}
+        told = (f"{found} (of {', '.join(users)})" for found, users in by_name.items())
+        return f"did you mean {' or '.join(told)}?"
+    return "; ".join(f"{method} takes {', '.join(names)}" for method, names in own.items()) + "."
 
 
 def _opener(kind: Kind) -> Callable[[str], Method]:
@@ -113,32 +148,45 @@ def _opener(kind: Kind) -> Callable[[str], Method]:
     return open_method
 
 
-def _work(session: Session, methods: Mapping[str, Method], report: Report) -> bool:
+def _work(session: Session, methods: Mapping[str, Method], report: Report, stop: Stop) -> bool:
     """Do all that is left; gives whether somebody stopped it."""
-    table = Timetable(TITLE, session.plan(methods), report)
-    with stop_gently() as asked:
-        for name, method in methods.items():
-            if not _tell(session.enter(name, method), table, asked):
-                return True
-            for steps in session.list_work(name):
-                if not _tell(steps, table, asked):
-                    return True
-            session.write()
+    last = ("", 0, 0)
+
+    def say(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if what != TITLE:
+            last = (what, done, total)
+        report(what, done, total)
+
+    def tell_stop() -> None:
+        # It may be heard in the middle of a write to the very stream that shows it.
+        with suppress(RuntimeError):
+            report(_STOPPING + last[0], *last[1:])
+
+    table = Timetable(TITLE, session.plan(methods), say)
+    try:
+        with stop.listen(tell_stop):
+            for name, method in methods.items():
+                _tell(session.enter(name, method), table, stop)
+                for steps in session.list_work(name):
+                    _tell(steps, table, stop)
+                session.write()
+    except Stopped:
+        return True
     table.finish()
     return False
 
 
-def _tell(steps: Generator[Step, None, None], table: Timetable, asked: Callable[[], bool]) -> bool:
-    """Follow some work; gives False where somebody asked to stop and the last result is on the disk."""
+def _tell(steps: Generator[Step, None, None], table: Timetable, stop: Stop) -> None:
+    """Follow some work, until somebody asks to stop."""
     stage, tell = "", None
     with closing(steps):
         for step in steps:
+            if stop():
+                raise Stopped
             if tell is None or step.stage != stage:
                 stage, tell = step.stage, table.start(step.stage)
-            tell(step.what + (_STOPPING if asked() else ""), step.done, step.total)
-            if step.kept and asked():
-                return False
-    return True
+            tell(step.what, step.done, step.total)
 
 
 @contextmanager

@@ -10,13 +10,22 @@ from pathlib import Path
 
 from d2plan.backbone.load import load_backbone
 from d2plan.bench.assemble import assemble
-from d2plan.bench.entries import enter, enter_others, forget_method, read_entry, read_tunings, refuse_changes
+from d2plan.bench.entries import (
+    EntryRecord,
+    enter,
+    enter_others,
+    forget_method,
+    read_entry,
+    read_tunings,
+    refuse_changes,
+)
 from d2plan.bench.job import Chosen, Entry, Job, check_setting, make_entry
 from d2plan.bench.prepare import claim_folder, prepare_job
 from d2plan.bench.protocol import Method
 from d2plan.bench.records import Kind, Results, TunedSetting
 from d2plan.bench.runner import Runner, Step
 from d2plan.bench.scoring import Scorer, count_unscored, score_method
+from d2plan.bench.shared.settings import override
 from d2plan.bench.store import Store
 from d2plan.bench.suites import LoadedSuite
 from d2plan.bench.surroundings import read_commit
@@ -74,16 +83,24 @@ class Session:
         tuning: the suite of the development concepts; None does not tune.
         panel: who scores.
         store: the results' folder.
+        asked: whether somebody asked to stop.
     """
 
     def __init__(
-        self, request: BenchRequest, loaded: LoadedSuite, tuning: LoadedSuite | None, panel: Panel, store: Store
+        self,
+        request: BenchRequest,
+        loaded: LoadedSuite,
+        tuning: LoadedSuite | None,
+        panel: Panel,
+        store: Store,
+        asked: Callable[[], bool],
     ) -> None:
         self.request = request
         self.loaded = loaded
         self.tuning = tuning
         self.panel = panel
         self.store = store
+        self.asked = asked
         self.entries: dict[str, Entry] = {}
         self.notes: tuple[str, ...] = ()
 
@@ -106,31 +123,35 @@ class Session:
         base = folder.resolve().name if folder.is_dir() else request.base
         make = partial(prepare_job, backbone=backbone, base=base, reopen=reopen, seed=request.seed)
         make = partial(make, most_rows=request.most_rows)
-        for name in request.redo:
-            forget_method(self.store, name)
-        for name, method in methods.items():
+        kept = {name: method for name, method in methods.items() if name not in request.redo}
+        for name, method in kept.items():
             refuse_changes(self.store, make_entry(name, method), ("code",))
         job, notes = make(request.kind, self.loaded, store=self.store)
-        job = replace(job, retry=request.retry)
+        job = replace(job, retry=request.retry, asked=self.asked)
         self.tuned = self._read_tuned(backbone.fingerprint)
         plan = claim_folder(job, list(methods), read_commit())
-        others, left_out = enter_others(self.store, [name for name in plan.methods if name not in methods], open_one)
+        # What is to be thrown away is as good as gone, but goes last, when nothing can be refused any more.
+        there = [name for name in plan.methods if name not in methods and name not in request.redo]
+        others, self.left_out = enter_others(self.store, there, open_one)
         if len(plan.commits) > 1:
             notes.append(f"Made by {len(plan.commits)} versions of d2plan: {', '.join(plan.commits)}.")
-        self.notes = (*notes, *left_out)
+        self.notes = (*notes, *self.left_out.values())
         self.others = others
         self.order = plan.methods
-        if self.tuning is None:
-            for name, method in methods.items():
-                refuse_changes(self.store, self._foresee(name, method))
+        for name, method in methods.items() if self.tuning is None else ():
+            entry = self._foresee(name, method)
+            if name in kept:
+                refuse_changes(self.store, entry)
         self.runner = Runner(job)
         self.scorer = Scorer(job, self.panel)
         self.tuner: Tuner | None = None
         if self.tuning is not None:
             development, _ = make("spatial", self.tuning, store=Store(self.store.root / "tuning"))
-            development = replace(development, store=self.store, retry=request.retry)
+            development = replace(development, store=self.store, retry=request.retry, asked=self.asked)
             scorer = Scorer(replace(development, store=Store(self.store.root / "tuning")), self.panel)
             self.tuner = Tuner(development, scorer, self.loaded.suite.settings)
+        for name in request.redo:
+            forget_method(self.store, name)
 
     @property
     def job(self) -> Job:
@@ -217,7 +238,9 @@ class Session:
         there = {entry.name: entry for entry in (*self.others, *self.entries.values())}
         entries = [there[name] for name in self.order if name in there]
         tunings = read_tunings(self.store, entries)
-        results = assemble(self.job, entries, self.scorer, tunings, self.notes)
+        waiting = [name for name in self.order if name not in there and name not in self.left_out]
+        notes = (*self.notes, f"Not begun yet: {', '.join(waiting)}.") if waiting else self.notes
+        results = assemble(self.job, entries, self.scorer, tunings, notes)
         if any(name not in there for name in self.order):
             results = results.model_copy(update={"finished": False})
         return results, self.store.write_results(results)
@@ -232,7 +255,7 @@ class Session:
         for done, total in self.scorer.look():
             yield Step(stage, f"references of concept {done + 1} of {total}", 0, len(self.job.suite.shots))
         for done, total in score_method(self.job, entry, self.scorer):
-            yield Step(stage, "", done, total, kept=True)
+            yield Step(stage, "", done, total)
 
     def _has_unscored(self, entry: Entry) -> bool:
         missing = {shot for _, unit in self.runner.undrawn(entry) for shot in unit.shots}
@@ -240,26 +263,30 @@ class Session:
 
     def _foresee(self, name: str, method: Method) -> Entry:
         wanted = self._choose(name, method, None)
-        found = read_entry(self.store, name)
+        found = self._find(name)
         if wanted is None and found is not None:
             wanted = found.setting, found.chosen
         return make_entry(name, method, *(wanted or (None,)))
+
+    def _find(self, name: str) -> EntryRecord | None:
+        """Read how a method competes here, of those whose results stay."""
+        return None if name in self.request.redo else read_entry(self.store, name)
 
     def _choose(
         self, name: str, method: Method, best: Mapping[str, float] | None
     ) -> tuple[Mapping[str, float], Chosen] | None:
         """Give a method's setting; None keeps the folder's, else takes the first as it is."""
-        override = self.loaded.suite.settings
+        change = partial(override, method, numbers=self.loaded.suite.settings)
         if best is not None:
-            return {**best, **override}, "tuned here"
+            return change(best), "tuned here"
         if self.request.kind == "ablation":
             ours = self.tuned.get(_OURS)
-            return {**(ours or {}), **method.settings[0], **override}, "tuned before" if ours else "first"
-        there = read_entry(self.store, name) is not None and self.request.settings is None
+            return change({**(ours or {}), **method.settings[0]}), "tuned before" if ours else "first"
+        there = self._find(name) is not None and self.request.settings is None
         if name in self.tuned and not there:
             check_setting(method, self.tuned[name], f"settings of {name}")
-            return {**self.tuned[name], **override}, "tuned before"
-        return None if there else ({**method.settings[0], **override}, "first")
+            return change(self.tuned[name]), "tuned before"
+        return None if there else (change(method.settings[0]), "first")
 
     def _read_tuned(self, fingerprint: str) -> dict[str, dict[str, float]]:
         try:

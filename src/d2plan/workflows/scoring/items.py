@@ -85,17 +85,42 @@ def read_known(references: Mapping[str, Path]) -> dict[str, Known]:
 
     Raises:
         FileError: a file cannot be read.
-        InputError: a name is given twice.
+        InputError: a name is missing or given twice.
     """
+    folders_by_name(references)
     known: dict[str, Known] = {}
     for key, folder in references.items():
         name, _, given = (part.strip() for part in key.partition(":"))
-        if not name or name in known:
-            raise InputError(f'references: "{key}" has no name of its own; write NAME=FOLDER or NAME:CLASS=FOLDER.')
         words = read_words(folder / WORDS_FILE)[0]
         word = given or words.class_word or _read_world(folder) or (name if name in CLASSES else None)
         known[name] = Known(name, word, words.identifier, folder)
     return known
+
+
+def folders_by_name(references: Mapping[str, Path]) -> dict[str, Path]:
+    """Leave the classes out of what was given.
+
+    Args:
+        references: "NAME" or "NAME:CLASS" to the folder.
+
+    Returns:
+        NAME to the folder.
+
+    Raises:
+        InputError: a name is missing or given twice.
+    """
+    folders: dict[str, Path] = {}
+    for key, folder in references.items():
+        name = key.partition(":")[0].strip()
+        if not name:
+            raise InputError(f'references: "{key}" names no concept; write NAME=FOLDER or NAME:CLASS=FOLDER.')
+        if name in folders:
+            raise InputError(
+                f'references: "{name}" is given twice, the second time as "{key}"; give each concept one folder and '
+                "each its own name."
+            )
+        folders[name] = folder
+    return folders
 
 
 def _read_world(folder: Path) -> str | None:
@@ -157,9 +182,12 @@ def gather_known(runs: Iterable[tuple[Path, RunRecord]], references: Mapping[str
 
     Returns:
         Concepts by name; those without pictures are left out.
+
+    Raises:
+        InputError: a name of the references is missing or given twice.
     """
     known: dict[str, Known] = {}
-    plain = {key.partition(":")[0].strip(): folder for key, folder in references.items()}
+    plain = folders_by_name(references)
     for _, record in runs:
         for use, instance in zip(record.adapters, record.scene.instances, strict=True):
             word = instance.class_word or use.class_word

@@ -21,7 +21,7 @@ _LEAST_SCORE = 0.25
 _Opened = TypeVar("_Opened")
 SMALL_WORLD = (
     "measured by the embedded {names}, which know nothing but the small world of the embedded base; for other pictures "
-    "name --clip, --dino and --detector"
+    "name {options}"
 )
 
 
@@ -108,10 +108,11 @@ def open_panel(
         finder = open_finder(str(detector))
     source = open_encoder(JUDGE).source if seer is not None and judge is None else f"{JUDGE} {judge or ''}".strip()
     panel = Panel(opened_clip, opened_dino, faces, seer, finder, source)
-    small = [one.name for one in panel.pictures.values() if one.name in (MINI_CLIP, MINI_VIT)]
-    small += [JUDGE] if seer is not None else []
+    small = {one.name: f"--{kind}" for kind, one in panel.pictures.items() if one.name in (MINI_CLIP, MINI_VIT)}
+    if seer is not None:
+        small[JUDGE] = "--detector"
     if small:
-        notes.append(SMALL_WORLD.format(names=", ".join(small)))
+        notes.append(SMALL_WORLD.format(names=", ".join(small), options=", ".join(small.values())))
     return panel, tuple(notes)
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from d2plan.errors import FileError
+from d2plan.errors import FileError, InputError
 from d2plan.eval.metrics import Estimate
 from d2plan.eval.names import MEASURES
 from d2plan.eval.statistics import collect_cells, estimate_cells, paired_difference
 from d2plan.media.images import check_output, write_file
-from d2plan.workflows.scoring.folders import Scored, ScoredSet, ScoreRequest
+from d2plan.workflows.scoring.folders import Scored, ScoredSet
+from d2plan.workflows.scoring.sources import ScoreRequest
 
 FORMAT = "d2plan-scores-2"
 Row = tuple[str, str, str, float | None]
+JSON, CSV = ".json", ".csv"
+COLUMNS = ("set", "of", "item", "concept", "prompt", "name", "encoder", "value", "low", "high", "count")
 
 
 def list_rows(scored: ScoredSet, name: str) -> list[Row]:
@@ -104,11 +110,21 @@ def check_scores(out: Path, request: ScoreRequest, overwrite: bool = False) -> N
         overwrite: allow any file.
 
     Raises:
+        InputError: the name ends in something else than .json or .csv.
         FileError: something else is there, or the folder is missing.
     """
+    if out.suffix.lower() not in (JSON, CSV):
+        raise InputError(
+            f"--out {out}: ends in neither {JSON} (all that is known) nor {CSV} (a line a number); name such a file."
+        )
     if not out.parent.is_dir():
         raise FileError(f"{out}: its folder does not exist; make it or give another --out.")
-    check_output(out, overwrite or _is_same_question(out, request))
+    check_output(out, overwrite=True)
+    if not overwrite and os.path.lexists(out) and not _is_same_question(out, request):
+        raise FileError(
+            f"{out}: is there already and holds no scores of this question; name another file with --out, or replace "
+            "it with --overwrite."
+        )
 
 
 def _is_same_question(out: Path, request: ScoreRequest) -> bool:
@@ -123,7 +139,7 @@ def _is_same_question(out: Path, request: ScoreRequest) -> bool:
 
 
 def write_scores(out: Path, request: ScoreRequest, scored: Scored) -> None:
-    """Write all numbers as JSON.
+    """Write all numbers, as JSON or, where the file's name ends in .csv, as a table with a line a number.
 
     Args:
         out: the file; replaced when it is there.
@@ -133,6 +149,11 @@ def write_scores(out: Path, request: ScoreRequest, scored: Scored) -> None:
     Raises:
         FileError: the file cannot be written.
     """
+    if out.suffix.lower() == CSV:
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *_list_lines(scored, request.seed)])
+        write_file(out, stream.getvalue().encode())
+        return
     sets = [_describe_set(one, request.seed) for one in scored.sets]
     content: dict[str, object] = {
         "format": FORMAT,
@@ -144,6 +165,30 @@ def write_scores(out: Path, request: ScoreRequest, scored: Scored) -> None:
     if len(scored.sets) == 2:
         content["differences"] = _plain(compare_sets(scored.sets[0], scored.sets[1], request.seed))
     write_file(out, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _list_lines(scored: Scored, seed: int) -> Iterator[tuple[object, ...]]:
+    """Give the lines of the table: means and differences first, then each number of each picture."""
+
+    def encoder_of(name: str) -> str:
+        return scored.encoders.get(MEASURES[name].encoder) or scored.encoders.get("finder", "")
+
+    averages = [(one.title, "mean", summarise_set(one, seed)) for one in scored.sets]
+    if len(scored.sets) == 2:
+        first, second = scored.sets
+        averages.append((f"{first.title} - {second.title}", "difference", compare_sets(first, second, seed)))
+    for title, of, estimates in averages:
+        for name, mean in estimates.items():
+            yield (title, of, "", "", "", name, encoder_of(name), mean.mean, mean.low, mean.high, mean.count)
+    for one in scored.sets:
+        for kind, distance in one.distances.items():
+            for part in ("fid", "kid"):
+                name = f"{part}_{kind}"
+                value = getattr(distance, part)
+                yield (one.title, "set", "", "", "", name, encoder_of(name), value, "", "", distance.count)
+        for name, measure in MEASURES.items():
+            for item, concept, prompt, number in list_rows(one, name):
+                yield (one.title, measure.of, item, concept, prompt, name, encoder_of(name), number, "", "", "")
 
 
 def _describe_set(scored: ScoredSet, seed: int) -> dict[str, object]:

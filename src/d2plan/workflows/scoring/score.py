@@ -64,11 +64,31 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
     return list(runs)
 
 
+def list_references(folder: Path) -> list[Path]:
+    """List a concept's own pictures.
+
+    Args:
+        folder: holds PNG, JPEG or WebP pictures; masks (``*.mask.png``) are passed over.
+
+    Returns:
+        At most 64 files in the order of their names.
+
+    Raises:
+        FileError: there is no folder or no picture in it.
+    """
+    if not folder.is_dir():
+        raise FileError(f"{folder}: is not a folder of reference pictures; give the one that the concept learnt from.")
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES and not _is_mask(path)]
+    if not paths:
+        raise FileError(f"{folder}: holds no picture; give the folder that the concept learnt from.")
+    return paths[:_MOST_REFERENCES]
+
+
 def read_references(folder: Path) -> list[Picture]:
     """Read a concept's own pictures.
 
     Args:
-        folder: holds PNG, JPEG or WebP pictures; masks (``*.mask.png``) are passed over.
+        folder: as for ``list_references``.
 
     Returns:
         At most 64 pictures in the order of their names.
@@ -76,12 +96,7 @@ def read_references(folder: Path) -> list[Picture]:
     Raises:
         FileError: there is no folder or no picture in it, or one cannot be read.
     """
-    if not folder.is_dir():
-        raise FileError(f"{folder}: is not a folder of reference pictures; give the one that the concept learnt from.")
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES and not _is_mask(path)]
-    if not paths:
-        raise FileError(f"{folder}: holds no picture; give the folder that the concept learnt from.")
-    return [read_image(path) for path in paths[:_MOST_REFERENCES]]
+    return [read_image(path) for path in list_references(folder)]
 
 
 def find_references(name: str, path: str, class_word: str, references: Mapping[str, Path]) -> Path | None:
