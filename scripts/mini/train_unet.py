@@ -258,7 +258,7 @@ def learn(state: State, batch: Batch, watch: Watch, alphas: Tensor, tools: Tools
     if tools.ranks > 1:
         average_gradients(parameters)
     state.optimiser.step()
-    share = 1 - min(0.9995, (state.step + 1) / (state.step + 10))
+    share = 1 - min(0.999, (state.step + 1) / (state.step + 10))
     torch._foreach_lerp_(list(state.average.parameters()), [one.detach() for one in parameters], share)
     state.step += 1
     return torch.stack([loss.detach().float() for loss in losses])

@@ -11,6 +11,7 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,11 +93,14 @@ def load_adapter(path: str | Path, linear_only: bool = False) -> Adapter:
     source = Path(path)
     header, held = check_header(source, linear_only)
     content = read_content(source, header)
-    try:
-        tensors = parse_tensors(content)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise AdapterError(f"{source} is damaged ({error}); copy it anew, or train it again.") from error
-    deltas = _collect(source, header, held, tensors)
+    # The hash takes as long as all the rest, and a second core can do it.
+    with ThreadPoolExecutor(1) as beside:
+        digest = beside.submit(hashlib.sha256, content)
+        try:
+            tensors = parse_tensors(content)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise AdapterError(f"{source} is damaged ({error}); copy it anew, or train it again.") from error
+        deltas = _collect(source, header, held, tensors)
     words = header.words
     widest = find_widest(deltas)
     adapter = Adapter(
@@ -109,7 +113,7 @@ def load_adapter(path: str | Path, linear_only: bool = False) -> Adapter:
         deltas=deltas,
         settings=read_settings(source, words.get("d2plan.settings", "{}")),
         path=source,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=digest.result().hexdigest(),
     )
     return replace(adapter, header=keep_foreign(adapter, words))
 
@@ -226,7 +230,9 @@ def check_delta(delta: Delta, where: str) -> None:
     if not down.numel() or not up.numel():
         raise AdapterError(f"{where}: a tensor is empty; train it again.")
     for half in (down, up):
-        largest = float(half.detach().float().abs().max())
+        # Floats of one byte have no comparison of their own.
+        lowest, highest = torch.aminmax(half.detach() if half.element_size() > 1 else half.detach().float())
+        largest = max(-float(lowest), float(highest))
         if not math.isfinite(largest):
             raise AdapterError(f"{where}: there are values that are no numbers; train it again with a lower rate.")
         if largest > MOST_VALUE:
