@@ -85,8 +85,8 @@ def write_page(gallery: Gallery) -> Path:
     pace = " and ".join(f"{who.name} in {_write_time(gallery.trained[who.name].seconds)}" for who in gallery.characters)
     lead = (
         f"The base model has never seen this {one.class_word} and this {other.class_word}. It learnt {pace}, each from "
-        f"{len(list_references(gallery.folder, one))} pictures, and then put both into one scene, each itself and each "
-        "doing what its own sub-prompt says."
+        f"{len(list_references(gallery.folder, one))} pictures, and then put both into one scene, each with a "
+        "sub-prompt of its own. How well that went stands beside every picture."
     )
     told = [
         facts.made,
