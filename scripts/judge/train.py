@@ -21,12 +21,11 @@ from common import (
     BEGAN,
     Clock,
     add_time,
+    autocast,
     blend_average,
     choose_device,
     cosine,
-    guarded_step,
     log,
-    make_optimiser,
     save_atomically,
 )
 from data import WORK, Scenes, load_shards, make_shards
@@ -41,6 +40,7 @@ from lessons import (
     segment_all,
     segmenter_loss,
 )
+from muon import Muon
 from torch import nn
 
 from d2plan.eval.networks import PARTS, Networks, build_networks, load_networks, save_networks
@@ -129,7 +129,7 @@ def begin_identity(networks: Networks) -> None:
         networks.identity.load_state_dict(eyes, strict=False)
 
 
-def begin(name: str, network: nn.Module, average: nn.Module, extra: nn.Module, optimiser: torch.optim.AdamW) -> int:
+def begin(name: str, network: nn.Module, average: nn.Module, extra: nn.Module, optimiser: Muon) -> int:
     """Go on from the last checkpoint, where there is one; gives the steps that are done."""
     path = WORK / f"{name}.pt"
     if not path.exists():
@@ -147,26 +147,24 @@ def begin(name: str, network: nn.Module, average: nn.Module, extra: nn.Module, o
 
 def train(name: str, network: nn.Module, extra: nn.Module, loss: Loss, clock: Clock) -> None:
     """Train one network until its time is over; a longer run warms up again from its checkpoint."""
-    device, _ = choose_device()
+    device, form = choose_device()
     average = type(network)(network.config)
     average.load_state_dict(network.state_dict())
     network, average = (one.to(device, memory_format=torch.channels_last) for one in (network, average))
     extra.to(device)
-    parameters = [*network.parameters(), *extra.parameters()]
-    groups = [{"params": list(part.parameters())} for part in (network, extra)]
-    optimiser = make_optimiser([group for group in groups if group["params"]], RATE[name], 0.02)
+    optimiser = Muon(network, RATE[name], 0.02, others=list(extra.parameters()))
     start = step = begin(name, network, average, extra, optimiser)
     network.train()
     clock.entered, began = time.time(), time.process_time()
     sums: dict[str, torch.Tensor] = {}
     while not clock.over(step):
         rate = RATE[name] * min(1, (step - start + 1) / 100) * clock.fall(cosine(step, clock.steps, 0.01))
-        for group, times in zip(optimiser.param_groups, (1.0, EXTRA_RATE), strict=False):
-            group["lr"] = rate * times
-        value, parts = loss(step)
+        optimiser.set_rate(rate, EXTRA_RATE * rate)
+        with autocast(device, form):
+            value, parts = loss(step)
         optimiser.zero_grad()
         value.backward()
-        guarded_step(optimiser, parameters, 2.0)
+        optimiser.step()
         blend_average(average, network, 1 - min(0.995, (step + 1) / (step + 20)))
         for key, number in {"loss": value, **parts}.items():
             sums[key] = sums.get(key, 0.0) + number.detach()

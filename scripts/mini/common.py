@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 BEGAN = time.time()
 WORK = Path(os.environ.get("D2PLAN_MINI_WORK", Path.home() / ".cache" / "d2plan" / "mini"))
@@ -73,12 +73,33 @@ def choose_device() -> tuple[torch.device, torch.dtype | None]:
     # The gradients of attention's far tails are denormal numbers, which a CPU multiplies ten times as slowly as others.
     torch.set_flush_denormal(True)
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return torch.device("cpu"), torch.bfloat16 if "amx_bf16" in flags else None
+    fast = {"amx_bf16", "avx512_bf16"} & set(flags.split())
+    return torch.device("cpu"), torch.bfloat16 if fast else None
 
 
 def autocast(device: torch.device, form: torch.dtype | None) -> torch.autocast:
     """Compute in ``form`` within, or as everywhere else where that is None."""
     return torch.autocast(device.type, form or torch.bfloat16, enabled=form is not None)
+
+
+def join_processes() -> tuple[int, int]:
+    """Give this process's number and how many train together; torchrun starts several, one gives (0, 1)."""
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks > 1:
+        distributed.init_process_group("gloo")
+    return rank, ranks
+
+
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Give all processes the mean of their gradients; nothing to do where there is one."""
+    if not distributed.is_initialized():
+        return
+    gradients = [one.grad for one in parameters if one.grad is not None]
+    flat = torch.cat([one.flatten() for one in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for one, part in zip(gradients, flat.split([one.numel() for one in gradients]), strict=True):
+        one.copy_(part.view_as(one))
 
 
 def psnr(first: Tensor, second: Tensor, weight: Tensor | None = None) -> float:

@@ -20,7 +20,7 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
 _MOMENTUM = 0.95
 # Below this width a matrix is AdamW's.
-_NARROW = 32
+_NARROW = 16
 
 
 def orthogonalise(rows: Tensor) -> Tensor:
@@ -43,23 +43,35 @@ def orthogonalise(rows: Tensor) -> Tensor:
 class Muon:
     """Both optimisers as one; ``ranks`` processes with the same gradients share the work."""
 
-    def __init__(self, network: nn.Module, rate: float, decay: float, rank: int = 0, ranks: int = 1) -> None:
-        """Divide the network's parameters: what is looked up, narrow or of one dimension is AdamW's."""
+    def __init__(
+        self,
+        network: nn.Module,
+        rate: float,
+        decay: float,
+        rank: int = 0,
+        ranks: int = 1,
+        others: Sequence[nn.Parameter] = (),
+    ) -> None:
+        """Divide the network's trained parameters: what is looked up, narrow or of one dimension is AdamW's.
+
+        So are ``others``, with a rate of their own.
+        """
         tables = {id(one.weight) for one in network.modules() if isinstance(one, nn.Embedding)}
         self.mine: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
-        for one in network.parameters():
+        for one in (one for one in network.parameters() if one.requires_grad):
             wide = one.ndim > 1 and min(len(one), one[0].numel()) >= _NARROW
             (self.mine if wide and id(one) not in tables else rest).append(one)
-        self.rest = make_optimiser(rest, rate, decay)
+        groups = [{"params": part} for part in (rest, list(others)) if part]
+        self.rest = make_optimiser(groups, rate, decay)
         self.momenta = [torch.zeros_like(one) for one in self.mine]
         self.rate, self.decay, self.rank, self.ranks = rate, decay, rank, ranks
 
-    def set_rate(self, rate: float) -> None:
-        """Use this rate from now on."""
+    def set_rate(self, rate: float, others: float | None = None) -> None:
+        """Use these rates from now on."""
         self.rate = rate
-        for group in self.rest.param_groups:
-            group["lr"] = rate
+        for group, its in zip(self.rest.param_groups, (rate, rate if others is None else others), strict=False):
+            group["lr"] = its
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a checkpoint keeps."""
@@ -81,7 +93,8 @@ class Muon:
     def step(self) -> None:
         """Step; gradients that are not finite count as none, without waiting for the device."""
         gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in self.mine]
-        everything = [*gradients, *(one.grad for one in self.rest.param_groups[0]["params"] if one.grad is not None)]
+        rest = [one for group in self.rest.param_groups for one in group["params"]]
+        everything = [*gradients, *(one.grad for one in rest if one.grad is not None)]
         norm = torch.nn.utils.get_total_norm(everything)
         bad = ~norm.isfinite()
         # What torch's own gradient scaler sets: the fused kernels read it on the device.

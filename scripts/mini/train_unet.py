@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,7 +28,9 @@ from common import (
     Clock,
     add_time,
     autocast,
+    average_gradients,
     choose_device,
+    join_processes,
     log,
     save_atomically,
     synchronise,
@@ -42,7 +43,7 @@ from muon import Muon
 from PIL import Image
 from sample import sample_images
 from tokenizer import make_tokenizer
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from transformers import CLIPTokenizer
 from truth_heads import TruthHeads
 
@@ -170,16 +171,6 @@ def train_step(
     )
 
 
-def average_gradients(parameters: list[nn.Parameter]) -> None:
-    """Give all processes the mean of their gradients."""
-    gradients = [one.grad for one in parameters if one.grad is not None]
-    flat = torch.cat([one.flatten() for one in gradients])
-    distributed.all_reduce(flat)
-    flat /= distributed.get_world_size()
-    for one, part in zip(gradients, flat.split([one.numel() for one in gradients]), strict=True):
-        one.copy_(part.view_as(one))
-
-
 def preview(average: Bundle, data: Data, step: int, steps: int) -> None:
     """Draw eight held-back captions with the averaged weights, in so many steps."""
     parts = average.unet, average.encoders, make_tokenizer()
@@ -255,8 +246,7 @@ def learn(state: State, batch: Batch, watch: Watch, alphas: Tensor, tools: Tools
     state.optimiser.zero_grad()
     sum(loss * share for loss, share in zip(losses, WEIGHTS, strict=True)).backward()
     parameters = list(state.bundle.parameters())
-    if tools.ranks > 1:
-        average_gradients(parameters)
+    average_gradients(parameters)
     state.optimiser.step()
     share = 1 - min(0.999, (state.step + 1) / (state.step + 10))
     torch._foreach_lerp_(list(state.average.parameters()), [one.detach() for one in parameters], share)
@@ -270,7 +260,6 @@ class Tools(NamedTuple):
     device: torch.device
     form: torch.dtype | None
     generators: tuple[torch.Generator, torch.Generator]
-    ranks: int
 
 
 class Report:
@@ -298,11 +287,9 @@ def main() -> None:
     """Train until the wanted number of steps, or until time is up."""
     choice = read_choice()
     device, form = choose_device()
-    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, ranks = join_processes()
     if ranks > 1 and choice.minutes is not None:
         raise SystemExit("--minutes is for one process: several would not end at the same step.")
-    if ranks > 1:
-        distributed.init_process_group("gloo")
     full = SIZE // choice.size
     data, state = Data(full, device), start(choice, device, (rank, ranks))
     clock, batch = Clock(choice.steps, choice.minutes, choice.cool), choice.batch or (32, 256)[device.type == "cuda"]
@@ -316,7 +303,7 @@ def main() -> None:
         data.shrink = 2 if clock.progress() < choice.half else full
         fall = clock.fall(min(1.0, LOWEST + 3 * (1 - state.step / choice.steps)))
         state.optimiser.set_rate(choice.rate * min(1, (state.step - state.warm + 1) / 150) * fall)
-        tools = Tools(device, form, make_generators(state.step * 64 + rank, device), ranks)
+        tools = Tools(device, form, make_generators(state.step * 64 + rank, device))
         rows = data.draw_rows(batch * (2 if data.shrink > full else 1), tools.generators[0])
         corners = None
         # At full size crops would only take figures' surroundings away.

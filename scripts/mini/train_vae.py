@@ -22,19 +22,20 @@ from common import (
     Clock,
     add_time,
     autocast,
+    average_gradients,
     choose_device,
     cosine,
-    guarded_step,
     held_back,
+    join_processes,
     load_images,
     log,
-    make_optimiser,
     psnr,
     save_atomically,
     shards,
     synchronise,
 )
 from diffusers import AutoencoderKL
+from muon import Muon
 from PIL import Image
 from torch import Tensor, nn
 
@@ -45,9 +46,9 @@ class Crops:
     All renders lie on the device as bytes, so that a batch is an index.
     """
 
-    def __init__(self, size: int, batch: int, seed: int, device: torch.device) -> None:
+    def __init__(self, size: int, batch: int, seed: int, device: torch.device, layout: torch.memory_format) -> None:
         """Read all shards; the first renders, which measure, are not drawn."""
-        self.size, self.batch, self.device = size, batch, device
+        self.size, self.batch, self.device, self.layout = size, batch, device, layout
         self.images = torch.cat([torch.from_numpy(np.array(part)).to(device) for part in load_images()])
         found = [torch.from_numpy(np.load(path.with_suffix(".masks.npy"))) for path in shards()]
         self.inside = torch.cat([masks.amax(1).flatten(1) > 100 for masks in found]).to(device)
@@ -72,7 +73,7 @@ class Crops:
         mirrored = self._random(self.batch, 1) < 0.5
         columns = corner[:, 1:] + torch.where(mirrored, steps.flip(0), steps)
         crops = self.images[rows[:, None, None], (corner[:, :1] + steps)[:, :, None], columns[:, None, :]]
-        return crops.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
+        return crops.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous(memory_format=self.layout)
 
 
 def measured_images() -> tuple[Tensor, Tensor]:
@@ -121,14 +122,15 @@ class State:
 
     vae: AutoencoderKL
     average: AutoencoderKL
-    optimiser: torch.optim.AdamW
-    parameters: list[nn.Parameter]
+    optimiser: Muon
     size: str
     step: int = 0
 
 
-def start(choice: argparse.Namespace, device: torch.device) -> State:
-    """Make the networks, from the last checkpoint where there is one; its size then counts."""
+def start(
+    choice: argparse.Namespace, device: torch.device, layout: torch.memory_format, ranks: tuple[int, int] = (0, 1)
+) -> State:
+    """Make the networks, from the last checkpoint where there is one; its size then counts. Ranks: mine, and of all."""
     torch.manual_seed(0)
     kept = torch.load(CHECKPOINT, weights_only=True, map_location="cpu") if CHECKPOINT.exists() else None
     size = kept.get("size", "small") if kept else choice.size
@@ -137,15 +139,14 @@ def start(choice: argparse.Namespace, device: torch.device) -> State:
     if kept:
         vae.load_state_dict(kept["model"])
         average.load_state_dict(kept["average"])
-    vae, average = (one.to(device, memory_format=torch.channels_last) for one in (vae, average))
+    vae, average = (one.to(device, memory_format=layout) for one in (vae, average))
     for part in (vae.encoder, vae.quant_conv) if choice.decoder_only else ():
         part.requires_grad_(False)
-    parameters = [p for p in vae.parameters() if p.requires_grad]
-    optimiser = make_optimiser(parameters, choice.rate, 1e-4)
-    known = len(kept["optimiser"]["state"]) if kept and "optimiser" in kept else 0
-    if kept and not choice.decoder_only and known == len(parameters):
-        optimiser.load_state_dict(kept["optimiser"])
-    return State(vae, average, optimiser, parameters, size, int(kept["step"]) if kept else 0)
+    optimiser = Muon(vae, choice.rate, 1e-4, *ranks)
+    known = kept.get("optimiser", {}) if kept else {}
+    if [one.shape for one in known.get("momenta", ())] == [one.shape for one in optimiser.momenta]:
+        optimiser.load_state_dict(known)
+    return State(vae, average, optimiser, size, int(kept["step"]) if kept else 0)
 
 
 def save_state(state: State) -> None:
@@ -159,9 +160,9 @@ def read_choice() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--batch", type=int, help="8, on a GPU 128")
+    parser.add_argument("--batch", type=int, help="16, on a GPU 128")
     parser.add_argument("--crop", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--size", choices=tuple(WIDTHS), default="small", help="a checkpoint's own size goes first")
     parser.add_argument("--decoder-only", action="store_true")
     add_time(parser)
@@ -184,23 +185,31 @@ def main() -> None:
     """Train until the wanted number of steps, or until time is up."""
     choice = read_choice()
     device, form = choose_device()
-    state, batch = start(choice, device), choice.batch or (128 if device.type == "cuda" else 8)
+    rank, ranks = join_processes()
+    if ranks > 1 and choice.minutes is not None:
+        raise SystemExit("--minutes is for one process: several would not end at the same step.")
+    # On a CPU the backward pass of group norms in bfloat16 with channels last takes half of a step.
+    layout = torch.contiguous_format if device.type == "cpu" and form else torch.channels_last
+    state, batch = start(choice, device, layout, (rank, ranks)), choice.batch or (128 if device.type == "cuda" else 16)
     clock, first = Clock(choice.steps, choice.minutes, choice.cool), state.step
-    crops = Crops(choice.crop, batch, first, device)
-    generators = torch.Generator().manual_seed(first), torch.Generator(device).manual_seed(first)
+    crops = Crops(choice.crop, batch, first * 64 + rank, device, layout)
+    # The first decides what all processes do alike, the second draws each one's noise.
+    generators = torch.Generator().manual_seed(first), torch.Generator(device).manual_seed(first * 64 + rank)
     clock.entered = began = time.time()
     while not clock.over(state.step):
         planned = cosine(state.step, choice.steps)
-        for group in state.optimiser.param_groups:
-            group["lr"] = choice.rate * min(1, (state.step - first + 1) / 200) * clock.fall(planned)
+        state.optimiser.set_rate(choice.rate * min(1, (state.step - first + 1) / 200) * clock.fall(planned))
         with autocast(device, form):
             loss = loss_of(state.vae, crops.draw(), generators)
         state.optimiser.zero_grad()
         loss.backward()
-        guarded_step(state.optimiser, state.parameters, 1.0)
+        average_gradients(list(state.vae.parameters()))
+        state.optimiser.step()
         share = 1 - min(0.999, (state.step - first + 10) / (state.step - first + 100))
         torch._foreach_lerp_(list(state.average.parameters()), [p.detach() for p in state.vae.parameters()], share)
         state.step += 1
+        if rank:
+            continue
         last = clock.over(state.step)
         if clock.due() or (choice.minutes is None and state.step % 500 == 0) or last:
             save_state(state)
