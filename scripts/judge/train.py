@@ -152,7 +152,7 @@ def train(name: str, network: nn.Module, extra: nn.Module, loss: Loss, clock: Cl
     average.load_state_dict(network.state_dict())
     network, average = (one.to(device, memory_format=torch.channels_last) for one in (network, average))
     extra.to(device)
-    optimiser = Muon(network, RATE[name], 0.02, others=list(extra.parameters()))
+    optimiser = Muon(network, RATE[name], 0.02, others=list(extra.parameters()), form=form)
     start = step = begin(name, network, average, extra, optimiser)
     network.train()
     clock.entered, began = time.time(), time.process_time()

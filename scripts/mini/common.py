@@ -77,6 +77,11 @@ def choose_device() -> tuple[torch.device, torch.dtype | None]:
     return torch.device("cpu"), torch.bfloat16 if fast else None
 
 
+def choose_layout(device: torch.device, form: torch.dtype | None) -> torch.memory_format:
+    """Pick how pictures lie in memory: channels last, but not on a CPU in bfloat16, where group norms dislike it."""
+    return torch.contiguous_format if device.type == "cpu" and form else torch.channels_last
+
+
 def autocast(device: torch.device, form: torch.dtype | None) -> torch.autocast:
     """Compute in ``form`` within, or as everywhere else where that is None."""
     return torch.autocast(device.type, form or torch.bfloat16, enabled=form is not None)

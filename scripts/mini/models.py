@@ -59,7 +59,8 @@ def make_text_encoders(tokenizer: CLIPTokenizer, size: Size) -> nn.ModuleList:
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-        encoders.append(kind(config))
+        # So few tokens are attended to fastest without the fused kernel, whose backward pass is slow on a CPU.
+        encoders.append(kind._from_config(config, attn_implementation="eager"))
     return encoders
 
 

@@ -1,8 +1,8 @@
 """Muon for the matrices and convolutions of a network, AdamW for the rest of it.
 
 Source: Jordan et al. 2024 (Muon), with the step size of Liu et al. 2025 (RMS like AdamW's). torch.optim.Muon takes no
-convolutions and multiplies in bfloat16, which many CPUs do slowly; here the iteration runs on the small Gram matrices,
-in half of the multiplications, and several processes share them.
+convolutions. Where the hardware multiplies bfloat16 fast, the iteration runs in it as published; elsewhere it runs in
+float32 on the small Gram matrices, in half of the multiplications. Several processes share the matrices.
 """
 
 from __future__ import annotations
@@ -23,13 +23,20 @@ _MOMENTUM = 0.95
 _NARROW = 16
 
 
-def orthogonalise(rows: Tensor) -> Tensor:
-    """Give the nearest matrices with singular values near 1; ``[k, m, n]`` with m <= n.
+def orthogonalise(rows: Tensor, form: torch.dtype | None = None) -> Tensor:
+    """Give the nearest matrices with singular values near 1; ``[k, m, n]`` with m <= n, computed in ``form``.
 
-    All factors of the iteration are polynomials of ``X X^T`` and commute, so that only their product is kept.
+    All factors of the iteration are polynomials of ``X X^T`` and commute, so that without a form only their product is
+    kept; bfloat16 is too coarse for that.
     """
     first, second, third = _QUINTIC
     rows = rows / rows.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    if form is not None:
+        low = rows.to(form)
+        for _ in range(_ROUNDS):
+            gram = low @ low.mT
+            low = first * low + (second * gram + third * (gram @ gram)) @ low
+        return low.float()
     gram, whole = rows @ rows.mT, None
     one = torch.eye(rows.shape[-2], device=rows.device)
     for turn in range(_ROUNDS):
@@ -48,13 +55,14 @@ class Muon:
         network: nn.Module,
         rate: float,
         decay: float,
-        rank: int = 0,
-        ranks: int = 1,
+        ranks: tuple[int, int] = (0, 1),
         others: Sequence[nn.Parameter] = (),
+        form: torch.dtype | None = None,
     ) -> None:
         """Divide the network's trained parameters: what is looked up, narrow or of one dimension is AdamW's.
 
-        So are ``others``, with a rate of their own.
+        So are ``others``, with a rate of their own. Ranks: this process's number, and of how many. ``form`` is that of
+        ``orthogonalise``.
         """
         tables = {id(one.weight) for one in network.modules() if isinstance(one, nn.Embedding)}
         self.mine: list[nn.Parameter] = []
@@ -65,7 +73,8 @@ class Muon:
         groups = [{"params": part} for part in (rest, list(others)) if part]
         self.rest = make_optimiser(groups, rate, decay)
         self.momenta = [torch.zeros_like(one) for one in self.mine]
-        self.rate, self.decay, self.rank, self.ranks = rate, decay, rank, ranks
+        self.rate, self.decay, self.form = rate, decay, form
+        self.rank, self.ranks = ranks
 
     def set_rate(self, rate: float, others: float | None = None) -> None:
         """Use these rates from now on."""
@@ -113,14 +122,15 @@ class Muon:
         alike = defaultdict(list)
         for place, one in enumerate(matrices):
             alike[tuple(sorted(one.shape))].append(place)
-        whole = matrices[0].new_zeros(sum(one.numel() for one in matrices))
+        device = matrices[0].device if matrices else None
+        whole = torch.zeros(sum(one.numel() for one in matrices), device=device)
         parts = whole.split([one.numel() for one in matrices])
         for places in alike.values():
             own = places[self.rank :: self.ranks]
             if not own:
                 continue
             lying = [one if len(one) <= one.shape[1] else one.mT for one in (matrices[place] for place in own)]
-            for place, done in zip(own, orthogonalise(torch.stack(lying)), strict=True):
+            for place, done in zip(own, orthogonalise(torch.stack(lying), self.form), strict=True):
                 turned = done if len(matrices[place]) <= matrices[place].shape[1] else done.mT
                 parts[place].copy_(turned.flatten())
         if self.ranks > 1:

@@ -30,6 +30,7 @@ from common import (
     autocast,
     average_gradients,
     choose_device,
+    choose_layout,
     join_processes,
     log,
     save_atomically,
@@ -82,6 +83,7 @@ class Bundle(nn.Module):
         self.unet = make_unet(SIZES[size])
         self.encoders = make_text_encoders(vocabulary, SIZES[size])
         self.heads = TruthHeads(SIZES[size])
+        self.layout = torch.channels_last
 
     def read(self, tokens: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         """Give the text states ``[b, n, d]`` and pooled vectors; rows with keep 0 become the null of zeros."""
@@ -91,6 +93,7 @@ class Bundle(nn.Module):
 
     def forward(self, noisy: Tensor, moment: Tensor, states: Tensor, pooled: Tensor, ids: Tensor) -> Tensor:
         """Predict the velocity."""
+        noisy = noisy.contiguous(memory_format=self.layout)
         return self.unet(noisy, moment, states, added_cond_kwargs={"text_embeds": pooled, "time_ids": ids}).sample
 
 
@@ -156,7 +159,7 @@ def train_step(
     maps.clear()
     features.clear()
     states, pooled = bundle.read(batch.tokens, keep)
-    guess = bundle(noisy.contiguous(memory_format=torch.channels_last), moment, states, pooled, batch.ids)
+    guess = bundle(noisy, moment, states, pooled, batch.ids)
     snr = alpha / (1 - alpha).clamp(min=1e-8)
     weight = snr.clamp(max=5.0).add(0.15) / (snr + 1)
     side = batch.latents.shape[-1] // 2
@@ -193,18 +196,21 @@ class State:
     warm: int = 0
 
 
-def start(choice: argparse.Namespace, device: torch.device, ranks: tuple[int, int] = (0, 1)) -> State:
+def start(
+    choice: argparse.Namespace, device: torch.device, form: torch.dtype | None, ranks: tuple[int, int] = (0, 1)
+) -> State:
     """Make the networks, from the last checkpoint where there is one; its size then counts. Ranks: mine, and of all."""
     torch.manual_seed(0)
     kept = torch.load(CHECKPOINT, weights_only=True, map_location="cpu") if CHECKPOINT.exists() else None
     size = kept.get("size", "small") if kept else choice.size_of_unet
     bundle = Bundle(make_tokenizer(), size)
+    bundle.layout = choose_layout(device, form)
     average = copy.deepcopy(bundle).requires_grad_(False)
     if kept:
         bundle.load_state_dict(kept["model"])
         average.load_state_dict(kept["average"])
-    bundle, average = (one.to(device, memory_format=torch.channels_last) for one in (bundle, average))
-    state = State(bundle, average, Muon(bundle, choice.rate, 0.01, *ranks), size)
+    bundle, average = (one.to(device, memory_format=bundle.layout) for one in (bundle, average))
+    state = State(bundle, average, Muon(bundle, choice.rate, 0.01, ranks, form=form), size)
     if kept:
         state.step = state.warm = int(kept["step"])
     if kept and "optimiser" in kept:
@@ -291,7 +297,7 @@ def main() -> None:
     if ranks > 1 and choice.minutes is not None:
         raise SystemExit("--minutes is for one process: several would not end at the same step.")
     full = SIZE // choice.size
-    data, state = Data(full, device), start(choice, device, (rank, ranks))
+    data, state = Data(full, device), start(choice, device, form, (rank, ranks))
     clock, batch = Clock(choice.steps, choice.minutes, choice.cool), choice.batch or (32, 256)[device.type == "cuda"]
     every = choice.preview_every or (500 if choice.minutes is None else choice.steps + 1)
     watch, alphas = Watch(state.bundle.unet), make_scheduler().alphas_cumprod.clone().to(device)
@@ -299,16 +305,17 @@ def main() -> None:
         state.bundle.unet.compile()
     report = Report(device)
     while not clock.over(state.step):
-        # Pictures of half the size are a quarter of the work: twice as many at once still take less time.
         data.shrink = 2 if clock.progress() < choice.half else full
         fall = clock.fall(min(1.0, LOWEST + 3 * (1 - state.step / choice.steps)))
         state.optimiser.set_rate(choice.rate * min(1, (state.step - state.warm + 1) / 150) * fall)
         tools = Tools(device, form, make_generators(state.step * 64 + rank, device))
-        rows = data.draw_rows(batch * (2 if data.shrink > full else 1), tools.generators[0])
-        corners = None
-        # At full size crops would only take figures' surroundings away.
+        # After a start at half the size crops would only take figures' surroundings away.
         crops = choice.crops if data.shrink > full or not choice.half else 0.0
-        if torch.rand((), generator=tools.generators[0]) < crops:
+        cropped = bool(torch.rand((), generator=tools.generators[0]) < crops)
+        # Crops and pictures of half the size are a quarter of the work: several times as many at once take less time.
+        times = 2 if data.shrink > full else 3 if cropped and full == 1 else 1
+        rows, corners = data.draw_rows(batch * times, tools.generators[0]), None
+        if cropped:
             corners = torch.randint(0, MAP // 2 + 1, (len(rows), 2), generator=tools.generators[0]).to(device)
         losses = learn(state, data.batch(rows, corners), watch, alphas, tools)
         if rank:

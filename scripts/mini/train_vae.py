@@ -24,6 +24,7 @@ from common import (
     autocast,
     average_gradients,
     choose_device,
+    choose_layout,
     cosine,
     held_back,
     join_processes,
@@ -99,7 +100,7 @@ def measure(vae: AutoencoderKL, step: int, device: torch.device) -> None:
 
 
 def blur(
-    latents: Tensor, images: Tensor, generator: torch.Generator, near: torch.Generator | None = None
+    latents: Tensor, images: Tensor, generator: torch.Generator, near: torch.Generator, halved: float
 ) -> tuple[Tensor, Tensor]:
     """Make latents easy for a U-Net: halved ones must decode to halved images, and slightly noisy ones as clean ones.
 
@@ -107,8 +108,8 @@ def blur(
     holding their own noise, which a small U-Net cannot draw. The noise, up to 6 % of the latents' deviation, stands for
     the U-Net's own errors. Of the two generators the first decides, on the CPU; ``near`` draws where the latents are.
     """
-    near, size = near or generator, images.shape[-1]
-    if torch.rand((), generator=generator) < 0.4:
+    size = images.shape[-1]
+    if torch.rand((), generator=generator) < halved:
         latents = nn.functional.avg_pool2d(latents, 2)
         images = nn.functional.interpolate(images, size=(size // 2, size // 2), mode="area")
     share = 0.06 * torch.rand((len(latents), 1, 1, 1), generator=generator).to(latents.device)
@@ -128,7 +129,7 @@ class State:
 
 
 def start(
-    choice: argparse.Namespace, device: torch.device, layout: torch.memory_format, ranks: tuple[int, int] = (0, 1)
+    choice: argparse.Namespace, device: torch.device, form: torch.dtype | None, ranks: tuple[int, int] = (0, 1)
 ) -> State:
     """Make the networks, from the last checkpoint where there is one; its size then counts. Ranks: mine, and of all."""
     torch.manual_seed(0)
@@ -139,10 +140,10 @@ def start(
     if kept:
         vae.load_state_dict(kept["model"])
         average.load_state_dict(kept["average"])
-    vae, average = (one.to(device, memory_format=layout) for one in (vae, average))
+    vae, average = (one.to(device, memory_format=choose_layout(device, form)) for one in (vae, average))
     for part in (vae.encoder, vae.quant_conv) if choice.decoder_only else ():
         part.requires_grad_(False)
-    optimiser = Muon(vae, choice.rate, 1e-4, *ranks)
+    optimiser = Muon(vae, choice.rate, 1e-4, ranks, form=form)
     known = kept.get("optimiser", {}) if kept else {}
     if [one.shape for one in known.get("momenta", ())] == [one.shape for one in optimiser.momenta]:
         optimiser.load_state_dict(known)
@@ -169,13 +170,15 @@ def read_choice() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def loss_of(vae: AutoencoderKL, images: Tensor, generators: tuple[torch.Generator, torch.Generator]) -> Tensor:
+def loss_of(
+    vae: AutoencoderKL, images: Tensor, generators: tuple[torch.Generator, torch.Generator], halved: float
+) -> Tensor:
     """Give the loss of crops ``[b, 3, h, w]``: absolute and squared gaps, and a trace of KL."""
     posterior = vae.encode(images).latent_dist
     sample = posterior.mean + posterior.std * torch.randn(
         posterior.mean.shape, generator=generators[1], device=images.device
     )
-    latents, wanted = blur(sample, images, *generators)
+    latents, wanted = blur(sample, images, *generators, halved)
     gap = vae.decode(latents).sample.float() - wanted
     cells = (images.shape[-1] / 4) ** 2
     return gap.abs().mean() + 2 * gap.pow(2).mean() + 2e-6 * posterior.kl().float().mean() / cells * 64
@@ -188,11 +191,9 @@ def main() -> None:
     rank, ranks = join_processes()
     if ranks > 1 and choice.minutes is not None:
         raise SystemExit("--minutes is for one process: several would not end at the same step.")
-    # On a CPU the backward pass of group norms in bfloat16 with channels last takes half of a step.
-    layout = torch.contiguous_format if device.type == "cpu" and form else torch.channels_last
-    state, batch = start(choice, device, layout, (rank, ranks)), choice.batch or (128 if device.type == "cuda" else 16)
+    state, batch = start(choice, device, form, (rank, ranks)), choice.batch or (128 if device.type == "cuda" else 16)
     clock, first = Clock(choice.steps, choice.minutes, choice.cool), state.step
-    crops = Crops(choice.crop, batch, first * 64 + rank, device, layout)
+    crops = Crops(choice.crop, batch, first * 64 + rank, device, choose_layout(device, form))
     # The first decides what all processes do alike, the second draws each one's noise.
     generators = torch.Generator().manual_seed(first), torch.Generator(device).manual_seed(first * 64 + rank)
     clock.entered = began = time.time()
@@ -200,7 +201,8 @@ def main() -> None:
         planned = cosine(state.step, choice.steps)
         state.optimiser.set_rate(choice.rate * min(1, (state.step - first + 1) / 200) * clock.fall(planned))
         with autocast(device, form):
-            loss = loss_of(state.vae, crops.draw(), generators)
+            # Halving shapes latents, so a decoder that learns alone needs none of it.
+            loss = loss_of(state.vae, crops.draw(), generators, 0.0 if choice.decoder_only else 0.4)
         state.optimiser.zero_grad()
         loss.backward()
         average_gradients(list(state.vae.parameters()))
