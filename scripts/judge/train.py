@@ -154,14 +154,15 @@ def train(name: str, network: nn.Module, extra: nn.Module, loss: Loss, clock: Cl
     extra.to(device)
     optimiser = Muon(network, RATE[name], 0.02, others=list(extra.parameters()), form=form)
     start = step = begin(name, network, average, extra, optimiser)
+    # The network alone: pictures are disturbed, and angles taken, in float32.
+    network.forward = autocast(device, form)(network.forward)
     network.train()
     clock.entered, began = time.time(), time.process_time()
     sums: dict[str, torch.Tensor] = {}
     while not clock.over(step):
         rate = RATE[name] * min(1, (step - start + 1) / 100) * clock.fall(cosine(step, clock.steps, 0.01))
         optimiser.set_rate(rate, EXTRA_RATE * rate)
-        with autocast(device, form):
-            value, parts = loss(step)
+        value, parts = loss(step)
         optimiser.zero_grad()
         value.backward()
         optimiser.step()

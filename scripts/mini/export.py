@@ -20,7 +20,7 @@ from train_unet import CHECKPOINT, Bundle
 
 DEFAULTS = {
     "steps": 30,
-    "guidance_scale": 3.0,
+    "guidance_scale": 5.0,
     "height": 128,
     "width": 128,
     "rank": 16,
@@ -64,6 +64,9 @@ def main() -> None:
         scheduler=make_scheduler(),
         add_watermarker=False,
     )
+    # Weights that were one file may now be several, or the other way round.
+    for path in out.rglob("*.safetensors*"):
+        path.unlink()
     pipeline.to(torch.float16).save_pretrained(out, max_shard_size="14MB")
     (out / "d2plan.json").write_text(json.dumps(DEFAULTS, indent=2) + "\n", encoding="utf-8")
     (out / "words.txt").write_text("\n".join(world_words()) + "\n", encoding="utf-8")

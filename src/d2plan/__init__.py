@@ -1,6 +1,11 @@
 """d2plan: several learnt characters in one picture, each itself, each doing what its own prompt says."""
 
+import os
 from importlib import import_module
+
+# Without it Intel's MKL may give other bits where an array happens to lie elsewhere in memory (seen on AMD), and a
+# picture or a resumed training would not be the same to the last bit. It costs no time.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 # Type checkers take this name for true. Importing it from typing would be half of the time before Ctrl-C is heard.
 TYPE_CHECKING = False

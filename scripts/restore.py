@@ -1,0 +1,73 @@
+"""Make checkpoints of the committed weights, so that training goes on where no earlier checkpoint is left.
+
+Command: python scripts/restore.py (writes the base's, the latents' scale and the judge's; what is already there stays)
+
+Only averaged weights are committed: optimisers begin anew, and so do the heads that only training needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "mini"), str(HERE / "judge")]
+
+import autoencoder  # noqa: E402
+import models  # noqa: E402
+import train_unet  # noqa: E402
+from common import WORK, save_atomically  # noqa: E402
+from data import WORK as JUDGE  # noqa: E402
+from diffusers import StableDiffusionXLPipeline  # noqa: E402
+from tokenizer import make_tokenizer  # noqa: E402
+
+from d2plan.eval.networks import load_networks  # noqa: E402
+
+ASSETS = HERE.parent / "src" / "d2plan" / "assets"
+
+
+def keep(path: Path, network: nn.Module, **more: object) -> None:
+    """Write a checkpoint at step 0 unless there is one."""
+    if path.exists():
+        print(f"{path}: stays")
+        return
+    state = network.state_dict()
+    save_atomically({"model": state, "average": state, "step": 0, **more}, path)
+    print(f"{path}: written")
+
+
+def name_size(sizes: dict[str, Any], widths: tuple[int, ...]) -> str:
+    """Find the name of a network's size by its widths."""
+    return next(name for name, size in sizes.items() if tuple(getattr(size, "blocks", size)) == widths)
+
+
+def restore_base() -> None:
+    """Write the autoencoder's and the U-Net's checkpoints, and how latents are scaled."""
+    pipeline = StableDiffusionXLPipeline.from_pretrained(ASSETS / "mini", torch_dtype=torch.float32)
+    vae, unet = pipeline.vae, pipeline.unet
+    keep(autoencoder.CHECKPOINT, vae, size=name_size(autoencoder.WIDTHS, tuple(vae.config.block_out_channels)))
+    if not (WORK / "latents.npz").exists():
+        np.savez(WORK / "latents.npz", mean=vae.config.latents_mean, std=vae.config.latents_std)
+    size = name_size(models.SIZES, tuple(unet.config.block_out_channels))
+    torch.manual_seed(0)
+    bundle = train_unet.Bundle(make_tokenizer(), size)
+    bundle.unet.load_state_dict(unet.state_dict())
+    for mine, its in zip(bundle.encoders, (pipeline.text_encoder, pipeline.text_encoder_2), strict=True):
+        mine.load_state_dict(its.state_dict())
+    keep(train_unet.CHECKPOINT, bundle, size=size)
+
+
+def restore_judge() -> None:
+    """Write the checkpoints of the judge's networks."""
+    for name, network in load_networks(ASSETS / "judge").parts().items():
+        keep(JUDGE / f"{name}.pt", network, extra={})
+
+
+if __name__ == "__main__":
+    restore_base()
+    restore_judge()
