@@ -75,7 +75,7 @@ def round_trip(vae: AutoencoderKL, images: np.ndarray, batch: int = 16, jitter: 
         latents = vae.encode(from_bytes(images[start : start + batch]).to(vae.device)).latent_dist.mode()
         noise = torch.randn(latents.shape, generator=generator).to(vae.device)
         latents = latents + jitter * latents.std() * noise
-        back.append(to_bytes(vae.decode(latents).sample))
+        back.append(to_bytes(vae.decode(latents).sample.float()))
     return np.concatenate(back)
 
 

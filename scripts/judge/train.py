@@ -64,7 +64,8 @@ def load_with_trips(paths: list[Path], every: int) -> Scenes:
     vae = load_vae() if every else None
     if vae is None:
         return scenes
-    vae = vae.to(choose_device()[0])
+    device, form = choose_device()
+    vae = vae.to(device)
     begin = 0
     for path in paths:
         with np.load(path) as content:
@@ -74,7 +75,9 @@ def load_with_trips(paths: list[Path], every: int) -> Scenes:
         if not kept.exists():
             # Two networks may be taught at once.
             temporary = kept.with_suffix(f".{os.getpid()}.tmp.npy")
-            np.save(temporary, round_trip(vae, scenes.images[chosen], jitter=0.05))
+            with autocast(device, form):
+                trips = round_trip(vae, scenes.images[chosen], jitter=0.05)
+            np.save(temporary, trips)
             temporary.replace(kept)
         scenes.images[chosen] = np.load(kept)
         begin += count

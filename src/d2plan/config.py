@@ -32,6 +32,7 @@ class DisLoRASettings:
         gradient_checkpointing: compute the U-Net's activations twice and keep few of them: less memory, more time.
         joint_fraction: part of the images, 0..1, that show "identifier + class word", not the identifier alone.
         use_captions: take the captions beside the images; without it every image has the template.
+        rate_schedule: "constant" as in the paper, or "linear": both rates fall to 0 with the last step.
         weight_decay: AdamW's.
         gradient_clip: largest norm of all gradients together.
         token_reduction: "sum" over the features as printed in eq. (3), or "mean".
@@ -54,6 +55,7 @@ class DisLoRASettings:
     gradient_checkpointing: bool = False
     joint_fraction: float = 0.5
     use_captions: bool = True
+    rate_schedule: Literal["constant", "linear"] = "constant"
     weight_decay: float = 1e-2
     gradient_clip: float = 1.0
     token_reduction: Literal["sum", "mean"] = "sum"
@@ -74,6 +76,8 @@ class DisLoRASettings:
             _need(0 <= getattr(self, name) <= 1e6, name, getattr(self, name), "0 or more")
         _need(0 < self.gradient_clip <= 1e6, "gradient_clip", self.gradient_clip, "more than 0")
         _need(self.token_reduction in ("sum", "mean"), "token_reduction", self.token_reduction, "sum or mean")
+        known = ("constant", "linear")
+        _need(self.rate_schedule in known, "rate_schedule", self.rate_schedule, "constant or linear")
         known = ("minmax", "product")
         _need(self.attention_overlap in known, "attention_overlap", self.attention_overlap, "minmax or product")
         weights = (self.denoising_weight, self.token_weight, self.attention_weight, self.prior_weight)
@@ -146,11 +150,13 @@ class BaseDefaults:
     Attributes:
         steps: denoising steps.
         guidance_scale: w of eq. (2).
+        warmup_fraction: part of the steps before a scene is composed.
         height: of a picture, pixels.
         width: of a picture, pixels.
         rank: of an adapter.
         unet_rate: learning rate of an adapter's U-Net part.
         text_rate: learning rate of an adapter's text encoder part.
+        rate_schedule: of both, "constant" or "linear".
         train_steps: optimiser steps for a concept.
         batch_size: images an optimiser step.
         token_weight: of L_token.
@@ -163,11 +169,13 @@ class BaseDefaults:
 
     steps: int = 50
     guidance_scale: float = 7.5
+    warmup_fraction: float = 0.3
     height: int = 1024
     width: int = 1024
     rank: int = 128
     unet_rate: float = 3e-4
     text_rate: float = 3e-6
+    rate_schedule: str = "constant"
     train_steps: int = 500
     batch_size: int = 1
     token_weight: float = 1e-3
@@ -181,6 +189,7 @@ class BaseDefaults:
         """Refuse what no base can work with."""
         _need(1 <= self.steps <= 1000, "steps", self.steps, "1..1000")
         _need(0 <= self.guidance_scale <= 100, "guidance_scale", self.guidance_scale, "0..100")
+        _need(0 <= self.warmup_fraction <= 1, "warmup_fraction", self.warmup_fraction, "0..1")
         for name in ("height", "width"):
             size = getattr(self, name)
             _need(64 <= size <= 4096 and size % 8 == 0, name, size, "a multiple of 8, 64..4096")
@@ -194,6 +203,7 @@ class BaseDefaults:
             rank=self.rank,
             unet_rate=self.unet_rate,
             text_rate=self.text_rate,
+            rate_schedule=self.rate_schedule,  # type: ignore[arg-type]  # checked there
             steps=self.train_steps,
             batch_size=self.batch_size,
             token_weight=self.token_weight,
@@ -205,7 +215,7 @@ class BaseDefaults:
 
     def composing(self) -> IspSettings:
         """Give the settings of a scene's composition on this base."""
-        return IspSettings(steps=self.steps, guidance_scale=self.guidance_scale)
+        return IspSettings(self.steps, self.guidance_scale, self.warmup_fraction)
 
 
 def load_defaults(folder: str | Path | None) -> BaseDefaults:

@@ -22,6 +22,11 @@ def test_every_picture_comes_once_before_any_comes_again(tiny: Backbone) -> None
     assert 0.4 < joint < 0.6 and 0.15 < dropped < 0.35
     times = torch.cat([batch.timesteps for batch in rows])
     assert times.min() < 50 and times.max() > 950
+    for batch in rows:
+        # One of each quarter of the schedule, in any order: all timesteps are as likely as ever.
+        assert sorted((batch.timesteps // 250).tolist()) == [0, 1, 2, 3]
+    firsts = torch.stack([batch.timesteps for batch in rows])[:, 0].float()
+    assert 350 < firsts.mean() < 650
 
 
 def _draw(lessons: Lessons, size: int = 4, null: float = 0.25) -> BatchDraw:

@@ -14,7 +14,9 @@ from tests.dislora.concept import make_data, make_request, same
 
 STEPS = 3
 LOSSES = ("loss", "ldm", "token", "attention", "prior")
-REQUEST = make_request(steps=STEPS, batch_size=1, gradient_accumulation=2, prior_weight=0.5, prior_images=1)
+REQUEST = make_request(
+    steps=STEPS, rate_schedule="linear", batch_size=1, gradient_accumulation=2, prior_weight=0.5, prior_images=1
+)
 
 
 def _run(

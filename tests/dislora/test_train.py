@@ -4,8 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from d2plan.adapter.attach import attach_adapter
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import null_states
+from d2plan.dislora.apparatus import make_optimiser, set_rates
 from d2plan.dislora.draw import BatchDraw
 from d2plan.dislora.lessons import LessonChoices, prepare_lessons
 from d2plan.dislora.objective import compute_losses
@@ -74,7 +76,7 @@ def test_training_lowers_the_loss_on_the_concept(tiny: Backbone) -> None:
         with torch.no_grad(), compute_losses(tiny, lessons, batch, plain, nulls) as losses:
             return float(losses.ldm)
 
-    plain = replace(SETTINGS, attention_weight=0.0, steps=6)
+    plain = replace(SETTINGS, attention_weight=0.0, steps=12)
     before = measure()
     for report in train_steps(tiny, data, replace(make_request(), settings=plain)):
         if report.step == plain.steps:
@@ -192,3 +194,25 @@ def test_one_picture_of_one_colour_is_learnt_without_complaint(tiny: Backbone) -
     data = make_data(captions=(None,))
     data.images[0][:] = 128
     assert all(report.loss < 1e3 for report in train_steps(tiny, data, make_request()))
+
+
+def test_a_linear_schedule_lets_both_rates_fall_to_nothing(tiny: Backbone) -> None:
+    constant = finish_training(train_steps(tiny, make_data(), make_request(steps=1)))
+    linear = {"rate_schedule": "linear"}
+    # The only step of a training has the whole rate; of four steps the last has a quarter.
+    assert same(constant, finish_training(train_steps(tiny, make_data(), make_request(steps=1, **linear))))
+    settings = replace(SETTINGS, steps=4, rate_schedule="linear", unet_rate=0.8, text_rate=0.4)
+    with attach_adapter(tiny, 2, seed=0) as attached:
+        optimiser = make_optimiser(attached, settings)
+        rates = []
+        for step in (1, 2, 4, 1):
+            set_rates(optimiser, settings, step)
+            rates.append([group["lr"] for group in optimiser.param_groups])
+    assert rates == [
+        [0.8, 0.4],
+        [pytest.approx(0.6), pytest.approx(0.3)],
+        [pytest.approx(0.2), pytest.approx(0.1)],
+        [0.8, 0.4],
+    ]
+    with pytest.raises(InputError, match="constant or linear"):
+        replace(SETTINGS, rate_schedule="cosine")

@@ -39,6 +39,7 @@ GradientCheckpointing = Annotated[
 Rank = Annotated[int | None, typer.Option("--rank", help="Of the adapter.")]
 UnetRate = Annotated[float | None, typer.Option("--rate", help="Learning rate of the U-Net's part.")]
 TextRate = Annotated[float | None, typer.Option("--text-rate", help="Learning rate of the text part.")]
+RateSchedule = Annotated[str | None, typer.Option("--rate-schedule", help="Of both: constant, or linear down to 0.")]
 TextEncoders = Annotated[
     bool | None, typer.Option("--text-encoders/--no-text-encoders", help="Let the text encoders learn too.")
 ]
@@ -102,6 +103,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     rank: Rank = None,
     unet_rate: UnetRate = None,
     text_rate: TextRate = None,
+    rate_schedule: RateSchedule = None,
     text_encoders: TextEncoders = None,
     token_weight: TokenWeight = None,
     attention_weight: AttentionWeight = None,

@@ -38,7 +38,7 @@ class Apparatus:
 
 
 def make_optimiser(attached: Attachment, settings: DisLoRASettings) -> torch.optim.AdamW:
-    """Make AdamW with a constant rate for the U-Net and one for the encoders.
+    """Make AdamW with one rate for the U-Net and one for the encoders.
 
     Args:
         attached: what there is to train; the encoders' part stops learning when its rate is 0.
@@ -56,10 +56,23 @@ def make_optimiser(attached: Attachment, settings: DisLoRASettings) -> torch.opt
         for parameter in parameters:
             parameter.requires_grad_(rate > 0)
         if rate > 0 and parameters:
-            groups.append({"params": list(parameters), "lr": rate})
+            groups.append({"params": list(parameters), "lr": rate, "first_rate": rate})
     if not groups:
         raise InputError("unet_rate and text_rate are both 0, so nothing can be learnt; raise one.")
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+
+
+def set_rates(optimiser: torch.optim.AdamW, settings: DisLoRASettings, step: int) -> None:
+    """Set the rates of a step.
+
+    Args:
+        optimiser: from ``make_optimiser``.
+        settings: the schedule and the number of steps.
+        step: from 1.
+    """
+    left = (settings.steps - step + 1) / settings.steps
+    for group in optimiser.param_groups:
+        group["lr"] = group["first_rate"] * (left if settings.rate_schedule == "linear" else 1.0)
 
 
 def take_snapshot(apparatus: Apparatus) -> dict[str, Tensor]:

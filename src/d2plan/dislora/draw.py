@@ -146,7 +146,11 @@ class BatchDraw:
         return PriorRows(latents, noise, timesteps, prior.rows[picked])
 
     def _disturb(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        timesteps = torch.randint(self.timesteps, (len(latents),), generator=self.generator)
+        # One from each equal part of the schedule: every timestep is as likely as by itself, but a small batch is never
+        # all noise or all picture, so its loss and gradient are steadier.
+        count = len(latents)
+        shares = torch.randperm(count, generator=self.generator) + torch.rand(count, generator=self.generator)
+        timesteps = (shares * (self.timesteps / count)).long().clamp(max=self.timesteps - 1)
         return timesteps, torch.randn(latents.shape, generator=self.generator).to(latents)
 
     def _chance(self, count: int, share: float) -> Tensor:

@@ -18,7 +18,7 @@ from d2plan.adapter.file import Adapter
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates, null_states
 from d2plan.config import BaseDefaults, DisLoRASettings
-from d2plan.dislora.apparatus import Apparatus, make_optimiser, restore_snapshot, take_snapshot
+from d2plan.dislora.apparatus import Apparatus, make_optimiser, restore_snapshot, set_rates, take_snapshot
 from d2plan.dislora.checkpoint import Checkpoint, compare_words, load_checkpoint, save_checkpoint
 from d2plan.dislora.data import ConceptData
 from d2plan.dislora.draw import Batch, BatchDraw, split_batch
@@ -276,6 +276,7 @@ def _take_step(course: _Course, step: int) -> tuple[list[float], bool]:
     count = course.settings.gradient_accumulation
     pieces = split_batch(apparatus.draw.draw(), count * together.count)[together.rank * count :][:count]
     apparatus.optimiser.zero_grad(set_to_none=True)
+    set_rates(apparatus.optimiser, course.settings, step)
     told = torch.stack([_learn(course, piece) for piece in pieces]).mean(dim=0)
     asked = told.new_tensor([float(keeping is not None and keeping.stop())])
     *losses, stops = together.mean(torch.cat([told, asked])).tolist()

@@ -42,6 +42,7 @@ class TrainOptions(TypedDict, total=False):
         gradient_checkpointing: less memory, more time.
         joint_fraction: part of the pictures shown with "identifier + class word".
         use_captions: take captions; on without it.
+        rate_schedule: "constant" or "linear", of both rates.
         weight_decay: AdamW's.
         gradient_clip: largest norm of the gradient.
         token_reduction: "sum" or "mean".
@@ -83,6 +84,7 @@ class TrainOptions(TypedDict, total=False):
     gradient_checkpointing: bool
     joint_fraction: float
     use_captions: bool
+    rate_schedule: Literal["constant", "linear"]
     weight_decay: float
     gradient_clip: float
     token_reduction: Literal["sum", "mean"]
