@@ -100,7 +100,8 @@ def compare(verdicts: Sequence[Verdict], labels: Labels) -> dict[str, list[list[
     rows: dict[str, list[list[float]]] = {}
     for number, (place, figures) in labels.items():
         verdict = verdicts[number]
-        rows.setdefault("place", []).append([float(verdict.place == place)])
+        if place != "?":
+            rows.setdefault("place", []).append([float(verdict.place == place)])
         rows.setdefault("count", []).append([float(len(verdict.instances) == len(figures))])
         pairs = zip(verdict.instances, figures, strict=True) if rows["count"][-1][0] else ()
         for seen, figure in pairs:

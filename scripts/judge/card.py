@@ -29,7 +29,7 @@ detector with SAM, attribute classifiers, a face encoder) that the same code dri
   accessory, its colour, and action.
 - **place**: `ResNetForImageClassification` on the whole picture at 64 px; heads for place and light.
 - **identity**: `ResNetForImageClassification` whose 64 outputs are the direction of a character; masked 96 px crop.
-  Trained with an additive angular margin (ArcFace) over 3,600 identities in trios of look-alikes, a pair loss within
+  Trained with an additive angular margin (ArcFace) over 6,000 identities in trios of look-alikes, a pair loss within
   the batch, and an auxiliary reading of the identity's factors (dropped after training).
 
 All of them learnt from renders of the stream "judge" alone, disturbed by blur, noise, scaling, colours and JPEG, and
@@ -59,12 +59,15 @@ def describe_training() -> list[str]:
     """Tell steps and time of each network from the logs."""
     lines = ["| network | parameters | steps | batch | CPU seconds |", "| --- | --- | --- | --- | --- |"]
     for name, network in build_networks().parts().items():
-        entries = [json.loads(line) for line in (WORK / f"{name}.log.jsonl").read_text().splitlines()]
+        size, log = sum(value.numel() for value in network.parameters()), WORK / f"{name}.log.jsonl"
+        if not log.exists():
+            lines.append(f"| {name} | {size:,} | not trained here: as it was | {BATCH[name]} | |")
+            continue
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
         seconds, last = 0.0, 0.0
         for entry in [*entries, {"cpu_seconds": 0.0}]:
             # The count starts again with each run; where it falls back, a run had ended.
             seconds, last = seconds + (last if entry["cpu_seconds"] < last else 0.0), entry["cpu_seconds"]
-        size = sum(value.numel() for value in network.parameters())
         lines.append(f"| {name} | {size:,} | {entries[-1]['step']:.0f} | {BATCH[name]} | {seconds:,.0f} |")
     return lines
 

@@ -192,7 +192,8 @@ def export(networks: Networks, folder: Path) -> None:
         if path.exists():
             state = torch.load(path, weights_only=True, map_location="cpu")
             network.load_state_dict(state["average"])
-            if name == "identity":
+            # Restored weights have it folded in already.
+            if name == "identity" and state["extra"]:
                 spread = (state["extra"]["spread.running_mean"], state["extra"]["spread.running_var"])
                 fold_spread(network.classifier[-1], *spread)
     save_networks(networks, folder)

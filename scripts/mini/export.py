@@ -21,6 +21,7 @@ from train_unet import CHECKPOINT, Bundle
 DEFAULTS = {
     "steps": 30,
     "guidance_scale": 5.0,
+    "warmup_fraction": 0.25,
     "height": 128,
     "width": 128,
     "rank": 16,

@@ -10,6 +10,7 @@ from d2plan.isp.regions import normalise_map, smooth_map
 from d2plan.shapes import check_shape
 
 _LEAST_LEFT = 0.3  # peak of what a class's other instances leave, of the whole map's, below which nobody is left
+_SPREAD = 0.9  # share of the spread in the refined map
 _DIMENSIONS = 32  # numbers that a pixel's self-attention is shortened to
 
 
@@ -17,8 +18,9 @@ def refine_maps(class_maps: Tensor, affinity: Tensor, power: int = 1) -> Tensor:
     """Spread class maps over the pixels that attend to each other, so that they cover more of each thing.
 
     Source: Dataset-Diffusion (Nguyen et al. 2023), A_self^power A_cross, at a power of 4 on maps of 32x32. Smaller maps
-    are flooded by it, so the result is the geometric mean of the map and its spread: what a pixel's surroundings say
-    counts where the class word itself has left a trace.
+    are flooded by it, so the result is the geometric mean of the map and its spread, most of it the spread: what a
+    pixel's surroundings say counts where the class word itself has left a trace. With equal shares masks cover heads
+    and leave legs out.
 
     Args:
         class_maps: ``[m, a, b]``, 0 or more.
@@ -39,7 +41,7 @@ def refine_maps(class_maps: Tensor, affinity: Tensor, power: int = 1) -> Tensor:
     for _ in range(power):
         spread = affinity.to(columns) @ spread
     peaks = [values / values.amax(dim=0).clamp(min=1e-12) for values in (columns, spread)]
-    return (peaks[0] * peaks[1]).sqrt().T.reshape(class_maps.shape)
+    return (peaks[0] ** (1 - _SPREAD) * peaks[1] ** _SPREAD).T.reshape(class_maps.shape)
 
 
 class Attention:
