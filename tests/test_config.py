@@ -66,3 +66,10 @@ def test_a_file_that_is_not_text_is_refused(tmp_path):
 def test_settings_that_cannot_train_are_refused_by_name(change):
     with pytest.raises(InputError, match=next(iter(change))):
         DisLoRASettings(**change)
+
+
+def test_a_base_brings_its_own_warmup_and_sdxl_keeps_the_papers() -> None:
+    assert BaseDefaults(steps=30, warmup_fraction=0.1).composing().warmup == 3
+    assert BaseDefaults().composing().warmup == 15
+    with pytest.raises(InputError, match="warmup_fraction"):
+        BaseDefaults(warmup_fraction=1.5)
