@@ -1,5 +1,7 @@
 """Measure concepts: who is recognised, alone and in pairs, against the base alone and against merged LoRAs.
 
+The world's own pictures of the same characters, through the base's autoencoder, show the most that the judge can say.
+
 Command: python scripts/measure_concepts.py --seeds development --identities 20 --pairs 20 --images 5 --time-limit 60
 
 Prints a Markdown table with 95 % intervals over concepts or pairs and writes results.json. It may be stopped at any
@@ -18,8 +20,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ from concepts.plan import (
     METHODS,
     PACKAGE,
     STREAMS,
+    TRUTH,
     Concept,
     Shot,
     choose_concepts,
@@ -37,6 +39,7 @@ from concepts.plan import (
     digest_files,
     plan_all,
 )
+from concepts.rivals import draw_plain, draw_truth, merge_adapters
 from concepts.table import (
     ROOT,
     Record,
@@ -52,22 +55,17 @@ from concepts.table import (
     read_records,
     write_markdown,
 )
-from peft import LoraConfig, get_peft_model
-from torch import nn
 
-from d2plan.adapter.file import Adapter, Delta, load_adapter
-from d2plan.adapter.rows import adapter_rows
+from d2plan.adapter.file import Adapter, load_adapter
 from d2plan.backbone.load import Backbone, load_backbone
 from d2plan.config import DisLoRASettings, IspSettings
-from d2plan.documents import Scene
-from d2plan.errors import InputError
 from d2plan.eval.judge import Judge, load_judge
 from d2plan.eval.lineup import build_lineup
 from d2plan.eval.score import Lineup, expect_scene, score_verdict
 from d2plan.isp.loop import compose_many
 from d2plan.isp.prepare import prepare_scene
-from d2plan.media.images import Picture, contact_sheet, read_image, write_file, write_png
-from d2plan.workflows.composing.provenance import read_versions
+from d2plan.media.images import contact_sheet, read_image, write_file, write_png
+from d2plan.workflows.composing.provenance import fingerprint_vae, read_versions
 from d2plan.workflows.scoring.score import read_references
 from d2plan.workflows.training.train import TrainOptions, train_concept
 from d2plan.world.cast import identity_from_seed
@@ -133,6 +131,8 @@ class Bench:
 
     def draw_key(self, shot: Shot, method: str) -> str:
         """Say what a picture depends on."""
+        if method == TRUTH:
+            return digest(fingerprint_vae(self.backbone), digest_code("world"), asdict(shot))
         learnt = [] if method == BASE else [self.train_key(concept) for concept in shot.concepts]
         said = shot.scene([concept.name for concept in shot.concepts]).model_dump()
         names = ("steps", "guidance_scale")
@@ -180,11 +180,13 @@ class Bench:
         if not missing:
             return
         began = time.perf_counter()
-        adapters = [] if method == BASE else [self.open_adapter(concept) for concept in shots[0].concepts]
+        adapters = [] if method in (BASE, TRUTH) else [self.open_adapter(concept) for concept in shots[0].concepts]
         if method == COMPOSED:
             paths = [str(adapter.path) for adapter in adapters]
             scenes = [prepare_scene(self.backbone, s.scene(paths), adapters, self.composing) for s in missing]
             images = [one.image for one in compose_many(self.backbone, scenes, self.composing)]
+        elif method == TRUTH:
+            images = draw_truth(self.backbone, missing)
         else:
             merged = merge_adapters(adapters) if adapters else None
             images = draw_plain(self.backbone, missing, method, merged, self.composing)
@@ -226,86 +228,10 @@ def training_options(settings: DisLoRASettings) -> TrainOptions:
     return TrainOptions(**{name: value for name, value in asdict(settings).items() if name in known})  # type: ignore[typeddict-item]
 
 
-def merge_adapters(adapters: Sequence[Adapter]) -> Adapter:
-    """Merge adapters by PEFT's ``add_weighted_adapter``, each with weight 1; "cat" is the exact sum of the updates.
-
-    Args:
-        adapters: of one base, each of one rank throughout.
-
-    Returns:
-        One adapter; its identifiers are those of all.
-
-    Raises:
-        InputError: an adapter has several ranks.
-    """
-    if len(adapters) == 1:
-        return adapters[0]
-    shapes = {path: (d.down.shape[1], d.up.shape[0]) for one in adapters for path, d in one.deltas.items()}
-    # Only the layers' shapes matter to PEFT here, so that the base itself is left alone; names may hold no dots.
-    slots = {path: path.replace(".", "-") for path in sorted(shapes)}
-    layers = nn.ModuleDict({slots[path]: nn.Linear(*shape, bias=False) for path, shape in shapes.items()})
-    model = None
-    names = [f"part{number}" for number in range(len(adapters))]
-    for name, adapter in zip(names, adapters, strict=True):
-        if {delta.down.shape[0] for delta in adapter.deltas.values()} != {adapter.rank}:
-            raise InputError(f"{adapter.name} has updates of several ranks; train it with d2plan to merge it.")
-        targets = [slots[path] for path in adapter.deltas]
-        config = LoraConfig(r=adapter.rank, lora_alpha=adapter.alpha, target_modules=targets)
-        if model is None:
-            model = get_peft_model(layers, config, adapter_name=name)
-        else:
-            model.add_adapter(name, config)
-        with torch.no_grad():
-            for path, delta in adapter.deltas.items():
-                layers[slots[path]].lora_A[name].weight.copy_(delta.down)
-                layers[slots[path]].lora_B[name].weight.copy_(delta.up)
-    model.add_weighted_adapter(names, [1.0] * len(names), "merged", combination_type="cat")
-    deltas = {}
-    for path, slot in slots.items():
-        down, up = (half["merged"].weight.detach().clone() for half in (layers[slot].lora_A, layers[slot].lora_B))
-        deltas[path] = Delta(down, up, layers[slot].scaling["merged"] * down.shape[0])
-    rank = sum(adapter.rank for adapter in adapters)
-    name = "+".join(adapter.name for adapter in adapters)
-    return replace(adapters[0], name=name, rank=rank, alpha=float(rank), deltas=deltas, path=None, sha256="")
-
-
-def draw_plain(
-    backbone: Backbone, shots: Sequence[Shot], method: str, adapter: Adapter | None, settings: IspSettings
-) -> list[Picture]:
-    """Draw with plain guidance, one prompt a picture, as the stock pipeline does with a LoRA: on every row.
-
-    Args:
-        backbone: the base.
-        shots: what to draw.
-        method: decides the words of the prompts.
-        adapter: a LoRA, or None for the base alone.
-        settings: of steps, guidance and batches.
-
-    Returns:
-        The pictures.
-    """
-    pictures = []
-    # One batch a call of the loop: a hook on the rows must know how many there are.
-    at_once = max(1, settings.most_rows // 2)
-    for start in range(0, len(shots), at_once):
-        scenes = [Scene(global_prompt=shot.prompt(method), seed=shot.seed) for shot in shots[start : start + at_once]]
-        with ExitStack() as hooks:
-            if adapter is not None:
-                for part, encoder in zip(("text_encoder", "text_encoder_2"), backbone.text_encoders, strict=True):
-                    hooks.enter_context(adapter_rows(encoder, part, [adapter]))
-            prepared = [prepare_scene(backbone, scene, (), settings) for scene in scenes]
-        with ExitStack() as hooks:
-            if adapter is not None:
-                rows = sum(1 + one.guided for one in prepared)
-                hooks.enter_context(adapter_rows(backbone.unet, "unet", [adapter] * rows))
-            pictures += [one.image for one in compose_many(backbone, prepared, settings)]
-    return pictures
-
-
 def work(bench: Bench, plan: Sequence[Sequence[Shot]], methods: Sequence[str], deadline: float) -> bool:
     """Do what is not done yet, and start nothing after the deadline; say whether all is done."""
     for shots in plan:
-        for concept in shots[0].concepts if set(methods) != {BASE} else ():
+        for concept in shots[0].concepts if set(methods) - {BASE, TRUTH} else ():
             if time.monotonic() > deadline:
                 return False
             bench.learn(concept)

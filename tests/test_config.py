@@ -68,8 +68,11 @@ def test_settings_that_cannot_train_are_refused_by_name(change):
         DisLoRASettings(**change)
 
 
-def test_a_base_brings_its_own_warmup_and_sdxl_keeps_the_papers() -> None:
+def test_a_base_brings_its_own_warmup_and_margin_and_sdxl_keeps_the_papers() -> None:
     assert BaseDefaults(steps=30, warmup_fraction=0.1).composing().warmup == 3
+    assert BaseDefaults(mask_margin=0.1).composing().mask_margin == 0.1
+    with pytest.raises(InputError, match="mask_margin"):
+        BaseDefaults(mask_margin=0.6)
     assert BaseDefaults().composing().warmup == 15
     with pytest.raises(InputError, match="warmup_fraction"):
         BaseDefaults(warmup_fraction=1.5)

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +16,20 @@ import d2plan
 from d2plan.documents import Instance, Scene
 from d2plan.errors import InputError
 from d2plan.world.caption import accessory_phrase, article
-from d2plan.world.cast import ACCESSORIES, ACTIONS, CLASSES, COLOURS
+from d2plan.world.cast import ACCESSORIES, ACTIONS, CLASSES, COLOURS, identity_from_seed
+from d2plan.world.scene import Figure, WorldScene, arrange, sample_figure
 from d2plan.world.scenery import PLACES
 from d2plan.world.seeds import DEVELOPMENT_SEEDS, TEST_SEEDS, stream_rng
 
 PACKAGE = Path(d2plan.__file__).resolve().parent
 ONE, TWO = "one", "two"
-COMPOSED, BASE, MERGED = "composed", "base", "merged"
-METHODS = (COMPOSED, BASE, MERGED)
+COMPOSED, BASE, MERGED, TRUTH = "composed", "base", "merged", "truth"
+METHODS = (COMPOSED, BASE, MERGED, TRUTH)
 STREAMS = {"development": DEVELOPMENT_SEEDS, "test": TEST_SEEDS}
 # The first development seeds are for trying things and for the demo.
 FIRST = {"development": 1000, "test": TEST_SEEDS[0]}
 # Words of pictures, drawn from the stream that no model is trained on; concept seeds keep both kinds of run apart.
-_ONE_KEY, _TWO_KEY, _PAIRS_KEY = 40, 41, 42
+_ONE_KEY, _TWO_KEY, _PAIRS_KEY, _TRUTH_KEY = 40, 41, 42, 43
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,15 @@ class Shot:
     def prompt(self, method: str) -> str:
         """Write all of it in one prompt, with the identifiers for the merged adapters."""
         return self._say([f" {deed}" for deed in self.deeds], method == MERGED)
+
+    def true_scene(self) -> WorldScene:
+        """Write it as a scene of the world: the characters themselves, where and as the words say."""
+        rng = stream_rng("heldout", _TRUTH_KEY, self.seed)
+        people = [identity_from_seed(who.class_word, who.seed) for who in self.concepts]
+        figures = [sample_figure(one, rng, len(people)) for one in people]
+        dressed = [_dress(figure, deed) for figure, deed in zip(figures, self.deeds, strict=True)]
+        place = next(name for name, words in PLACES.items() if words[0] == self.place)
+        return WorldScene(place, "day", arrange(dressed, rng), int(rng.integers(2**31)))
 
     def _say(self, deeds: Sequence[str], named: bool) -> str:
         said = [
@@ -213,6 +223,16 @@ def draw_deeds(words: Sequence[str], rng: np.random.Generator) -> tuple[str, ...
         else:
             deeds.append(f"wearing {accessory_phrase(str(worn[number]), str(colours[number]))}")
     return tuple(deeds)
+
+
+def _dress(figure: Figure, deed: str) -> Figure:
+    """Let a figure wear or do what its words say, and nothing else."""
+    worn = {
+        f"wearing {accessory_phrase(thing, colour)}": (thing, colour) for thing in ACCESSORIES for colour in COLOURS
+    }
+    thing, colour = worn.get(deed, (None, None))
+    action = ACTIONS[figure.class_word][0] if thing else deed
+    return replace(figure, action=action, accessory=thing, accessory_colour=colour)
 
 
 def digest(*content: object) -> str:

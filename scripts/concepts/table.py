@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar
 
-from concepts.plan import BASE, COMPOSED, MERGED, METHODS, ONE, TWO
+from concepts.plan import BASE, COMPOSED, MERGED, METHODS, ONE, TRUTH, TWO
 
 from d2plan.config import DisLoRASettings, IspSettings
 from d2plan.documents import Score
@@ -39,9 +39,11 @@ TITLES = {
     (ONE, COMPOSED): "one concept: d2plan",
     (ONE, BASE): "one concept: base without adapter",
     (ONE, MERGED): "one concept: its LoRA, one prompt",
+    (ONE, TRUTH): "one concept: the world's own pictures",
     (TWO, COMPOSED): "two concepts: d2plan",
     (TWO, BASE): "two concepts: base without adapters",
     (TWO, MERGED): "two concepts: both LoRAs merged, one prompt",
+    (TWO, TRUTH): "two concepts: the world's own pictures",
 }
 # Part, column, bound, and whether it is the least (else the most), for d2plan's own rows.
 GOALS = ((ONE, FIRST, 0.85, True), (TWO, FIRST, 0.75, True), (TWO, ATTRIBUTE, 0.75, True), (TWO, SWAPS, 0.05, False))

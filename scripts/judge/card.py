@@ -29,8 +29,10 @@ detector with SAM, attribute classifiers, a face encoder) that the same code dri
   accessory, its colour, and action.
 - **place**: `ResNetForImageClassification` on the whole picture at 64 px; heads for place and light.
 - **identity**: `ResNetForImageClassification` whose 64 outputs are the direction of a character; masked 96 px crop.
-  Trained with an additive angular margin (ArcFace) over 6,000 identities in trios of look-alikes, a pair loss within
+  Trained with an additive angular margin (ArcFace) over 12,000 identities in trios of look-alikes, a pair loss within
   the batch, and an auxiliary reading of the identity's factors (dropped after training).
+
+Attributes and identity are read from the crop and from its mirror image, and averaged.
 
 All of them learnt from renders of the stream "judge" alone, disturbed by blur, noise, scaling, colours and JPEG, and
 every fourth picture sent through the embedded autoencoder as it was at the time. Everything below was measured

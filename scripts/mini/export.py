@@ -22,6 +22,8 @@ DEFAULTS = {
     "steps": 30,
     "guidance_scale": 5.0,
     "warmup_fraction": 0.25,
+    "mask_margin": 0.09375,
+    "weave": "all",
     "height": 128,
     "width": 128,
     "rank": 16,

@@ -60,7 +60,7 @@ class DisLoRASettings:
     gradient_clip: float = 1.0
     token_reduction: Literal["sum", "mean"] = "sum"
     attention_overlap: Literal["minmax", "product"] = "minmax"
-    masked: bool = True
+    masked: bool = False
     prior_weight: float = 0.0
     prior_images: int = 16
 
@@ -96,6 +96,7 @@ class IspSettings:
         calibrate: replace the class word's maps by the identifier's, eq. (7).
         compose: blend the predictions by masks, eq. (9); without it the calibrated global row alone counts.
         values: whose value vectors a replaced map reads, the global row's (eq. 7) or the sub row's.
+        weave: which rows read the whole scene, all prompts woven into one: "none" as in the paper, "subs" or "all".
         map_level: where masks take their maps: 0 is the latent's own size, each next level one half of it; the
             nearest one with cross-attention is used.
         map_steps: how many of the last warm-up steps the maps are averaged over.
@@ -104,6 +105,8 @@ class IspSettings:
         mask_start: part of the composing steps, 0..1, that pass before masks count; until then the calibrated global
             row alone guides, and its maps make the masks anew.
         mask_weight: how much of an instance's area is its own, 0..1; the global row guides the rest of it.
+        mask_margin: how far masks reach beyond what was found, part of the shorter side, 0..0.5: room for a hat or a
+            raised arm that the warm-up did not draw.
         feather: how much farther than by default masks run into each other, part of the shorter side, 0..0.5.
         most_rows: rows of one U-Net call when many scenes are composed together; one scene is never split.
     """
@@ -114,12 +117,14 @@ class IspSettings:
     calibrate: bool = True
     compose: bool = True
     values: Literal["global", "sub"] = "global"
+    weave: Literal["none", "subs", "all"] = "none"
     map_level: int = 1
     map_steps: int = 5
     refresh_every: int = 0
     refine: bool = True
     mask_start: float = 0.0
     mask_weight: float = 1.0
+    mask_margin: float = 1 / 32
     feather: float = 0.0
     most_rows: int = 32
 
@@ -129,11 +134,13 @@ class IspSettings:
         _need(0 <= self.guidance_scale <= 100, "guidance_scale", self.guidance_scale, "0..100")
         _need(0 <= self.warmup_fraction <= 1, "warmup_fraction", self.warmup_fraction, "0..1")
         _need(self.values in ("global", "sub"), "values", self.values, "global or sub")
+        _need(self.weave in ("none", "subs", "all"), "weave", self.weave, "none, subs or all")
         _need(0 <= self.map_level <= 5, "map_level", self.map_level, "0..5")
         _need(1 <= self.map_steps <= 1000, "map_steps", self.map_steps, "1..1000")
         _need(0 <= self.refresh_every <= 1000, "refresh_every", self.refresh_every, "0..1000")
         _need(0 <= self.mask_start <= 1, "mask_start", self.mask_start, "0..1")
         _need(0 <= self.mask_weight <= 1, "mask_weight", self.mask_weight, "0..1")
+        _need(0 <= self.mask_margin <= 0.5, "mask_margin", self.mask_margin, "0..0.5")
         _need(0 <= self.feather <= 0.5, "feather", self.feather, "0..0.5")
         _need(1 <= self.most_rows <= 4096, "most_rows", self.most_rows, "1..4096")
 
@@ -151,6 +158,8 @@ class BaseDefaults:
         steps: denoising steps.
         guidance_scale: w of eq. (2).
         warmup_fraction: part of the steps before a scene is composed.
+        mask_margin: how far masks reach beyond what was found, part of the shorter side.
+        weave: which rows of a scene read all of its prompts, "none", "subs" or "all".
         height: of a picture, pixels.
         width: of a picture, pixels.
         rank: of an adapter.
@@ -170,6 +179,8 @@ class BaseDefaults:
     steps: int = 50
     guidance_scale: float = 7.5
     warmup_fraction: float = 0.3
+    mask_margin: float = 1 / 32
+    weave: str = "none"
     height: int = 1024
     width: int = 1024
     rank: int = 128
@@ -187,15 +198,13 @@ class BaseDefaults:
 
     def __post_init__(self) -> None:
         """Refuse what no base can work with."""
-        _need(1 <= self.steps <= 1000, "steps", self.steps, "1..1000")
-        _need(0 <= self.guidance_scale <= 100, "guidance_scale", self.guidance_scale, "0..100")
-        _need(0 <= self.warmup_fraction <= 1, "warmup_fraction", self.warmup_fraction, "0..1")
         for name in ("height", "width"):
             size = getattr(self, name)
             _need(64 <= size <= 4096 and size % 8 == 0, name, size, "a multiple of 8, 64..4096")
         _need(1 <= self.rank <= 1024, "rank", self.rank, "1..1024")
         _need(1 <= self.train_steps <= 1_000_000, "train_steps", self.train_steps, "1..1000000")
         self.training()
+        self.composing()
 
     def training(self) -> DisLoRASettings:
         """Give the settings of a concept's training on this base."""
@@ -215,7 +224,13 @@ class BaseDefaults:
 
     def composing(self) -> IspSettings:
         """Give the settings of a scene's composition on this base."""
-        return IspSettings(self.steps, self.guidance_scale, self.warmup_fraction)
+        return IspSettings(
+            self.steps,
+            self.guidance_scale,
+            self.warmup_fraction,
+            weave=self.weave,  # type: ignore[arg-type]  # checked there
+            mask_margin=self.mask_margin,
+        )
 
 
 def load_defaults(folder: str | Path | None) -> BaseDefaults:

@@ -78,6 +78,7 @@ class RunRecord(Document):
 
     Attributes:
         scene: with every default resolved.
+        read: the prompts that the rows read, the global one's and each instance's.
         base_fingerprint: of the base's weights.
         vae_fingerprint: of the part of the base that paints the picture.
         adapters: one for each instance.
@@ -97,6 +98,7 @@ class RunRecord(Document):
     """
 
     scene: Scene
+    read: tuple[str, ...] = ()
     base_fingerprint: str
     vae_fingerprint: str = ""
     adapters: tuple[AdapterUse, ...] = ()

@@ -126,6 +126,8 @@ class SceneFields(Document):
         masks: where masks come from: the attention maps, or a detector on a first picture.
         detector: what "detect" looks with: a word such as "judge", or a folder; None is the base's own.
         missing: an instance that gets no area is an error, or a note in the record.
+        weave: which rows read the whole scene, all prompts woven into one: "all", "subs" (those of the instances
+            alone; in a series "all" means that too), or "none", where each reads its own prompt as it is written.
         scheduler: the base's own, or Euler.
         steps: denoising steps, 1..1000.
         warmup: steps before composition starts, 0..steps.
@@ -144,6 +146,7 @@ class SceneFields(Document):
     masks: Literal["attention", "detect"] = "attention"
     detector: PathText | None = None
     missing: Literal["error", "mark"] = "error"
+    weave: Literal["none", "subs", "all"] | None = None
     scheduler: Literal["base", "euler"] = "base"
     steps: Steps | None = None
     warmup: Annotated[int, Field(strict=True, ge=0, le=1000)] | None = None

@@ -13,7 +13,7 @@ from d2plan.dislora.lessons import LessonChoices, Lessons, prepare_lessons
 from d2plan.dislora.train import TrainRequest
 
 CAPTIONS = ("a photo of a dog running on the beach", None, "a red dog on the left", "a car in the snow")
-CHOICES = LessonChoices("dog", "<v1>")
+CHOICES = LessonChoices("dog", "<v1>", masked=True)
 SETTINGS = DisLoRASettings(rank=2, unet_rate=1e-2, text_rate=1e-2, steps=2, batch_size=2)
 
 

@@ -13,24 +13,7 @@ from d2plan.errors import InputError, ShapeError
 from d2plan.isp.attended import refine_maps
 from d2plan.isp.masks import Region, find_masks, make_partition
 from d2plan.isp.segment import Detection
-
-SIZE = (16, 16)
-
-
-def _blob(*centres: tuple[float, float], size: tuple[int, int] = SIZE, radius: float = 2.5) -> torch.Tensor:
-    ys, xs = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in size), indexing="ij")
-    return sum((torch.exp(-((ys - y) ** 2 + (xs - x) ** 2) / (2 * radius**2)) for y, x in centres), torch.zeros(size))
-
-
-def _assert_is_a_partition(masks: torch.Tensor) -> None:
-    assert torch.isfinite(masks).all()
-    assert masks.min() >= 0 and masks.max() <= 1
-    assert torch.allclose(masks.sum(dim=0), torch.ones(masks.shape[1:]), atol=1e-6)
-
-
-def _centre_x(mask: torch.Tensor) -> float:
-    xs = torch.arange(mask.shape[1], dtype=torch.float32)
-    return float((mask.sum(dim=0) * xs).sum() / mask.sum())
+from tests.isp.blobs import SIZE, assert_is_a_partition, blob, centre_x
 
 
 def _detection(word: str, box: tuple[int, int, int, int], score: float = 0.9, source: str = "a test") -> Detection:
@@ -43,7 +26,7 @@ def _detection(word: str, box: tuple[int, int, int, int], score: float = 0.9, so
 @settings(max_examples=20, deadline=None)
 @given(arrays("float32", (3, 5, 4), elements=st.floats(width=32, allow_nan=True, allow_infinity=True)))
 def test_any_areas_become_a_partition(areas: object) -> None:
-    _assert_is_a_partition(make_partition(torch.as_tensor(areas)).masks)
+    assert_is_a_partition(make_partition(torch.as_tensor(areas)).masks)
 
 
 @settings(max_examples=15, deadline=None)
@@ -61,7 +44,7 @@ def test_any_maps_become_a_partition(
     regions = [Region(words[0], positions[0], box), Region(words[1], positions[1], None, point), Region(words[2])]
     found = None if seen is None else [_detection(words[2], seen)]
     result = find_masks(torch.as_tensor(maps), regions, (8, 8), detections=found, missing="mark")
-    _assert_is_a_partition(result.partition.masks)
+    assert_is_a_partition(result.partition.masks)
     assert result.partition.masks.shape == (4, 8, 8)
     for index in result.empty:
         assert result.partition.areas[index] == 0
@@ -69,7 +52,7 @@ def test_any_maps_become_a_partition(
 
 
 def test_two_classes_get_the_areas_that_attend_to_them() -> None:
-    maps = torch.stack([_blob((8, 4)), _blob((8, 12))])
+    maps = torch.stack([blob((8, 4)), blob((8, 12))])
     result = find_masks(maps, [Region("dog"), Region("man")], (32, 32))
     masks = result.partition.masks
     assert masks[1, 16, 8] == 1 and masks[2, 16, 24] == 1 and masks[0, 0, 16] == 1
@@ -77,40 +60,38 @@ def test_two_classes_get_the_areas_that_attend_to_them() -> None:
 
 
 def test_the_order_of_different_classes_changes_nothing() -> None:
-    maps = torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0)) + torch.stack(
-        [_blob((8, 4)), _blob((9, 9))]
-    )
+    maps = torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0)) + torch.stack([blob((8, 4)), blob((9, 9))])
     one = find_masks(maps, [Region("dog"), Region("man")], SIZE).partition.masks
     other = find_masks(maps.flip(0), [Region("man"), Region("dog")], SIZE).partition.masks
     assert torch.equal(one, other[[0, 2, 1]])
 
 
 def test_two_of_one_class_are_its_pieces_from_left_to_right() -> None:
-    union = _blob((8, 3), (8, 12))
+    union = blob((8, 3), (8, 12))
     result = find_masks(torch.stack([union, union]), [Region("man"), Region("man")], SIZE)
     assert result.routes == ("pieces", "pieces")
-    assert _centre_x(result.partition.masks[1]) == pytest.approx(3, abs=0.7)
-    assert _centre_x(result.partition.masks[2]) == pytest.approx(12, abs=0.7)
+    assert centre_x(result.partition.masks[1]) == pytest.approx(3, abs=0.7)
+    assert centre_x(result.partition.masks[2]) == pytest.approx(12, abs=0.7)
 
 
 def test_a_position_binds_instances_of_one_class_the_other_way() -> None:
-    union = _blob((8, 3), (8, 12))
+    union = blob((8, 3), (8, 12))
     result = find_masks(torch.stack([union, union]), [Region("man", "right"), Region("man")], SIZE)
-    assert _centre_x(result.partition.masks[1]) > 10 and _centre_x(result.partition.masks[2]) < 5
+    assert centre_x(result.partition.masks[1]) > 10 and centre_x(result.partition.masks[2]) < 5
 
 
 def test_three_of_one_class_with_the_last_two_named_fill_the_slots() -> None:
-    union = _blob((8, 2), (8, 8), (8, 13), radius=1.5)
+    union = blob((8, 2), (8, 8), (8, 13), radius=1.5)
     regions = [Region("man"), Region("man", "left"), Region("man", "middle")]
     masks = find_masks(union.expand(3, -1, -1), regions, SIZE).partition.masks
-    assert [round(_centre_x(mask)) for mask in masks[1:]] == [13, 2, 8]
+    assert [round(centre_x(mask)) for mask in masks[1:]] == [13, 2, 8]
 
 
 def test_two_of_one_class_in_one_piece_are_cut_by_place() -> None:
-    union = _blob((8, 6), (8, 10), radius=3)
+    union = blob((8, 6), (8, 10), radius=3)
     result = find_masks(torch.stack([union, union]), [Region("man"), Region("man")], SIZE)
     assert result.routes == ("clusters", "clusters") and len(result.notes) == 2
-    left, right = (_centre_x(mask) for mask in result.partition.masks[1:])
+    left, right = (centre_x(mask) for mask in result.partition.masks[1:])
     assert left < 8 < right
     assert result.partition.areas[0] == pytest.approx(result.partition.areas[1], rel=0.25)
     assert result.confidence < 0.8
@@ -118,7 +99,7 @@ def test_two_of_one_class_in_one_piece_are_cut_by_place() -> None:
 
 def test_a_class_that_nothing_attends_to_is_empty_and_said_so() -> None:
     result = find_masks(
-        torch.stack([_blob((8, 4)), torch.full(SIZE, 0.1)]), [Region("dog"), Region("man")], SIZE, missing="mark"
+        torch.stack([blob((8, 4)), torch.full(SIZE, 0.1)]), [Region("dog"), Region("man")], SIZE, missing="mark"
     )
     assert result.empty == (1,) and result.confidence == 0
     assert result.partition.areas[1] == 0 and result.partition.areas[0] > 0.02
@@ -127,7 +108,7 @@ def test_a_class_that_nothing_attends_to_is_empty_and_said_so() -> None:
 
 def test_a_position_is_the_way_out_where_nothing_attends() -> None:
     result = find_masks(torch.zeros(1, *SIZE), [Region("dog", "right")], SIZE)
-    assert result.routes == ("position",) and _centre_x(result.partition.masks[1]) > 12
+    assert result.routes == ("position",) and centre_x(result.partition.masks[1]) > 12
     assert result.confidence == 0 and len(result.notes) == 1
 
 
@@ -137,7 +118,7 @@ def test_a_box_overrides_attention_and_needs_no_map() -> None:
     assert result.partition.areas[0] == pytest.approx(0.25, abs=0.01)
     assert result.partition.masks[1, 8, 12] == 1 and result.partition.masks[1, 8, 2] == 0
     assert result.routes == ("box",) and result.confidence == 1
-    with_map = find_masks(_blob((8, 3))[None], [Region("dog", box=box)], SIZE)
+    with_map = find_masks(blob((8, 3))[None], [Region("dog", box=box)], SIZE)
     assert torch.equal(with_map.partition.masks, result.partition.masks)
 
 
@@ -148,9 +129,9 @@ def test_of_two_boxes_the_smaller_one_is_in_front() -> None:
 
 
 def test_the_larger_of_two_pieces_stands_for_one_instance_unless_a_position_says_otherwise() -> None:
-    maps = (_blob((8, 4)) + 0.9 * _blob((8, 13), radius=1.5))[None]
-    assert _centre_x(find_masks(maps, [Region("dog")], SIZE).partition.masks[1]) == pytest.approx(4, abs=1)
-    assert _centre_x(find_masks(maps, [Region("dog", "right")], SIZE).partition.masks[1]) == pytest.approx(13, abs=1)
+    maps = (blob((8, 4)) + 0.9 * blob((8, 13), radius=1.5))[None]
+    assert centre_x(find_masks(maps, [Region("dog")], SIZE).partition.masks[1]) == pytest.approx(4, abs=1)
+    assert centre_x(find_masks(maps, [Region("dog", "right")], SIZE).partition.masks[1]) == pytest.approx(13, abs=1)
 
 
 def test_no_instances_leave_everything_to_the_background() -> None:
@@ -159,7 +140,7 @@ def test_no_instances_leave_everything_to_the_background() -> None:
 
 
 def test_a_detection_goes_before_attention_and_the_unseen_class_still_has_its_own() -> None:
-    maps = torch.stack([_blob((8, 4)), _blob((8, 12))])
+    maps = torch.stack([blob((8, 4)), blob((8, 12))])
     seen = [_detection("dog", (30, 0, 48, 12), 0.7)]
     result = find_masks(maps, [Region("dog"), Region("man")], SIZE, detections=seen)
     assert result.routes == ("detect", "attention") and result.confidences[0] == pytest.approx(0.7)
@@ -173,7 +154,7 @@ def test_detections_of_one_class_go_to_its_instances_from_left_to_right_whatever
     seen = [_detection("man", (32, 4, 46, 40), 0.9), _detection("man", (2, 4, 16, 40), 0.6)]
     for found in (seen, seen[::-1]):
         result = find_masks(None, [Region("man"), Region("man")], SIZE, detections=found)
-        assert _centre_x(result.partition.masks[1]) < 5 and _centre_x(result.partition.masks[2]) > 10
+        assert centre_x(result.partition.masks[1]) < 5 and centre_x(result.partition.masks[2]) > 10
         assert result.confidences == pytest.approx((0.6, 0.9))
 
 
@@ -184,52 +165,52 @@ def test_one_thing_found_twice_is_one_thing() -> None:
 
 
 def test_what_the_detector_misses_of_a_class_is_taken_from_attention_beside_what_it_found() -> None:
-    union = _blob((8, 3), (8, 12))
+    union = blob((8, 3), (8, 12))
     seen = [_detection("man", (30, 12, 44, 36))]
     result = find_masks(union.expand(2, -1, -1), [Region("man"), Region("man")], SIZE, detections=seen)
     assert result.routes == ("attention", "detect")
-    assert _centre_x(result.partition.masks[1]) < 5 and _centre_x(result.partition.masks[2]) > 10
+    assert centre_x(result.partition.masks[1]) < 5 and centre_x(result.partition.masks[2]) > 10
 
 
 def test_a_drawn_instance_leaves_the_rest_of_its_class_to_the_others() -> None:
-    union = _blob((8, 3), (8, 12))
+    union = blob((8, 3), (8, 12))
     regions = [Region("man", box=(0.0, 0.2, 0.4, 0.8)), Region("man")]
     result = find_masks(union.expand(2, -1, -1), regions, SIZE)
-    assert result.routes == ("box", "attention") and _centre_x(result.partition.masks[2]) > 10
+    assert result.routes == ("box", "attention") and centre_x(result.partition.masks[2]) > 10
 
 
 def test_nobody_is_found_in_what_the_only_one_of_a_class_leaves() -> None:
-    maps = (_blob((8, 3)) + 0.01 * torch.rand(16, 16, generator=torch.Generator().manual_seed(0))).expand(2, -1, -1)
+    maps = (blob((8, 3)) + 0.01 * torch.rand(16, 16, generator=torch.Generator().manual_seed(0))).expand(2, -1, -1)
     regions = [Region("man", box=(0.0, 0.2, 0.4, 0.8)), Region("man")]
     assert find_masks(maps, regions, SIZE, missing="mark").routes == ("box", "empty")
 
 
 def test_points_bind_the_instances_of_a_class_and_choose_among_its_pieces() -> None:
-    union = _blob((8, 2), (8, 7), (8, 13), radius=1)
+    union = blob((8, 2), (8, 7), (8, 13), radius=1)
     regions = [Region("man", point=(0.85, 0.5)), Region("man", point=(0.12, 0.5))]
     result = find_masks(union.expand(2, -1, -1), regions, SIZE)
     assert result.routes == ("pieces", "pieces")
-    assert [round(_centre_x(mask)) for mask in result.partition.masks[1:]] == [13, 2]
+    assert [round(centre_x(mask)) for mask in result.partition.masks[1:]] == [13, 2]
     mixed = find_masks(union.expand(2, -1, -1), [Region("man"), Region("man", point=(0.12, 0.5))], SIZE)
-    assert _centre_x(mixed.partition.masks[2]) < 4 and _centre_x(mixed.partition.masks[1]) > 6
+    assert centre_x(mixed.partition.masks[2]) < 4 and centre_x(mixed.partition.masks[1]) > 6
 
 
 def test_points_part_an_area_that_is_one_piece_where_they_say() -> None:
-    union = _blob((8, 5), (8, 8), (8, 11), radius=3)
+    union = blob((8, 5), (8, 8), (8, 11), radius=3)
     regions = [Region("man", point=(0.9, 0.5)), Region("man", point=(0.35, 0.5))]
     result = find_masks(union.expand(2, -1, -1), regions, SIZE)
     assert result.routes == ("clusters", "clusters")
-    assert _centre_x(result.partition.masks[1]) > 11 and _centre_x(result.partition.masks[2]) < 9
+    assert centre_x(result.partition.masks[1]) > 11 and centre_x(result.partition.masks[2]) < 9
 
 
 def test_a_point_chooses_among_detections() -> None:
     seen = [_detection("man", (32, 4, 46, 40), 0.9), _detection("man", (2, 4, 16, 40), 0.3)]
     result = find_masks(None, [Region("man", point=(0.2, 0.5))], SIZE, detections=seen)
-    assert _centre_x(result.partition.masks[1]) < 5 and result.confidences == pytest.approx((0.3,))
+    assert centre_x(result.partition.masks[1]) < 5 and result.confidences == pytest.approx((0.3,))
 
 
 def test_a_point_at_which_nothing_was_found_is_a_disc_that_says_so() -> None:
-    result = find_masks(_blob((3, 3))[None], [Region("dog", point=(0.8, 0.8))], SIZE)
+    result = find_masks(blob((3, 3))[None], [Region("dog", point=(0.8, 0.8))], SIZE)
     assert result.routes == ("point",) and result.confidence == 0 and "disc around it" in result.notes[0]
     assert result.partition.masks[1, 12, 12] == 1 and result.partition.masks[1, 3, 3] == 0
 
@@ -248,7 +229,7 @@ def test_a_mask_image_overrides_everything_else() -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0, float("nan")])
 def test_a_mask_image_of_one_value_is_nothing_or_all(value: float) -> None:
     result = find_masks(None, [Region("dog", mask=torch.full((5, 9), value))], SIZE, missing="mark")
-    _assert_is_a_partition(result.partition.masks)
+    assert_is_a_partition(result.partition.masks)
     assert result.partition.areas == ((1.0,) if value == 1 else (0.0,))
     assert result.routes == (("mask",) if value == 1 else ("empty",))
 
@@ -276,7 +257,7 @@ def test_an_instance_without_an_area_is_an_error_or_marked_by_choice(region: Reg
 
 @pytest.mark.parametrize("region", [Region("dog"), Region("dog", point=(0.5, 0.5)), Region("dog", "left")])
 def test_an_instance_that_a_drawn_one_hides_has_no_area_and_the_drawn_one_is_named(region: Region) -> None:
-    regions, maps = [Region("man", box=(0, 0, 1, 1)), region], torch.stack([_blob((8, 8))] * 2)
+    regions, maps = [Region("man", box=(0, 0, 1, 1)), region], torch.stack([blob((8, 8))] * 2)
     result = find_masks(maps, regions, SIZE, missing="mark")
     assert result.routes == ("box", "empty")
     assert result.notes[0].startswith(
@@ -303,7 +284,7 @@ def test_what_is_not_found_beside_a_box_is_said_to_be_missing_outside_of_it() ->
 
 
 def test_whom_the_detector_missed_gets_a_note_and_attention() -> None:
-    maps = torch.stack([_blob((8, 3)), _blob((8, 12))])
+    maps = torch.stack([blob((8, 3)), blob((8, 12))])
     regions = [Region("dog"), Region("man")]
     seen = find_masks(maps, regions, SIZE, detections=[_detection("dog", (0, 5, 16, 35))])
     assert seen.routes == ("detect", "attention")
@@ -322,21 +303,30 @@ def test_four_instances_by_four_routes_stand_side_by_side() -> None:
         Region("cat"),
         Region("robot"),
     ]
-    maps = torch.stack([torch.zeros(SIZE), torch.zeros(SIZE), _blob((8, 10), radius=1.5), torch.zeros(SIZE)])
+    maps = torch.stack([torch.zeros(SIZE), torch.zeros(SIZE), blob((8, 10), radius=1.5), torch.zeros(SIZE)])
     result = find_masks(maps, regions, SIZE, detections=[_detection("robot", (40, 10, 48, 30))])
     assert result.routes == ("mask", "box", "attention", "detect") and result.empty == ()
-    centres = [_centre_x(mask) for mask in result.partition.masks[1:]]
+    centres = [centre_x(mask) for mask in result.partition.masks[1:]]
     assert centres == sorted(centres)
 
 
 def test_the_order_of_instances_changes_nothing_where_each_says_where_it_is() -> None:
-    union = _blob((8, 2), (8, 8), (8, 13), radius=1.5)
+    union = blob((8, 2), (8, 8), (8, 13), radius=1.5)
     regions = [Region("man", "left"), Region("man", point=(0.53, 0.5)), Region("man", "right")]
     wanted = find_masks(union.expand(3, -1, -1), regions, SIZE).partition.masks
-    assert [round(_centre_x(mask)) for mask in wanted[1:]] == [2, 8, 13]
+    assert [round(centre_x(mask)) for mask in wanted[1:]] == [2, 8, 13]
     for order in itertools.permutations(range(3)):
         masks = find_masks(union.expand(3, -1, -1), [regions[i] for i in order], SIZE).partition.masks
         assert torch.equal(masks[1:], wanted[1:][list(order)])
+
+
+def test_a_margin_gives_room_around_what_was_found_but_never_takes_another_ones() -> None:
+    maps = torch.stack([blob((8, 4)), blob((8, 12))])
+    regions = [Region("dog"), Region("man")]
+    narrow, wide = (find_masks(maps, regions, SIZE, margin=margin).partition.masks for margin in (0.0, 0.25))
+    assert (wide[1:].sum(dim=(1, 2)) > 1.5 * narrow[1:].sum(dim=(1, 2))).all()
+    assert wide[1, 8, 4] == 1 and wide[2, 8, 12] == 1
+    assert_is_a_partition(wide)
 
 
 def test_feathering_widens_with_the_latents() -> None:

@@ -129,3 +129,27 @@ def test_instances_of_one_class_at_the_same_position_are_told(tiny: Backbone) ->
 def test_an_unknown_word_of_the_negative_prompt_is_told_too(tiny: Backbone) -> None:
     (warning,) = man_and_dog(tiny, negative_prompt="a photo of a beech").warnings
     assert warning.startswith('negative_prompt: the base has never seen "beech"')
+
+
+def test_rows_read_the_whole_scene_where_the_scene_asks_for_it(tiny: Backbone) -> None:
+    alone, subs, every = (man_and_dog(tiny, weave=weave) for weave in ("none", "subs", "all"))
+    written = alone.scene.global_prompt
+    assert man_and_dog(tiny).read == alone.read and alone.scene.weave == "none"
+    assert (alone.read.global_prompt, subs.read.global_prompt) == (written, written)
+    assert every.read.global_prompt == "a photo of a man wearing sunglasses and a dog running on the beach"
+    assert subs.read.sub_prompts == every.read.sub_prompts
+    assert subs.read.sub_prompts[1] == "a photo of a man wearing sunglasses and a <v2> dog running on the beach"
+    assert every.scene.instances == alone.scene.instances, "a record says what was asked for"
+    torch.testing.assert_close(every.text.states[0], alone.text.states[0])
+    assert not torch.equal(every.text.states[1], alone.text.states[1])
+    # k of "dog" and j of "<v2>": behind two words more, and in the place of the class word.
+    assert every.columns[1].class_positions[0] == alone.columns[1].class_positions[0] + 2
+    assert every.columns[1].identifier_positions == every.columns[1].class_positions
+
+
+def test_a_woven_prompt_that_is_too_long_gives_way_to_the_written_one(tiny: Backbone) -> None:
+    long = "a photo of a man and a dog on the beach" + " and the sea" * 9
+    prepared = man_and_dog(tiny, weave="all", global_prompt=long)
+    assert prepared.read.global_prompt == long
+    assert prepared.read.sub_prompts == tuple(item.sub_prompt for item in prepared.scene.instances)
+    assert any("too long" in warning for warning in prepared.warnings)

@@ -174,3 +174,9 @@ def test_looking_is_told_as_a_phase_and_shared_by_a_series(tiny: Backbone) -> No
 def test_a_scene_that_wants_a_detector_must_get_one(tiny: Backbone) -> None:
     with pytest.raises(InputError, match="no detector was opened"):
         _watched(tiny, None)
+
+
+def test_variants_whose_global_rows_read_something_else_are_refused(tiny: Backbone) -> None:
+    start = warm_up(tiny, _variant(tiny, weave="all"), SETTINGS)
+    with pytest.raises(InputError, match="weave: subs"):
+        compose_many(tiny, [_variant(tiny, PROMPTS[1], weave="all")], SETTINGS, shared=start)

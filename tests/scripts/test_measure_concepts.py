@@ -13,7 +13,8 @@ from d2plan.config import DisLoRASettings, IspSettings
 from d2plan.documents import InstanceScore, Score
 from d2plan.errors import InputError
 from d2plan.eval.score import expect_prompt, expect_scene
-from d2plan.world.cast import CLASSES
+from d2plan.world.cast import CLASSES, identity_from_seed
+from d2plan.world.scenery import PLACES
 from d2plan.world.seeds import DEVELOPMENT_SEEDS, TEST_SEEDS
 from tests.isp.concepts import plain, random_adapter
 
@@ -30,7 +31,9 @@ def _load(name):
         sys.path.remove(folder)
 
 
-plan, table, script = (_load(name) for name in ("concepts.plan", "concepts.table", "measure_concepts"))
+plan, table, rivals, script = (
+    _load(name) for name in ("concepts.plan", "concepts.table", "concepts.rivals", "measure_concepts")
+)
 
 
 @pytest.fixture
@@ -79,6 +82,18 @@ def test_shots_vary_and_the_scorer_reads_from_each_what_it_says(concepts):
                 assert called in instance.sub_prompt and called in shot.prompt(plan.MERGED)
                 assert concept.identifier not in scene.global_prompt + shot.prompt(plan.BASE)
     assert len(seeds) == 160
+
+
+def test_the_true_scene_of_a_shot_shows_what_its_words_say(concepts):
+    for shots in plan.plan_all(concepts, 6, 3):
+        for shot in shots:
+            scene, names = shot.true_scene(), [concept.name for concept in shot.concepts]
+            assert scene == shot.true_scene() and PLACES[scene.place][0] == shot.place
+            said = expect_scene(shot.scene(names), names)
+            for who, figure, wanted in zip(shot.concepts, scene.figures, said.instances, strict=True):
+                assert figure.identity == identity_from_seed(who.class_word, who.seed)
+                for name, value in wanted.attributes.items():
+                    assert value is None or getattr(figure, name) == value
 
 
 def _record(key, part, method, group, *ranks, attributes=True):
@@ -163,22 +178,22 @@ def test_keys_of_code_do_not_hang_on_comments(tmp_path, monkeypatch):
 
 def test_merged_adapters_are_the_exact_sum_of_their_updates(tiny):
     adapters = [random_adapter(tiny, "man", "<v1>", 1), replace(random_adapter(tiny, "dog", "<v2>", 2), alpha=2.0)]
-    merged = script.merge_adapters(adapters)
+    merged = rivals.merge_adapters(adapters)
     assert merged.rank == 4 and set(merged.deltas) == set(adapters[0].deltas)
     for path, delta in merged.deltas.items():
         wanted = sum(one.deltas[path].scale * one.deltas[path].up @ one.deltas[path].down for one in adapters)
         torch.testing.assert_close(delta.scale * delta.up @ delta.down, wanted, rtol=1e-5, atol=1e-6)
-    assert script.merge_adapters(adapters[:1]) is adapters[0]
+    assert rivals.merge_adapters(adapters[:1]) is adapters[0]
 
 
 def test_the_rivals_draw_with_plain_guidance_from_the_same_noise(tiny):
     shots = plan.plan_shots([plan.Concept("dog", 1, "<v1>")], 3)
     settings = replace(tiny.defaults.composing(), steps=2, most_rows=4)
-    alone = script.draw_plain(tiny, shots, plan.BASE, None, settings)
+    alone = rivals.draw_plain(tiny, shots, plan.BASE, None, settings)
     prepared = plain(
         tiny, shots[2].seed, settings, global_prompt=shots[2].prompt(plan.BASE), height=128, width=128, warmup=1
     )
     (wanted,) = script.compose_many(tiny, [prepared], settings)
     assert np.abs(alone[2].astype(int) - wanted.image).max() <= 1
-    merged = script.draw_plain(tiny, shots, plan.MERGED, random_adapter(tiny, "dog", "<v1>"), settings)
+    merged = rivals.draw_plain(tiny, shots, plan.MERGED, random_adapter(tiny, "dog", "<v1>"), settings)
     assert len(merged) == 3 and all((one != two).any() for one, two in zip(alone, merged, strict=True))

@@ -34,7 +34,7 @@ def find_span(
             tokenizers disagree.
     """
     several = list(tokenizers) if isinstance(tokenizers, (list, tuple)) else [tokenizers]
-    begin, end = _find_characters(prompt, word, occurrence)
+    begin, end = find_characters(prompt, word, occurrence)
     spans = [_find_tokens(tokenizer, prompt, begin, end) for tokenizer in several]
     if any(span != spans[0] for span in spans):
         raise InputError(
@@ -42,6 +42,34 @@ def find_span(
             "use words before it that both split alike."
         )
     return spans[0]
+
+
+def find_characters(prompt: str, word: str, occurrence: int = 0) -> tuple[int, int]:
+    """Find where a whole word stands in a prompt; capitals do not matter.
+
+    >>> find_characters("a category and a cat", "cat")
+    (17, 20)
+
+    Args:
+        prompt: the text.
+        word: one or several words.
+        occurrence: which of several, from 0.
+
+    Returns:
+        Its first character, and the one behind its last.
+
+    Raises:
+        InputError: the word is missing, or stands there less often.
+    """
+    found = _matches(prompt, word)
+    if not found:
+        raise InputError(f'"{word}" is not in the prompt "{prompt}"; write it there as a word of its own.')
+    if not 0 <= occurrence < len(found):
+        raise InputError(
+            f'"{word}" stands {len(found)} times in the prompt "{prompt}", but number {occurrence + 1} is needed; '
+            "write it once for each instance."
+        )
+    return found[occurrence].span()
 
 
 def count_word(prompt: str, word: str) -> int:
@@ -113,18 +141,6 @@ def _matches(prompt: str, word: str) -> list[re.Match[str]]:
     after = r"(?!\w)" if re.search(r"\w$", parts[-1]) else ""
     pattern = before + r"\s+".join(re.escape(part) for part in parts) + after
     return list(re.finditer(pattern, prompt, flags=re.IGNORECASE))
-
-
-def _find_characters(prompt: str, word: str, occurrence: int) -> tuple[int, int]:
-    found = _matches(prompt, word)
-    if not found:
-        raise InputError(f'"{word}" is not in the prompt "{prompt}"; write it there as a word of its own.')
-    if not 0 <= occurrence < len(found):
-        raise InputError(
-            f'"{word}" stands {len(found)} times in the prompt "{prompt}", but number {occurrence + 1} is needed; '
-            "write it once for each instance."
-        )
-    return found[occurrence].span()
 
 
 def _find_tokens(tokenizer: CLIPTokenizer, prompt: str, begin: int, end: int) -> tuple[int, ...]:

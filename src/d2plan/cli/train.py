@@ -61,7 +61,7 @@ Template = Annotated[
 UseCaptions = Annotated[
     bool | None, typer.Option("--captions/--no-captions", help="Use the captions beside the pictures.")
 ]
-Masked = Annotated[bool | None, typer.Option("--masks/--no-masks", help="Use the masks beside the pictures.")]
+Masked = Annotated[bool | None, typer.Option("--masks/--no-masks", help="Weigh the loss by subject masks.")]
 Flip = Annotated[bool | None, typer.Option("--flip/--no-flip", help="Show mirrored pictures too.")]
 Buckets = Annotated[
     bool | None,

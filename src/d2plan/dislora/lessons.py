@@ -46,7 +46,7 @@ class LessonChoices:
     template: str | None = None
     flip: bool = True
     null_fraction: float = 0.1
-    masked: bool = True
+    masked: bool = False
     background_weight: float = 0.1
     use_captions: bool = True
 

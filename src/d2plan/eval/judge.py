@@ -150,8 +150,12 @@ class Judge:
         masks = torch.stack([part.mask for part in parts]).to(pixels)
         boxes = torch.tensor([part.box for part in parts]).to(pixels)
         crops = crop_instances(pixels, masks, boxes)
-        heads = split_heads(self.networks.attributes(crops).logits.float().cpu(), HEADS)
-        embeddings = functional.normalize(self.networks.identity(hide_background(crops)).logits.float(), dim=-1).cpu()
+        # Nothing that is asked for tells left from right, so the mirrored crop is a second opinion.
+        crops = torch.cat([crops, crops.flip(-1)])
+        logits = self.networks.attributes(crops).logits.float().unflatten(0, (2, -1)).mean(dim=0).cpu()
+        heads = split_heads(logits, HEADS)
+        views = functional.normalize(self.networks.identity(hide_background(crops)).logits.float(), dim=-1)
+        embeddings = functional.normalize(views.unflatten(0, (2, -1)).sum(dim=0), dim=-1).cpu()
         return [
             _Reading({name: logits[number].log_softmax(-1) for name, logits in heads.items()}, embeddings[number])
             for number in range(len(parts))

@@ -283,6 +283,7 @@ def make_masks(backbone: Backbone, batch: Batch, engine: Engine) -> None:
                 detections=batch.detections.get(place),
                 missing=item.scene.missing,
                 affinity=engine.affinity(span.start + 1) if own is not None else None,
+                margin=batch.settings.mask_margin,
             )
             batch.masks.append(replace(result, partition=soften(result.partition, batch.settings)))
             first += count

@@ -18,12 +18,11 @@ from d2plan.isp.partition import make_partition as make_partition
 from d2plan.isp.partition import name_instances
 from d2plan.isp.regions import find_centre, grow_areas, smooth_map, split_by_otsu
 from d2plan.isp.segment import Detection, drop_doubles, scale_detections
-from d2plan.isp.sharing import PLACES, SMALLEST, Piece, bind_pieces, part_attended, pick_detected
+from d2plan.isp.sharing import PLACES, SMALLEST, Piece, bind_pieces, part_attended, part_jointly, pick_detected
 from d2plan.shapes import check_shape
 
 Missing = Literal["error", "mark"]
 
-_DILATION = 1 / 32  # of the latent's shorter side
 _FEATHER = 1 / 45  # standard deviation of the blur, of the shorter side; on 32 cells one round of the 3x3 kernel
 _DISC = 1 / 6  # radius of what stands for an instance at whose point nothing was found, of the shorter side
 _RIM = 1 / 16  # around an instance that has its place: attention there is not another one's, of the shorter side
@@ -67,6 +66,18 @@ class _Group:
     def position(self) -> Literal["left", "middle", "right"] | None:
         return self.regions[0].position if len(self.regions) == 1 else None
 
+    @property
+    def may_be_dealt_to(self) -> bool:
+        """Whether it may share figures with classes that look alike: nothing of it was found or put by hand.
+
+        Of a single instance a position is heeded in the dealing.
+        """
+        by_hand = any(
+            region.point is not None or (region.position is not None and len(self.regions) > 1)
+            for region in self.regions
+        )
+        return not self.pieces and not by_hand
+
     def points(self, size: tuple[int, int]) -> dict[int, tuple[float, float]]:
         """Give y and x, by member, of the points that nothing was found for yet."""
         served = {piece.owner for piece in self.pieces}
@@ -83,6 +94,7 @@ def find_masks(
     missing: Missing = "error",
     affinity: Tensor | None = None,
     power: int = 1,
+    margin: float = 1 / 32,
 ) -> MaskResult:
     """Find each instance's mask: as drawn, else as a detector saw it, else from the attention of its class word.
 
@@ -103,6 +115,7 @@ def find_masks(
             parts instances of one class that touch where they differ; None parts them by place alone.
         power: how often the class maps are spread over ``affinity`` before, 0 or more, so that they cover more of each
             thing; small maps are flooded soon.
+        margin: how far what was found is widened, part of the shorter side; one cell at least.
 
     Returns:
         Masks ``[m+1, height, width]``, and how they were found.
@@ -122,7 +135,7 @@ def find_masks(
         for number, piece in bind_pieces(group.pieces, group.regions).items():
             draft.pieces[group.members[number]] = piece
     _fall_back_on_places(draft, size)
-    partition = _compose(draft, scores)
+    partition = _compose(draft, scores, margin)
     return _report(draft, partition, missing, detections)
 
 
@@ -197,13 +210,22 @@ def _add_attended(draft: _Draft, groups: Sequence[_Group], attention: Attention,
     shared = torch.stack([attention.score(group.members, ~(taken | _find_kin(draft, group))) for group in lacking])
     parts = [split_by_otsu(score) for score in shared]
     wanted = torch.stack([score >= cut for score, (cut, _) in zip(shared, parts, strict=True)])
+    alike = [place for place, group in enumerate(lacking) if group.may_be_dealt_to]
+    wishes = [PLACES[where] * wanted.shape[2] if (where := lacking[place].position) else None for place in alike]
+    counts = [lacking[place].lacking for place in alike]
+    dealt = part_jointly(shared[alike], wanted[alike] & ~taken, counts, wishes, attention.rows)
+    for number, pieces in dealt.items():
+        lacking[alike[number]].pieces += pieces
+        taken = taken | torch.stack([piece.area for piece in pieces]).any(dim=0)
     # Two maps often peak in one cell, where both are 1: their surroundings decide, not their order.
     strength = shared + 1e-3 * smooth_map(shared, 2)
     owner = torch.where(wanted, strength, torch.full_like(strength, -1.0)).argmax(dim=0)
     for place, group in enumerate(lacking):
+        scores[group.members] = shared[place]
+        if not group.lacking:
+            continue
         won = wanted[place] & (owner == place) & ~taken
         kept = float(won.sum() / wanted[place].sum().clamp(min=1)) * parts[place][1]
-        scores[group.members] = shared[place]
         points = group.points((won.shape[0], won.shape[1]))
         found = part_attended(won, shared[place], points, group.lacking, group.position, attention.rows)
         group.pieces += [piece._replace(confidence=piece.confidence * kept) for piece in found]
@@ -229,14 +251,14 @@ def _fall_back_on_places(draft: _Draft, size: tuple[int, int]) -> None:
             draft.pieces[index] = Piece(third & ~draft.taken, "position", 0.0)
 
 
-def _compose(draft: _Draft, scores: Tensor) -> Partition:
+def _compose(draft: _Draft, scores: Tensor, margin: float) -> Partition:
     """Lay what was drawn over what was found, widen and feather."""
     size = (draft.drawn.shape[1], draft.drawn.shape[2])
     hard = torch.zeros(len(draft.regions), *size, dtype=torch.bool)
     for index, piece in draft.pieces.items():
         hard[index] = piece.area
     if hard.any():
-        hard = grow_areas(hard, scores, max(1, round(min(size) * _DILATION)))
+        hard = grow_areas(hard, scores, max(1, round(min(size) * margin)))
     soft = hard.float() * (1 - draft.drawn.sum(dim=0, keepdim=True).clamp(max=1)) + draft.drawn
     # The 3x3 binomial kernel has a variance of half a cell, and variances of rounds add up.
     rounds = max(1, round(2 * (_FEATHER * min(size)) ** 2))

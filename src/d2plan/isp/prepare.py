@@ -25,6 +25,7 @@ from d2plan.isp.overrides import Region, have_same_shape, open_region
 from d2plan.isp.segment import Detector
 from d2plan.isp.sharing import PLACES
 from d2plan.isp.tokens import Columns, Naming, find_columns
+from d2plan.isp.weave import Woven, weave_prompts
 
 
 class Drawing(NamedTuple):
@@ -62,6 +63,7 @@ class PreparedScene:
         adapters: theta_1..theta_m, one an instance.
         regions: what masks need to know of each instance.
         columns: k and j of each instance.
+        read: the prompts that the rows read.
         text: rows [no prompt | c_g | c_s^1 .. c_s^m].
         warnings: sentences for the reader of the result.
         seconds: the time that encoding took.
@@ -74,6 +76,7 @@ class PreparedScene:
     adapters: tuple[Adapter, ...]
     regions: tuple[Region, ...]
     columns: tuple[Columns, ...]
+    read: Woven
     text: TextStates
     warnings: tuple[str, ...]
     seconds: float
@@ -161,7 +164,8 @@ def resolve_scene(
         instances.append(instance.model_copy(update={"class_word": word}))
     scale = settings.guidance_scale if scene.guidance_scale is None else scene.guidance_scale
     numbers = {"steps": steps, "warmup": warmup, "guidance_scale": scale, "height": height, "width": width}
-    return scene.model_copy(update={**numbers, "instances": tuple(instances)})
+    weave = scene.weave or settings.weave
+    return scene.model_copy(update={**numbers, "weave": weave, "instances": tuple(instances)})
 
 
 def prepare_scene(
@@ -206,11 +210,13 @@ def prepare_scene(
         Naming(instance.class_word or "", _find_call(instance, adapter), instance.sub_prompt, _place(region))
         for instance, adapter, region in zip(resolved.instances, adapters, regions, strict=True)
     ]
+    # First with the words as they were written, which a sentence about them must quote.
     columns = find_columns(backbone.tokenizers, resolved.global_prompt, namings)
+    read, columns, unwoven = _choose_prompts(backbone, resolved, namings, columns)
     styles = tuple(
         Weighted(adapter, item.strength) for adapter, item in zip(extras.styles, resolved.style, strict=True)
     )
-    text = _encode(backbone, resolved, adapters, styles)
+    text = _encode(backbone, resolved, read, adapters, styles)
     controls = tuple(
         SpatialControl(
             drawing.model, prepare_image(drawing.image, size, backbone), item.strength, item.start, item.end, item.rows
@@ -219,6 +225,7 @@ def prepare_scene(
     )
     warnings = (
         *_warn(backbone, resolved, adapters),
+        *unwoven,
         *_warn_of_positions(resolved),
         *_warn_of_shapes(resolved, extras.drawings, size),
         *_warn_of_nothing(resolved, adapters, extras.styles, controls),
@@ -226,8 +233,29 @@ def prepare_scene(
     detector = extras.detector if resolved.masks == "detect" else None
     seconds = time.perf_counter() - started
     return PreparedScene(
-        resolved, tuple(adapters), regions, columns, text, warnings, seconds, styles, controls, detector
+        resolved, tuple(adapters), regions, columns, read, text, warnings, seconds, styles, controls, detector
     )
+
+
+def _choose_prompts(
+    backbone: Backbone, scene: Scene, namings: Sequence[Naming], columns: tuple[Columns, ...]
+) -> tuple[Woven, tuple[Columns, ...], tuple[str, ...]]:
+    """Choose what the rows read, find the columns in it, and tell why prompts were not woven."""
+    written = Woven(scene.global_prompt, tuple(naming.sub_prompt for naming in namings))
+    if scene.weave == "none" or not namings:
+        return written, columns, ()
+    woven = weave_prompts(scene.global_prompt, namings)
+    if scene.weave == "subs":
+        woven = woven._replace(global_prompt=scene.global_prompt)
+    if any(find_cut(text, backbone) for text in (woven.global_prompt, *woven.sub_prompts)):
+        note = "weave: the woven prompts are too long, so each row reads its own as it is written; shorten them."
+        return written, columns, (note,)
+    named = [naming._replace(sub_prompt=text) for naming, text in zip(namings, woven.sub_prompts, strict=True)]
+    try:
+        return woven, find_columns(backbone.tokenizers, woven.global_prompt, named), ()
+    except InputError as error:
+        note = f"weave: the prompts cannot be woven ({error}), so each row reads its own; write `weave: none`."
+        return written, columns, (note,)
 
 
 def _find_call(instance: Instance, adapter: Adapter) -> str:
@@ -266,12 +294,14 @@ def _load_subs(scene: Scene, adapters: Sequence[Adapter], styles: tuple[Weighted
 
 
 @torch.no_grad()
-def _encode(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter], styles: tuple[Weighted, ...]) -> TextStates:
+def _encode(
+    backbone: Backbone, scene: Scene, read: Woven, adapters: Sequence[Adapter], styles: tuple[Weighted, ...]
+) -> TextStates:
     with _on_encoders(backbone, [styles] if styles else []):
-        rows = [null_states(backbone, 1, scene.negative_prompt), encode_prompts(backbone, [scene.global_prompt])]
+        rows = [null_states(backbone, 1, scene.negative_prompt), encode_prompts(backbone, [read.global_prompt])]
     if adapters:
         with _on_encoders(backbone, _load_subs(scene, adapters, styles)):
-            rows.append(encode_prompts(backbone, [instance.sub_prompt for instance in scene.instances]))
+            rows.append(encode_prompts(backbone, list(read.sub_prompts)))
     return join_states(rows)
 
 

@@ -1,10 +1,12 @@
 """The instances of one class: part what was found of the class into pieces, and bind each piece to its instance."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations, permutations
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from d2plan.documents import Position
 from d2plan.isp.overrides import Region
@@ -17,6 +19,11 @@ PLACES: dict[Position, float] = {"left": 1 / 6, "middle": 1 / 2, "right": 5 / 6}
 
 _SIDE_PIECE = 0.35  # a second piece of one instance weighs at least this part of its heaviest one
 _OWN_PIECE = 0.2  # a piece that is an instance of its own weighs at least this part of the heaviest
+_COMMON = 0.5  # part of the larger of two classes' areas in the other one's, above which they are one area
+_COMMON_FIGURE = 0.25  # part of the areas of each of two classes in one figure, from which they share it
+_BESIDE = 0.2  # of a figure's width: what lies farther from each other stands side by side in it
+_GAP = 3 / 32  # of the shorter side: what lies above each other with twice that between is one figure
+_MOST_DEALT = 6  # instances of which every way to deal out figures is tried
 _LEVELS = 8  # cuts that are tried to part a class's area into its instances
 _REACH = 1 / 6  # of the shorter side: a point this far from a piece still means it
 
@@ -97,6 +104,81 @@ def part_attended(
     if count == 1:
         return [Piece(_choose_for_one(pieces, weights, position), "attention", 1.0)]
     return _part(attended, score, near, count, rows)
+
+
+def part_jointly(
+    scores: Tensor,
+    areas: Tensor,
+    counts: Sequence[int],
+    wishes: Sequence[float | None],
+    rows: Tensor | None = None,
+) -> dict[int, list[Piece]]:
+    """Part what attends to classes that share their figures, and deal the figures out.
+
+    Words for things that look alike ("boy" and "girl", "cat" and "dog") attend to each other's figures, one to the
+    heads and the other to the clothes. Then each figure is cut out of all their areas together, and goes to the class
+    that it is more of than the others are.
+
+    Args:
+        scores: how much each cell attends to each class, 0..1, ``[n, h, w]``.
+        areas: what belongs to each by itself, bool, ``[n, h, w]``.
+        counts: instances wanted of each.
+        wishes: how far to the right the one instance of a class shall stand, cells; None where nobody said.
+        rows: self-attention of each cell, ``[h * w, d]``, for figures that touch.
+
+    Returns:
+        The pieces of each class that shares figures with another; of none where too few figures are found.
+    """
+    kin = _find_kin(areas, _find_pieces(_close_upwards(areas.any(dim=0))), sum(counts))
+    owners = [owner for owner in kin for _ in range(counts[owner])]
+    if not kin or len(owners) > _MOST_DEALT:
+        return {}
+    pieces = _part(_close_upwards(areas[kin].any(dim=0)), scores[kin].amax(dim=0), {}, len(owners), rows)
+    if len(pieces) < len(owners):
+        return {}
+    means = torch.stack([scores[kin][:, piece.area].mean(dim=1) for piece in pieces], dim=1)
+    fits = dict(zip(kin, means / means.sum(dim=0).clamp(min=1e-12), strict=True))
+    for owner in kin:
+        if (wish := wishes[owner]) is not None:
+            # What was said by hand goes before what the maps say.
+            gaps = torch.tensor([abs(find_centre(piece.area)[1] + 0.5 - wish) for piece in pieces])
+            fits[owner] = fits[owner] - len(owners) * gaps
+
+    def weigh(order: tuple[int, ...]) -> float:
+        return sum(float(fits[owner][place]) for owner, place in zip(owners, order, strict=True))
+
+    dealt = max(permutations(range(len(owners))), key=weigh)
+    return {owner: [pieces[p] for o, p in zip(owners, dealt, strict=True) if o == owner] for owner in kin}
+
+
+def _close_upwards(area: Tensor) -> Tensor:
+    """Join what lies above each other with a small gap, such as a head and clothes; bool ``[h, w]``."""
+    reach = round(min(area.shape) * _GAP)
+    wide = functional.max_pool2d(area.float()[None], (2 * reach + 1, 1), stride=1, padding=(reach, 0))
+    return -functional.max_pool2d(-wide, (2 * reach + 1, 1), stride=1, padding=(reach, 0))[0] > 0
+
+
+def _find_kin(areas: Tensor, figures: Sequence[Tensor], total: int) -> list[int]:
+    """List the classes that share figures: most of their areas, or a good part of both, one above the other."""
+    sizes = areas.flatten(1).sum(dim=1).clamp(min=1)
+    kin: set[int] = set()
+    for a, b in combinations(range(len(areas)), 2):
+        common = int((areas[a] & areas[b]).sum()) > _COMMON * int(max(sizes[a], sizes[b]))
+        shared = len(figures) >= total and any(_share(areas[a], areas[b], figure) for figure in figures)
+        kin |= {a, b} if common or shared else set()
+    return sorted(kin)
+
+
+def _share(one: Tensor, other: Tensor, figure: Tensor) -> bool:
+    """Say whether a good part of two areas lies in a figure, and not side by side there."""
+    parts = [one & figure, other & figure]
+    if any(
+        float(part.sum()) < _COMMON_FIGURE * max(1, int(area.sum()))
+        for part, area in zip(parts, (one, other), strict=True)
+    ):
+        return False
+    middles = [find_centre(part)[1] for part in parts]
+    return abs(middles[0] - middles[1]) <= _BESIDE * int(figure.any(dim=0).sum())
 
 
 def bind_pieces(pieces: Sequence[Piece], regions: Sequence[Region]) -> dict[int, Piece]:

@@ -19,6 +19,7 @@ _FIELDS = (
     "masks",
     "detector",
     "missing",
+    "weave",
     "scheduler",
     "steps",
     "warmup",
@@ -68,6 +69,10 @@ def check_start(scenes: Sequence[PreparedScene], shared: SharedStart) -> None:
         for field in _FIELDS:
             if getattr(scene.scene, field) != getattr(own.scene, field):
                 raise InputError(f"variants[{number}] has another {field} than the series; leave it as it is there.")
+        if scene.read.global_prompt != own.read.global_prompt:
+            raise InputError(
+                f"variants[{number}]: its global row reads more than the series' global prompt; write `weave: subs`."
+            )
         if len(scene.regions) != len(own.regions):
             raise InputError(
                 f"variants[{number}] has {len(scene.regions)} instances, the series {len(own.regions)}; keep them."

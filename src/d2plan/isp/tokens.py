@@ -62,11 +62,29 @@ def find_columns(
     return tuple(_find(tokenizers, global_prompt, namings, index) for index in range(len(namings)))
 
 
+def count_before(namings: Sequence[Naming], index: int) -> int:
+    """Count the instances of the same class whose mention comes before an instance's own.
+
+    Args:
+        namings: the instances.
+        index: of one of them.
+
+    Returns:
+        0 or more.
+    """
+    word = namings[index].class_word.casefold()
+    same = [place for place, naming in enumerate(namings) if naming.class_word.casefold() == word]
+    places = [namings[place].place for place in same]
+    if None not in places and len(set(places)) == len(places):
+        same.sort(key=lambda place: namings[place].place or 0.0)
+    return same.index(index)
+
+
 def _find(tokenizers: Sequence[CLIPTokenizer], global_prompt: str, namings: Sequence[Naming], index: int) -> Columns:
     naming = namings[index]
     _check_mentions(global_prompt, namings, index)
     try:
-        class_positions = find_span(tokenizers, global_prompt, naming.class_word, _count_before(namings, index))
+        class_positions = find_span(tokenizers, global_prompt, naming.class_word, count_before(namings, index))
     except InputError as error:
         raise InputError(f"instances[{index}].class_word: {error}") from error
     try:
@@ -74,16 +92,6 @@ def _find(tokenizers: Sequence[CLIPTokenizer], global_prompt: str, namings: Sequ
         return Columns(class_positions, find_span(tokenizers, naming.sub_prompt, word))
     except InputError as error:
         raise InputError(f"instances[{index}].sub_prompt: {error}") from error
-
-
-def _count_before(namings: Sequence[Naming], index: int) -> int:
-    """Count the instances of the same class that come before one."""
-    word = namings[index].class_word.casefold()
-    same = [place for place, naming in enumerate(namings) if naming.class_word.casefold() == word]
-    places = [namings[place].place for place in same]
-    if None not in places and len(set(places)) == len(places):
-        same.sort(key=lambda place: namings[place].place or 0.0)
-    return same.index(index)
 
 
 def _check_mentions(global_prompt: str, namings: Sequence[Naming], index: int) -> None:

@@ -35,7 +35,7 @@ def watch_examples(seen, value=None):
 def test_the_loss_falls_when_one_picture_is_learnt(base, tmp_path):
     concept, losses = small_concept(tmp_path, count=1), []
     with borrow(base.unet.parameters()) as learnt:
-        options = LearnOptions(steps=24, batch_size=1, masked=False)
+        options = LearnOptions(steps=24, batch_size=1)
         shares = list(
             learn_steps(base, [concept], [Rated(learnt, 5e-3)], options, 0, after=lambda _, loss: losses.append(loss))
         )
@@ -116,7 +116,7 @@ def test_spans_say_where_the_identifier_stands(base, tmp_path):
 
 
 def test_a_picture_without_a_mask_counts_all_over_beside_one_that_has_one(base, tmp_path):
-    options = LearnOptions(steps=1, batch_size=2, flip=False)
+    options = LearnOptions(steps=1, batch_size=2, flip=False, masked=True)
     draw = ExampleDraw(base, [prepare_concept(base, small_concept(tmp_path), options)], options, 0)
     examples = draw.draw()
     masked = examples.prompts.index("a <v1> dog running in the snow")

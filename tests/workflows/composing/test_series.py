@@ -57,6 +57,18 @@ def test_a_variant_is_the_scene_composed_alone(made, concepts: Path, tmp_path: P
     assert load_run(result.folder / "max" / "run.json").scene.instances[1].concept == str(concepts / "max.safetensors")
 
 
+def test_a_series_beginning_reads_nothing_that_one_variant_alone_says(
+    concepts: Path, tiny_folder: Path, tmp_path: Path, opened
+) -> None:
+    file = write_request(concepts, tiny_folder, SERIES, weave="all")
+    result = compose_series(file, tmp_path / "out", only=("run", "sit"), **opened)
+    records = [load_run(result.folder / name / "run.json") for name in ("run", "sit")]
+    assert all(record.scene.weave == "subs" and record.shared_start for record in records)
+    (whole, *subs), (other, *others) = (record.read for record in records)
+    assert whole == other == load_series(file).global_prompt
+    assert "running" in subs[0] and "sitting" in others[0] and "<v1>" not in subs[1]
+
+
 def test_a_finished_series_computes_nothing_and_changes_nothing(made, opened) -> None:
     file, result, _ = made
     before = read_all(result.folder)

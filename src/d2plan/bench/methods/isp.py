@@ -5,9 +5,11 @@ Source: the paper's sections 4.1 and 4.2, run by the product's own code (``dislo
 What was scaled: rank, rates, steps and batch are the base's own, as everywhere in d2plan. The settings
 multiply the rates, or show all pictures with "identifier class word" and none with the identifier alone; they are the
 same for both kinds of adapter, which differ by L_token and L_atten alone.
-ISP is told no boxes; it finds its masks in the attention maps.
+ISP is told no boxes; it finds its masks in the attention maps. Its rows read prompts that are woven together where the
+base asks for it (``weave``), which is not in the paper.
 """
 
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -70,12 +72,18 @@ class Isp(JoinsNothing):
     ) -> list[NDArray[np.uint8]]:
         """Compose all shots together, each from its global prompt and its sub-prompts."""
         adapters = [read_adapter(backbone, one) for one in learned]
-        scenes = [_prepare(backbone, shot, adapters, drawing) for shot in shots]
+        # Pictures of a series share prompt and noise, which must not read what one of them alone says.
+        often = Counter((shot.global_prompt, shot.seed) for shot in shots)
+        scenes = [
+            _prepare(backbone, shot, adapters, drawing, often[shot.global_prompt, shot.seed] > 1) for shot in shots
+        ]
         settings = replace(backbone.defaults.composing(), most_rows=drawing.most_rows)
         return [composition.image for composition in compose_many(backbone, scenes, settings)]
 
 
-def _prepare(backbone: Backbone, shot: Shot, adapters: Sequence[Adapter], drawing: Drawing) -> PreparedScene:
+def _prepare(
+    backbone: Backbone, shot: Shot, adapters: Sequence[Adapter], drawing: Drawing, in_series: bool
+) -> PreparedScene:
     instances = tuple(
         Instance(concept=str(adapter.path), class_word=adapter.class_word, sub_prompt=prompt)
         for adapter, prompt in zip(adapters, shot.sub_prompts, strict=True)
@@ -90,6 +98,7 @@ def _prepare(backbone: Backbone, shot: Shot, adapters: Sequence[Adapter], drawin
         height=drawing.height,
         width=drawing.width,
         seed=shot.seed,
+        weave="subs" if in_series and backbone.defaults.weave == "all" else None,
     )
     return prepare_scene(backbone, scene, adapters)
 

@@ -131,6 +131,7 @@ def find_layout(
             detections=detect_regions(detector, image, regions) if detector else None,
             missing="mark",
             affinity=watch.affinity(place),
+            margin=backbone.defaults.mask_margin,
         )
         owner = result.partition.masks.argmax(dim=0)
         found.append(functional.one_hot(owner, len(regions) + 1).permute(2, 0, 1).float())

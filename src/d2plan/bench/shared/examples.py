@@ -41,7 +41,7 @@ class LearnOptions:
     batch_size: int = 4
     joint_fraction: float = 1.0
     null_fraction: float = 0.0
-    masked: bool = True
+    masked: bool = False
     use_captions: bool = True
     flip: bool = True
     prior_weight: float = 0.0

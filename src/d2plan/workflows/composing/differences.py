@@ -56,6 +56,8 @@ def _flatten(scene: Scene) -> dict[str, object]:
     """Give a scene's fields by their full names, without those that name files."""
     content = scene.model_dump()
     flat: dict[str, object] = {name: value for name, value in content.items() if not isinstance(value, tuple)}
+    # Records that are older than the field were made without.
+    flat["weave"] = flat["weave"] or "none"
     for name in ("base", "detector"):
         flat.pop(name)
     for field, left_out in (

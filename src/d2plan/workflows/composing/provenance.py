@@ -20,7 +20,7 @@ from d2plan.media.png_text import hash_file
 _PACKAGES = ("d2plan", "torch", "diffusers", "transformers", "peft")
 _SAMPLES = 4096
 # What a settings object says that a scene says itself.
-_IN_SCENES = ("steps", "guidance_scale", "warmup_fraction", "most_rows")
+_IN_SCENES = ("steps", "guidance_scale", "warmup_fraction", "weave", "most_rows")
 
 
 def record_run(
@@ -53,6 +53,7 @@ def record_run(
     )
     planned = plan_record(prepared.scene, prepared.adapters, styles, backbone, memory)
     found = {
+        "read": (prepared.read.global_prompt, *prepared.read.sub_prompts),
         "masks": masks,
         "timings": composition.timings,
         "unet_calls": composition.unet_calls,

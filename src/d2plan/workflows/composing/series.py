@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -177,6 +177,9 @@ class _Work:
 
     def prepare(self, request: Request, name: str) -> PreparedScene:
         """Encode a variant's prompts; what is wrong is told with its name."""
+        # The beginning is shared, so the global row must not read what one variant alone says.
+        if (request.scene.weave or self.backbone.defaults.weave) == "all":
+            request = replace(request, scene=request.scene.model_copy(update={"weave": "subs"}))
         try:
             check_identifiers(request, self.backbone)
             return prepare_request(self.backbone, request, self.extras)

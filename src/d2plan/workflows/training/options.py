@@ -47,7 +47,7 @@ class TrainOptions(TypedDict, total=False):
         gradient_clip: largest norm of the gradient.
         token_reduction: "sum" or "mean".
         attention_overlap: "minmax" or "product".
-        masked: weigh the loss by subject masks where there are some; on without it.
+        masked: weigh the loss by subject masks where there are some; off without it.
         prior_weight: of prior preservation.
         prior_images: class images that the base draws for it.
         name: how people call the concept; the folder's ``concept.yaml`` or the file's stem without it.

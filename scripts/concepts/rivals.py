@@ -1,0 +1,108 @@
+"""What d2plan's own pictures stand beside: plain prompts, merged LoRAs, and the world's own pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+import numpy as np
+import torch
+from concepts.plan import Shot
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from d2plan.adapter.file import Adapter, Delta
+from d2plan.adapter.rows import adapter_rows
+from d2plan.backbone.load import Backbone
+from d2plan.backbone.sdxl import decode_latents, encode_images
+from d2plan.config import IspSettings
+from d2plan.documents import Scene
+from d2plan.errors import InputError
+from d2plan.isp.loop import compose_many
+from d2plan.isp.prepare import prepare_scene
+from d2plan.media.images import Picture
+from d2plan.world.truth import render
+
+
+def merge_adapters(adapters: Sequence[Adapter]) -> Adapter:
+    """Merge adapters by PEFT's ``add_weighted_adapter``, each with weight 1; "cat" is the exact sum of the updates.
+
+    Args:
+        adapters: of one base, each of one rank throughout.
+
+    Returns:
+        One adapter; its identifiers are those of all.
+
+    Raises:
+        InputError: an adapter has several ranks.
+    """
+    if len(adapters) == 1:
+        return adapters[0]
+    shapes = {path: (d.down.shape[1], d.up.shape[0]) for one in adapters for path, d in one.deltas.items()}
+    # Only the layers' shapes matter to PEFT here, so that the base itself is left alone; names may hold no dots.
+    slots = {path: path.replace(".", "-") for path in sorted(shapes)}
+    layers = nn.ModuleDict({slots[path]: nn.Linear(*shape, bias=False) for path, shape in shapes.items()})
+    model = None
+    names = [f"part{number}" for number in range(len(adapters))]
+    for name, adapter in zip(names, adapters, strict=True):
+        if {delta.down.shape[0] for delta in adapter.deltas.values()} != {adapter.rank}:
+            raise InputError(f"{adapter.name} has updates of several ranks; train it with d2plan to merge it.")
+        targets = [slots[path] for path in adapter.deltas]
+        config = LoraConfig(r=adapter.rank, lora_alpha=adapter.alpha, target_modules=targets)
+        if model is None:
+            model = get_peft_model(layers, config, adapter_name=name)
+        else:
+            model.add_adapter(name, config)
+        with torch.no_grad():
+            for path, delta in adapter.deltas.items():
+                layers[slots[path]].lora_A[name].weight.copy_(delta.down)
+                layers[slots[path]].lora_B[name].weight.copy_(delta.up)
+    model.add_weighted_adapter(names, [1.0] * len(names), "merged", combination_type="cat")
+    deltas = {}
+    for path, slot in slots.items():
+        down, up = (half["merged"].weight.detach().clone() for half in (layers[slot].lora_A, layers[slot].lora_B))
+        deltas[path] = Delta(down, up, layers[slot].scaling["merged"] * down.shape[0])
+    rank = sum(adapter.rank for adapter in adapters)
+    name = "+".join(adapter.name for adapter in adapters)
+    return replace(adapters[0], name=name, rank=rank, alpha=float(rank), deltas=deltas, path=None, sha256="")
+
+
+def draw_plain(
+    backbone: Backbone, shots: Sequence[Shot], method: str, adapter: Adapter | None, settings: IspSettings
+) -> list[Picture]:
+    """Draw with plain guidance, one prompt a picture, as the stock pipeline does with a LoRA: on every row.
+
+    Args:
+        backbone: the base.
+        shots: what to draw.
+        method: decides the words of the prompts.
+        adapter: a LoRA, or None for the base alone.
+        settings: of steps, guidance and batches.
+
+    Returns:
+        The pictures.
+    """
+    pictures = []
+    # One batch a call of the loop: a hook on the rows must know how many there are.
+    at_once = max(1, settings.most_rows // 2)
+    for start in range(0, len(shots), at_once):
+        scenes = [Scene(global_prompt=shot.prompt(method), seed=shot.seed) for shot in shots[start : start + at_once]]
+        with ExitStack() as hooks:
+            if adapter is not None:
+                for part, encoder in zip(("text_encoder", "text_encoder_2"), backbone.text_encoders, strict=True):
+                    hooks.enter_context(adapter_rows(encoder, part, [adapter]))
+            prepared = [prepare_scene(backbone, scene, (), settings) for scene in scenes]
+        with ExitStack() as hooks:
+            if adapter is not None:
+                rows = sum(1 + one.guided for one in prepared)
+                hooks.enter_context(adapter_rows(backbone.unet, "unet", [adapter] * rows))
+            pictures += [one.image for one in compose_many(backbone, prepared, settings)]
+    return pictures
+
+
+@torch.no_grad()
+def draw_truth(backbone: Backbone, shots: Sequence[Shot]) -> list[Picture]:
+    """Draw the world's own pictures of what is asked for, and pass them through the base's autoencoder."""
+    pictures = np.stack([render(shot.true_scene(), backbone.size[1]).image for shot in shots])
+    return list(decode_latents(backbone, encode_images(backbone, pictures)))

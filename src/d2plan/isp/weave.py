@@ -1,0 +1,127 @@
+"""Weave a scene's prompts together, so that a row reads the whole scene and not its own part of it alone."""
+
+import re
+from collections.abc import Sequence
+from itertools import permutations
+from typing import NamedTuple
+
+from d2plan.backbone.text import count_word, find_characters
+from d2plan.isp.tokens import Naming, count_before
+
+# What may stand before a noun phrase, as in "a photo of a", and up to two adjectives behind it.
+_BEFORE = re.compile(r"\s*(?:(?:an?|the)\s+)?(?:[\w-]+\s+of\s+)?(?:(?:an?|the)\s+)?", re.IGNORECASE)
+_ADJECTIVES = re.compile(r"(?:(?!(?:an?|the|of|in|on|with|and|wearing)\b)[\w-]+\s+){0,2}", re.IGNORECASE)
+_LAST_ARTICLE = re.compile(r"\ban?(\s+)$", re.IGNORECASE)
+_LEAST_REPEATED = 2  # words at the end of a phrase that the global prompt ends with too, such as "the beach"
+
+
+class Woven(NamedTuple):
+    """What the rows read.
+
+    Attributes:
+        global_prompt: c_g, in which every class word is followed by what its sub-prompt says of it.
+        sub_prompts: the same for each instance, with its own identifier; its sub-prompt where that cannot be woven in.
+    """
+
+    global_prompt: str
+    sub_prompts: tuple[str, ...]
+
+
+def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
+    """Write into the global prompt what each sub-prompt says of its instance, once without identifiers and once each.
+
+    A sub-model that reads its sub-prompt alone knows one figure and no place, and wants that figure large and in the
+    middle; a global model that reads only class words settles poses that no sub-prompt asked for. The paper leaves
+    both as they are; this is the project's own.
+
+    >>> man, dog = Naming("man", "<v1>", "a photo of a <v1> man waving"), Naming("dog", "<v2>", "a <v2> dog")
+    >>> weave_prompts("a photo of a man and a dog on the beach", [man, dog]).sub_prompts[1]
+    'a photo of a man waving and a <v2> dog on the beach'
+
+    Args:
+        global_prompt: c_g; mentions the class word of every instance.
+        namings: the instances. One that has no identifier, or whose sub-prompt speaks of others too or says something
+            of it before its name, keeps its sub-prompt as it is; all do where one class word is part of another.
+
+    Returns:
+        The prompts.
+    """
+    written = Woven(global_prompt, tuple(naming.sub_prompt for naming in namings))
+    words = {naming.class_word.casefold() for naming in namings}
+    if any(count_word(one, other) for one, other in permutations(words, 2)):
+        return written
+    phrases = [_find_phrase(naming, namings) for naming in namings]
+    places = [
+        find_characters(global_prompt, naming.class_word, count_before(namings, index))
+        for index, naming in enumerate(namings)
+    ]
+
+    def write(own: int | None) -> str:
+        text = global_prompt
+        for index in sorted(range(len(namings)), key=lambda one: -places[one][0]):
+            begin, end = places[index]
+            phrase = phrases[index]
+            if phrase is None:
+                continue
+            said = phrase if index == own else _leave_out_name(phrase, namings[index])
+            said = _drop_repeated(said, namings[index].class_word, text[end:])
+            text = _fit_article(text[:begin], said) + said + text[end:]
+        return text
+
+    def choose(index: int) -> str:
+        naming, text = namings[index], write(index)
+        # A name that others use as a word would be looked for in the wrong place.
+        named_once = phrases[index] is not None and count_word(text, naming.identifier) == 1
+        return text if named_once else naming.sub_prompt
+
+    return Woven(write(None), tuple(choose(index) for index in range(len(namings))))
+
+
+def _find_phrase(naming: Naming, namings: Sequence[Naming]) -> str | None:
+    """Give what a sub-prompt says of its instance, without "a photo of a" before it; None where that is unclear."""
+    text, word = " ".join(naming.sub_prompt.split()), naming.class_word
+    others = [other.class_word for other in namings if other.class_word.casefold() != word.casefold()]
+    if not naming.identifier or not count_word(text, naming.identifier):
+        return None
+    begin, end = find_characters(text, naming.identifier)
+    if any(count_word(text, other) for other in others) or count_word(text[:begin], word):
+        return None
+    if count_word(text[end:], word) > 1:
+        return None
+    before = _BEFORE.match(text)
+    first = before.end() if before and before.end() <= begin else 0
+    if not _ADJECTIVES.fullmatch(text, first, begin):
+        return None
+    return text[first:].rstrip(" .,;:!")
+
+
+def _leave_out_name(phrase: str, naming: Naming) -> str:
+    """Take the identifier out of a phrase; the class word stands for it where it is not there anyway."""
+    begin, end = find_characters(phrase, naming.identifier)
+    rest = f"{phrase[:begin]} {phrase[end:]}"
+    stand_in = "" if count_word(rest, naming.class_word) else naming.class_word
+    return " ".join(f"{phrase[:begin]} {stand_in} {phrase[end:]}".split())
+
+
+def _drop_repeated(phrase: str, class_word: str, rest: str) -> str:
+    """Leave out of a phrase what the global prompt goes on with, or ends with, behind the class word."""
+    head, said = phrase, ""
+    if count_word(phrase, class_word):
+        _, end = find_characters(phrase, class_word)
+        head, said = phrase[:end], phrase[end:].strip()
+    if said and count_word(rest[: len(said) + 2], said):
+        return head
+    own, others = said.split(), rest.split()
+    same = 0
+    while same < min(len(own), len(others)) and own[-1 - same].casefold() == others[-1 - same].casefold():
+        same += 1
+    return " ".join([head, *own[: len(own) - same]]) if same >= _LEAST_REPEATED else phrase
+
+
+def _fit_article(text: str, phrase: str) -> str:
+    """Let "a" or "an" at the end of a text fit the word that comes."""
+    found = _LAST_ARTICLE.search(text)
+    if not found or not phrase:
+        return text
+    article = text[found.start()] + ("n" if phrase[0].casefold() in "aeiou" else "")
+    return text[: found.start()] + article + found[1]
