@@ -126,7 +126,7 @@ def plan_gallery(characters: tuple[Character, Character], adapters: Sequence[Pat
     return [
         Row(
             f"{one.name} and {other.name} together",
-            "One picture, two adapters. Each reads its own sub-prompt and paints only inside its own mask. Nothing was "
+            "One picture, two adapters. Each knows its own character and paints only inside its own mask. Nothing was "
             "picked: these are the first seeds.",
             tuple(
                 drafts.compose("together", place, {0: my_deed, 1: its_deed}) for place, my_deed, its_deed in together
@@ -195,7 +195,9 @@ class _Drafts:
         )
         prompt = f"a photo of {' and '.join(f'a {who.class_word}' for who in whos)} {PLACES[place][0]}"
         label = ", ".join(f"{who.name}: {_shorten(deed)}" for who, deed in zip(whos, deeds.values(), strict=True))
-        scene = Scene(base=self.base, global_prompt=prompt, instances=instances)
+        # Pictures that share their seed shall share their beginning too, as those of a series do.
+        weave = None if seed is None else "subs"
+        scene = Scene(base=self.base, global_prompt=prompt, instances=instances, weave=weave)
         return self._number(f"{name}-{place}", label, scene, self.count if seed is None else seed)
 
     def draw_plain(self, seed: int, place: str, *deeds: str) -> Shot:
