@@ -1,8 +1,10 @@
 """Classes that look alike attend to each other's figures: each gets one all the same."""
 
+import numpy as np
 import torch
 
 from d2plan.isp.masks import Region, find_masks
+from d2plan.isp.segment import Detection
 from tests.isp.blobs import SIZE, blob, centre_x
 
 
@@ -62,3 +64,14 @@ def test_a_third_class_keeps_its_own_area_where_two_others_are_dealt_out() -> No
     result = find_masks(torch.stack([girl, bird, boy]), [Region("girl"), Region("bird"), Region("boy")], SIZE)
     assert result.routes == ("pieces", "attention", "pieces")
     assert result.partition.masks[2][5:].sum() == 0
+
+
+def test_who_was_detected_in_the_gap_of_a_figure_keeps_its_place() -> None:
+    clothes, heads = [blob((12, x), radius=1.4) for x in (3, 12)], [blob((4, x), radius=1.4) for x in (3, 12)]
+    maps = torch.stack([clothes[0] + 0.8 * clothes[1], 0.8 * heads[0] + heads[1], torch.zeros(SIZE)])
+    seen = np.zeros(SIZE, dtype=np.float32)
+    seen[7:10, 1:6] = 1
+    regions = [Region("girl"), Region("boy"), Region("bird")]
+    result = find_masks(maps, regions, SIZE, detections=[Detection("bird", 0.9, seen, "a test")])
+    assert result.routes == ("pieces", "pieces", "detect")
+    assert result.partition.masks[3, 8, 3] == 1

@@ -215,8 +215,11 @@ def _add_attended(draft: _Draft, groups: Sequence[_Group], attention: Attention,
     counts = [lacking[place].lacking for place in alike]
     dealt = part_jointly(shared[alike], wanted[alike] & ~taken, counts, wishes, attention.rows)
     for number, pieces in dealt.items():
-        lacking[alike[number]].pieces += pieces
-        taken = taken | torch.stack([piece.area for piece in pieces]).any(dim=0)
+        # A figure's gaps may hold what somebody has already.
+        lacking[alike[number]].pieces += [piece._replace(area=piece.area & ~taken) for piece in pieces]
+    for group in lacking:
+        for piece in group.pieces:
+            taken = taken | piece.area
     # Two maps often peak in one cell, where both are 1: their surroundings decide, not their order.
     strength = shared + 1e-3 * smooth_map(shared, 2)
     owner = torch.where(wanted, strength, torch.full_like(strength, -1.0)).argmax(dim=0)
