@@ -27,9 +27,11 @@ import torch
 from concepts.plan import (
     BASE,
     COMPOSED,
+    COMPOSITE,
     METHODS,
     PACKAGE,
     STREAMS,
+    SWITCH,
     TRUTH,
     Concept,
     Shot,
@@ -39,7 +41,7 @@ from concepts.plan import (
     digest_files,
     plan_all,
 )
-from concepts.rivals import draw_plain, draw_truth, merge_adapters
+from concepts.rivals import draw_in_turns, draw_plain, draw_truth, merge_adapters
 from concepts.table import (
     ROOT,
     Record,
@@ -187,6 +189,8 @@ class Bench:
             images = [one.image for one in compose_many(self.backbone, scenes, self.composing)]
         elif method == TRUTH:
             images = draw_truth(self.backbone, missing)
+        elif method in (SWITCH, COMPOSITE):
+            images = draw_in_turns(self.backbone, missing, method, adapters, self.composing)
         else:
             merged = merge_adapters(adapters) if adapters else None
             images = draw_plain(self.backbone, missing, method, merged, self.composing)

@@ -22,8 +22,10 @@ from d2plan.world.scenery import PLACES
 from d2plan.world.seeds import DEVELOPMENT_SEEDS, TEST_SEEDS, stream_rng
 
 PACKAGE = Path(d2plan.__file__).resolve().parent
-ONE, TWO = "one", "two"
+ONE, TWO, SAME, THREE = "one", "two", "same", "three"
 COMPOSED, BASE, MERGED, TRUTH = "composed", "base", "merged", "truth"
+SWITCH, COMPOSITE = "switch", "composite"
+# Those of measure_concepts.py; measure_isp.py has others beside them.
 METHODS = (COMPOSED, BASE, MERGED, TRUTH)
 STREAMS = {"development": DEVELOPMENT_SEEDS, "test": TEST_SEEDS}
 # The first development seeds are for trying things and for the demo.
@@ -57,7 +59,7 @@ class Shot:
     """One picture to make by each method.
 
     Attributes:
-        concepts: who is in it, one or two.
+        concepts: who is in it, from left to right.
         deeds: what each wears or does, in words.
         place: the place, in words.
         number: which of its concepts' pictures it is, from 0.
@@ -73,7 +75,8 @@ class Shot:
     @property
     def part(self) -> str:
         """The part of the table that it belongs to."""
-        return ONE if len(self.concepts) == 1 else TWO
+        classes = {concept.class_word for concept in self.concepts}
+        return SAME if len(classes) < len(self.concepts) else (ONE, TWO, THREE)[len(self.concepts) - 1]
 
     @property
     def group(self) -> str:
@@ -107,7 +110,7 @@ class Shot:
 
     def prompt(self, method: str) -> str:
         """Write all of it in one prompt, with the identifiers for the merged adapters."""
-        return self._say([f" {deed}" for deed in self.deeds], method == MERGED)
+        return self._say([f" {deed}" for deed in self.deeds], method in (MERGED, SWITCH, COMPOSITE))
 
     def true_scene(self) -> WorldScene:
         """Write it as a scene of the world: the characters themselves, where and as the words say."""
@@ -123,7 +126,8 @@ class Shot:
             f"{article(f'{who.identifier} {who.class_word}' if named else who.class_word)}{deed}"
             for who, deed in zip(self.concepts, deeds, strict=True)
         ]
-        return f"a photo of {' and '.join(said)} {self.place}"
+        both = said if len(said) < 3 else [", ".join(said[:-1]), said[-1]]
+        return f"a photo of {' and '.join(both)} {self.place}"
 
 
 def choose_concepts(seeds: str, count: int, identifiers: Sequence[str]) -> list[Concept]:
@@ -175,11 +179,33 @@ def choose_pairs(concepts: Sequence[Concept], count: int) -> list[tuple[Concept,
     return chosen
 
 
+def choose_alike(concepts: Sequence[Concept]) -> list[tuple[Concept, Concept]]:
+    """Pair each concept with the next one of its class, where there is one."""
+    pairs = [
+        (one, next((other for other in concepts[n + 1 :] if other.class_word == one.class_word), None))
+        for n, one in enumerate(concepts)
+    ]
+    return [(one, other) for one, other in pairs if other is not None]
+
+
+def choose_triples(concepts: Sequence[Concept], count: int) -> list[tuple[Concept, Concept, Concept]]:
+    """Add to each pair of ``choose_pairs`` a third concept of another class, all about equally often."""
+    pairs = choose_pairs(concepts, count)
+    used: Counter[str] = Counter()
+    triples = []
+    for pair in pairs:
+        words = {one.class_word for one in pair}
+        third = min((one for one in concepts if one.class_word not in words), key=lambda one: used[one.name])
+        used.update([third.name])
+        triples.append((*pair, third))
+    return triples
+
+
 def plan_shots(concepts: Sequence[Concept], count: int) -> list[Shot]:
     """Plan the pictures of a concept or a pair: other places, other deeds.
 
     Args:
-        concepts: one or two.
+        concepts: who is in them.
         count: how many pictures.
 
     Returns:

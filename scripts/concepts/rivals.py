@@ -8,14 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from concepts.plan import Shot
+from concepts.plan import SWITCH, Shot
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from d2plan.adapter.file import Adapter, Delta
-from d2plan.adapter.rows import adapter_rows
+from d2plan.adapter.rows import Weighted, adapter_rows
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import decode_latents, encode_images
+from d2plan.bench.methods.lora_composite import LoraComposite
+from d2plan.bench.methods.lora_switch import LoraSwitch
+from d2plan.bench.protocol import Drawing
+from d2plan.bench.protocol import Shot as BenchShot
 from d2plan.config import IspSettings
 from d2plan.documents import Scene
 from d2plan.errors import InputError
@@ -99,6 +103,28 @@ def draw_plain(
                 hooks.enter_context(adapter_rows(backbone.unet, "unet", [adapter] * rows))
             pictures += [one.image for one in compose_many(backbone, prepared, settings)]
     return pictures
+
+
+def draw_in_turns(
+    backbone: Backbone, shots: Sequence[Shot], method: str, adapters: Sequence[Adapter], settings: IspSettings
+) -> list[Picture]:
+    """Draw with LoRA Switch or LoRA Composite (Zhong et al. 2024), in the setting that reads each LoRA's own words.
+
+    Args:
+        backbone: the base.
+        shots: what to draw, of the same concepts.
+        method: SWITCH or COMPOSITE.
+        adapters: the concepts'.
+        settings: of steps, guidance and batches.
+
+    Returns:
+        The pictures.
+    """
+    drawing = Drawing(settings.steps, settings.guidance_scale, *backbone.size, settings.most_rows)
+    wanted = [BenchShot("", (), shot.prompt(method), (), (), shot.seed) for shot in shots]
+    loads = tuple((Weighted(adapter, 1.0),) for adapter in adapters)
+    rival = LoraSwitch() if method == SWITCH else LoraComposite()
+    return rival.draw_loads(backbone, loads, rival.settings[2], wanted, drawing)
 
 
 @torch.no_grad()

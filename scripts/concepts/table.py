@@ -82,7 +82,7 @@ def find_open(keys: Iterable[str], records: Iterable[Record], kind: str) -> list
 
 
 def make_table(records: Iterable[Record], keys: Collection[str]) -> Table:
-    """Average scores, with 95 % intervals drawn over concepts or pairs, whose pictures are not independent.
+    """Average scores by part and method.
 
     Args:
         records: of all kinds and runs.
@@ -91,16 +91,30 @@ def make_table(records: Iterable[Record], keys: Collection[str]) -> Table:
     Returns:
         By part and method, column to estimate; what has no value is left out.
     """
-    chosen = {str(record["key"]): record for record in records if record["kind"] == "scored" and record["key"] in keys}
-    groups: dict[tuple[str, str], dict[str, list[Score]]] = {}
-    for record in chosen.values():
-        row = groups.setdefault((str(record["part"]), str(record["method"])), {})
-        row.setdefault(str(record["group"]), []).append(Score.model_validate(record["score"]))
-    table: Table = {}
-    for place, scores in groups.items():
-        found = {title: estimate([_known(read, group) for group in scores.values()]) for title, read in COLUMNS.items()}
-        table[place] = {title: value for title, value in found.items() if value is not None}
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if record["kind"] == "scored" and record["key"] in keys:
+            groups.setdefault((str(record["part"]), str(record["method"])), []).append(record)
+    table = {place: make_row(own, keys)[1] for place, own in groups.items()}
     return {place: table[place] for part in (ONE, TWO) for method in METHODS if (place := (part, method)) in table}
+
+
+def make_row(records: Iterable[Record], keys: Collection[str]) -> tuple[int, dict[str, Estimate]]:
+    """Average scores, with 95 % intervals drawn over concepts or pairs, whose pictures are not independent.
+
+    Args:
+        records: of all kinds and runs.
+        keys: of the scores that count.
+
+    Returns:
+        How many pictures there are, and column to estimate; a column without a value is left out.
+    """
+    chosen = {str(record["key"]): record for record in records if record["kind"] == "scored" and record["key"] in keys}
+    groups: dict[str, list[Score]] = {}
+    for record in chosen.values():
+        groups.setdefault(str(record["group"]), []).append(Score.model_validate(record["score"]))
+    found = {title: estimate([_known(read, group) for group in groups.values()]) for title, read in COLUMNS.items()}
+    return len(chosen), {title: value for title, value in found.items() if value is not None}
 
 
 def _known(read: Callable[[Score], Sequence[float | None]], scores: Sequence[Score]) -> list[float]:
@@ -117,13 +131,19 @@ def write_markdown(table: Table, images: Mapping[tuple[str, str], int]) -> str:
     Returns:
         Markdown: means, with 95 % intervals in brackets; a line for each goal follows.
     """
-    lines = [f"| | images | {' | '.join(COLUMNS)} |", f"|---|---|{'---|' * len(COLUMNS)}"]
-    for place, row in table.items():
-        cells = [_show(row[title]) if title in row else "-" for title in COLUMNS]
-        lines.append(f"| {TITLES[place]} | {images.get(place, 0)} | {' | '.join(cells)} |")
-    lines += ["", "| goal (d2plan) | measured | holds |", "|---|---|---|"]
+    rows = write_rows("", {TITLES[place]: (images.get(place, 0), row) for place, row in table.items()})
+    lines = [rows, "| goal (d2plan) | measured | holds |", "|---|---|---|"]
     for goal in check_goals(table):
         lines.append(f"| {goal['goal']} | {goal['measured']} | {goal['holds']} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_rows(corner: str, rows: Mapping[str, tuple[int, Mapping[str, Estimate]]]) -> str:
+    """Write a Markdown table of rows made by ``make_row``, by their titles."""
+    lines = [f"| {corner} | images | {' | '.join(COLUMNS)} |", f"|---|---|{'---|' * len(COLUMNS)}"]
+    for name, (count, row) in rows.items():
+        cells = [_show(row[title]) if title in row else "-" for title in COLUMNS]
+        lines.append(f"| {name} | {count} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

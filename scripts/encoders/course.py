@@ -20,15 +20,16 @@ from common import (  # noqa: E402
     BEGAN,
     Clock,
     add_time,
+    autocast,
     blend_average,
+    choose_device,
     cosine,
-    guarded_step,
     log,
-    make_optimiser,
     save_atomically,
 )
+from muon import Muon  # noqa: E402
 
-RATE, DECAY, CLIP_NORM = 1.5e-3, 0.05, 1.0
+RATE, DECAY = 1.5e-3, 0.05
 LOG_EVERY, WARM_UP, SAVE_EVERY = 25, 60, 250
 
 
@@ -41,6 +42,7 @@ class Course:
         model: learns.
         average: follows the model; its weights are the ones that are written.
         extra: what the checkpoint keeps besides; its parameters learn too.
+        towers: the parts of the model that are called.
         taught: the losses that teach; all others are only logged.
         follow: how much of itself the average keeps in a late step, and how many steps it takes to become slow.
     """
@@ -49,6 +51,7 @@ class Course:
     model: nn.Module
     average: nn.Module
     extra: nn.Module
+    towers: tuple[nn.Module, ...]
     taught: tuple[str, ...]
     follow: tuple[float, int]
 
@@ -90,21 +93,22 @@ def run(
 def learn(course: Course, lesson: Callable[[int], dict[str, Tensor]], clock: Clock, batch: int, rate: float) -> None:
     """Go on from the last checkpoint until the time is over; ``lesson`` gives the losses of a step."""
     parameters = [one for part in (course.model, course.extra) for one in part.parameters() if one.requires_grad]
-    flat = [one for one in parameters if one.ndim < 2]
-    deep = [one for one in parameters if one.ndim >= 2]
-    optimiser = make_optimiser([{"params": deep}, {"params": flat, "weight_decay": 0.0}], rate, DECAY)
+    form = choose_device()[1]
+    optimiser = Muon(course.model, rate, DECAY, others=list(course.extra.parameters()), form=form)
+    # The towers alone: pictures are disturbed, and vectors compared, in float32.
+    for tower in course.towers:
+        tower.forward = autocast(parameters[0].device, form)(tower.forward)
     step, cold, spent = begin(course, optimiser)
     start, (most, late) = step, course.follow
     clock.entered, watch = time.time(), StopWatch(parameters[0].device, spent)
     sums: dict[str, float] = {}
     while not clock.over(step):
         now = rate * min(1, (step - cold + 1) / WARM_UP) * clock.fall(cosine(step, clock.steps))
-        for group in optimiser.param_groups:
-            group["lr"] = now
+        optimiser.set_rate(now)
         losses = lesson(step)
         optimiser.zero_grad()
         sum(losses[part] for part in course.taught).backward()
-        guarded_step(optimiser, parameters, CLIP_NORM)
+        optimiser.step()
         blend_average(course.average, course.model, 1 - min(most, (step + 1) / (step + late)))
         for key, value in losses.items():
             sums[key] = sums.get(key, 0.0) + float(value.detach())
@@ -120,7 +124,7 @@ def learn(course: Course, lesson: Callable[[int], dict[str, Tensor]], clock: Clo
             save_atomically({**state, "optimiser": optimiser.state_dict(), **facts}, WORK / f"{course.name}.pt")
 
 
-def begin(course: Course, optimiser: torch.optim.AdamW) -> Done:
+def begin(course: Course, optimiser: Muon) -> Done:
     """Read the last checkpoint, where there is one; gives what is done."""
     path = WORK / f"{course.name}.pt"
     if not path.exists():

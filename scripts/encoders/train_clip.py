@@ -125,11 +125,11 @@ class Lesson:
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
         pixels = Weather(step, self.device)(pixels)
         seen = model.vision_model(pixel_values=pixels, output_hidden_states=True)
-        pictures = model.visual_projection(seen.pooler_output)
+        pictures = model.visual_projection(seen.pooler_output.float())
         texts = [texts[kind][0] for kind in range(3) for texts in written]
         tokens = self.tokenizer(texts, padding=True, return_tensors="pt").to(self.device)
         states = model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
-        words = model.text_projection(states.pooler_output)
+        words = model.text_projection(states.pooler_output.float())
         truth = torch.from_numpy(np.stack([scene_truth(scene) for scene in scenes])).to(self.device)
         claims = [texts[kind][1] for kind in range(3) for texts in written]
         yes, unsaid = (
@@ -140,7 +140,8 @@ class Lesson:
         losses = contrast(pictures, words, yes, truth, false, model.logit_scale.exp().clamp(max=100))
         losses["read"] = READ_WEIGHT * self._read(readers, pictures, words, truth, yes, unsaid)
         losses["dense"] = DENSE_WEIGHT * dense_loss(
-            readers.patches(seen.hidden_states[-2][:, 1:]), torch.from_numpy(patch_truth(masks, scenes)).to(self.device)
+            readers.patches(seen.hidden_states[-2][:, 1:].float()),
+            torch.from_numpy(patch_truth(masks, scenes)).to(self.device),
         )
         return losses
 
@@ -210,7 +211,8 @@ def train(clock: Clock, choice: argparse.Namespace) -> None:
     average.load_state_dict(model.state_dict())
     model, average, readers = (one.to(device) for one in (model, average, readers))
     lesson = Lesson(choice.batch, device)
-    course = Course(NAME, model, average, readers, ("image", "text", "read", "dense"), (0.998, 20))
+    towers = (model.vision_model, model.text_model)
+    course = Course(NAME, model, average, readers, towers, ("image", "text", "read", "dense"), (0.998, 20))
     learn(course, lambda step: lesson(model, readers, step), clock, choice.batch, choice.rate)
 
 

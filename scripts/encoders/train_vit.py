@@ -33,7 +33,7 @@ TEMPERATURE, MEMORY, FOLLOW = 0.1, 4096, 0.99
 
 def describe(model: nn.Module, pixels: Tensor) -> Tensor:
     """Give the first token of each picture, of length 1, ``[n d]``."""
-    return functional.normalize(model(pixel_values=pixels).last_hidden_state[:, 0], dim=-1)
+    return functional.normalize(model(pixel_values=pixels).last_hidden_state[:, 0].float(), dim=-1)
 
 
 class Memory(nn.Module):
@@ -113,7 +113,7 @@ def train(clock: Clock, choice: argparse.Namespace) -> None:
     teacher.load_state_dict(model.state_dict())
     # Patches stay as they begin: a trainable embedding makes contrastive training of a ViT unstable (MoCo v3).
     model.embeddings.patch_embeddings.requires_grad_(False)
-    course = Course(NAME, model, teacher, memory, ("loss",), (FOLLOW, 10))
+    course = Course(NAME, model, teacher, memory, (model, teacher), ("loss",), (FOLLOW, 10))
     learn(course, lambda step: lesson(model, teacher, memory, step), clock, choice.batch, choice.rate)
 
 

@@ -37,21 +37,20 @@ from d2plan.etp.seine_sampling import fill_clip, join_channels, make_mask
 from d2plan.etp.seine_unet import ClipUnet, FrameText
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "mini"))  # the base's scripts
-from common import Clock, add_time, autocast, choose_device, guarded_step, make_optimiser  # noqa: E402
+from common import Clock, add_time, autocast, choose_device  # noqa: E402
+from muon import Muon  # noqa: E402
 
 ASSETS = Path(__file__).resolve().parents[2] / "src" / "d2plan" / "assets" / "seine"
 # All that is new, all that sees nine channels, and of the base's layers those that place and finish the picture.
 NEW = re.compile(r"attn_temp|norm_temp|\.near\.|^conv_in")
 TEMPORAL = re.compile(r"attn_temp|norm_temp|\.near\.")
-TUNED = re.compile(r"attn1|norm1|up_blocks|conv_norm_out|conv_out")
-TUNED_RATE = 0.3  # of the rate of what is new
+TUNED = re.compile(r"attn1|norm1|up_blocks\.2|conv_norm_out|conv_out")
 MOVING_WEIGHT = 4.0  # of a cell where something moves, beside 1 elsewhere
 DROP_TEXT = 0.3
 MOST_BYTES = 9_000_000
 FRAMES = (min(COUNTS) // COARSE + 1, max(COUNTS))
 
 Batch = tuple[Tensor, Tensor, list[str]]
-Rates = tuple[float, float]
 
 
 @dataclass
@@ -61,7 +60,7 @@ class State:
     base: Backbone
     network: ClipUnet
     average: dict[str, Tensor]
-    optimiser: torch.optim.AdamW
+    optimiser: Muon
     step: int = 0
 
 
@@ -81,11 +80,7 @@ def start(base: Backbone, rate: float) -> State:
     learnt = learnt_parameters(network)
     for name, parameter in learnt.items():
         parameter.requires_grad_(not name.endswith("freqs"))
-    groups = [
-        {"params": [p for name, p in learnt.items() if p.requires_grad and bool(NEW.search(name)) == new], "lr": rate}
-        for new in (True, False)
-    ]
-    optimiser = make_optimiser(groups, rate, 0.01)
+    optimiser = Muon(network.unet, rate, 0.01, form=choose_device()[1])
     return State(base, network, {name: p.detach().clone() for name, p in learnt.items()}, optimiser)
 
 
@@ -140,7 +135,7 @@ def clip_loss(state: State, batch: Batch, alphas: Tensor, generator: torch.Gener
     clean, dirty = level.sqrt()[:, None, None, None, None], (1 - level).sqrt()[:, None, None, None, None]
     noisy, target = clean * latents + dirty * noise, clean * noise - dirty * latents
     filled = fill_clip(latents[:, :, 0], latents[:, :, -1], latents.shape[2])
-    with autocast(base.device, choose_device()[1] if base.device.type == "cuda" else None):
+    with autocast(base.device, choose_device()[1]):
         guess = network(
             join_channels(noisy, make_mask(latents.shape[2], latents), filled), moment.to(base.device), text
         ).float()
@@ -161,27 +156,26 @@ def read_captions(base: Backbone, captions: list[str], dropped: Tensor) -> Frame
     return FrameText(states, {"text_embeds": pooled, "time_ids": time_ids(base, len(captions))})
 
 
-def train_step(state: State, batch: Callable[[torch.Generator], Batch], rates: Rates, alphas: Tensor) -> float:
+def train_step(state: State, batch: Callable[[torch.Generator], Batch], rate: float, alphas: Tensor) -> float:
     """Do one step; all that is drawn depends on the step's number alone, so that a resumed run draws the same.
 
     Args:
         state: the training; its step is counted up.
         batch: draws the clips of a step.
-        rates: learning rates of what is new and of what is tuned.
+        rate: learning rate.
         alphas: the base's cumulative products.
 
     Returns:
         The loss.
     """
     generator = torch.Generator().manual_seed(state.step)
-    for group, rate in zip(state.optimiser.param_groups, rates, strict=True):
-        group["lr"] = rate
+    state.optimiser.set_rate(rate)
     loss = clip_loss(state, batch(generator), alphas, generator)
     state.optimiser.zero_grad()
     loss.backward()
-    learnt = learnt_parameters(state.network)
-    guarded_step(state.optimiser, [p for p in learnt.values() if p.requires_grad], 1.0)
+    state.optimiser.step()
     state.step += 1
+    learnt = learnt_parameters(state.network)
     pull = 1 - min(0.999, state.step / (state.step + 9))
     torch._foreach_lerp_(list(state.average.values()), [learnt[name].detach() for name in state.average], pull)
     return float(loss.detach())
@@ -248,11 +242,10 @@ def read_choice(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def rates_at(step: int, steps: int, rate: float, clock: Clock | None = None) -> Rates:
-    """Give the learning rates: up over 200 steps, down to a fiftieth over the last quarter, or as the clock says."""
+def rate_at(step: int, steps: int, rate: float, clock: Clock | None = None) -> float:
+    """Give the learning rate: up over 200 steps, down to a fiftieth over the last quarter, or as the clock says."""
     planned = min(1.0, 0.02 + 4 * (1 - step / steps))
-    scale = rate * min(1.0, (step + 1) / 200) * (clock.fall(planned) if clock else planned)
-    return scale, scale * TUNED_RATE
+    return rate * min(1.0, (step + 1) / 200) * (clock.fall(planned) if clock else planned)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -271,14 +264,14 @@ def main(arguments: list[str] | None = None) -> None:
     clock, first, losses = Clock(choice.steps, choice.minutes, choice.cool), state.step, []
     began, timed = time.time(), choice.minutes is not None
     while not clock.over(state.step):
-        rates = rates_at(state.step, choice.steps, choice.rate, clock)
+        rate = rate_at(state.step, choice.steps, choice.rate, clock)
         passed = clock.progress() if timed else state.step / choice.steps
         draw = functools.partial(clips.batch, size, stride=COARSE if passed < choice.coarse else 1)
-        losses.append(train_step(state, draw, rates, alphas))
+        losses.append(train_step(state, draw, rate, alphas))
         last = clock.over(state.step)
         if state.step % choice.log_every == 0 or last:
             speed = (state.step - first) * size / (time.time() - began)
-            log(choice.work, step=state.step, loss=float(np.mean(losses)), rate=rates[0], clips_per_second=speed)
+            log(choice.work, step=state.step, loss=float(np.mean(losses)), rate=rate, clips_per_second=speed)
             losses.clear()
         if clock.due() or (not timed and state.step % choice.save_every == 0) or last:
             save_state(state, checkpoint)

@@ -153,3 +153,14 @@ def test_a_woven_prompt_that_is_too_long_gives_way_to_the_written_one(tiny: Back
     assert prepared.read.global_prompt == long
     assert prepared.read.sub_prompts == tuple(item.sub_prompt for item in prepared.scene.instances)
     assert any("too long" in warning for warning in prepared.warnings)
+
+
+def test_a_sub_prompt_that_cannot_be_woven_in_is_told(tiny: Backbone) -> None:
+    said = ("a photo of a <v1> man wearing sunglasses", "a photo of a <v2> dog running and a man")
+    concepts = ("john.safetensors", "rex.safetensors")
+    both = tuple(Instance(concept=one, sub_prompt=text) for one, text in zip(concepts, said, strict=True))
+    prepared = man_and_dog(tiny, weave="all", instances=both)
+    assert prepared.read.sub_prompts[1] == said[1]
+    (warning,) = prepared.warnings
+    assert warning.startswith("instances[1].sub_prompt is read as it is written")
+    assert not man_and_dog(tiny, weave="none", instances=both).warnings

@@ -68,4 +68,4 @@ def test_a_name_that_another_one_uses_as_a_word_is_not_looked_for_in_a_woven_pro
 def test_class_words_within_each_other_leave_all_prompts_as_they_are() -> None:
     namings = [Naming("teddy bear", "<v1>", "a <v1> teddy bear"), Naming("bear", "<v2>", "a <v2> bear")]
     woven = weave_prompts("a teddy bear and a bear", namings)
-    assert woven == ("a teddy bear and a bear", ("a <v1> teddy bear", "a <v2> bear"))
+    assert woven == ("a teddy bear and a bear", ("a <v1> teddy bear", "a <v2> bear"), (0, 1))

@@ -31,8 +31,8 @@ def _load(name):
         sys.path.remove(folder)
 
 
-plan, table, rivals, script = (
-    _load(name) for name in ("concepts.plan", "concepts.table", "concepts.rivals", "measure_concepts")
+plan, table, rivals, script, isp = (
+    _load(name) for name in ("concepts.plan", "concepts.table", "concepts.rivals", "measure_concepts", "measure_isp")
 )
 
 
@@ -197,3 +197,34 @@ def test_the_rivals_draw_with_plain_guidance_from_the_same_noise(tiny):
     assert np.abs(alone[2].astype(int) - wanted.image).max() <= 1
     merged = rivals.draw_plain(tiny, shots, plan.MERGED, random_adapter(tiny, "dog", "<v1>"), settings)
     assert len(merged) == 3 and all((one != two).any() for one, two in zip(alone, merged, strict=True))
+
+
+def test_pictures_of_three_and_of_two_alike_name_everybody(concepts):
+    triples, alike = plan.choose_triples(concepts, 20), plan.choose_alike(concepts)
+    assert all(len({one.class_word for one in triple}) == 3 for triple in triples) and len(triples) == 20
+    assert all(first.class_word == second.class_word and first != second for first, second in alike)
+    assert len(alike) == 20 - len(CLASSES)
+    shot = plan.plan_shots(triples[0], 1)[0]
+    assert shot.part == plan.THREE and len(expect_prompt(shot.prompt(plan.BASE)).instances) == 3
+    assert all(concept.identifier in shot.prompt(plan.SWITCH) for concept in shot.concepts)
+    assert plan.plan_shots(alike[0], 1)[0].part == plan.SAME
+
+
+def test_other_rows_draw_the_first_of_our_pictures_and_changes_are_settings(concepts):
+    rows = isp.plan_rows(concepts, 40, 20)
+    shots = {(row.title, part): [shot for group in groups for shot in group] for row, part, groups in rows}
+    ours = shots["d2plan", plan.TWO]
+    assert len(ours) == 40
+    for row, part, _ in rows:
+        table.change_settings(IspSettings(), row.changes)
+        assert part == plan.TWO or row.everywhere
+    assert set(shots["CAC off", plan.TWO]) < set(ours) and len(shots["CAC off", plan.TWO]) == 20
+
+
+def test_loras_in_turns_draw_a_picture_a_shot(tiny, concepts):
+    shots = plan.plan_shots(plan.choose_pairs(concepts, 1)[0], 2)
+    adapters = [random_adapter(tiny, one.class_word, one.identifier, n) for n, one in enumerate(shots[0].concepts)]
+    settings = IspSettings(steps=2)
+    made = {m: rivals.draw_in_turns(tiny, shots, m, adapters, settings) for m in (plan.SWITCH, plan.COMPOSITE)}
+    assert all(len(pictures) == 2 for pictures in made.values())
+    assert not np.array_equal(made[plan.SWITCH][0], made[plan.COMPOSITE][0])

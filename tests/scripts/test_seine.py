@@ -53,9 +53,7 @@ def clips(base, work):
 
 
 def run(state, clips, steps):
-    return [
-        train.train_step(state, lambda generator: clips.batch(1, generator), (1e-3, 3e-4), ALPHAS) for _ in range(steps)
-    ]
+    return [train.train_step(state, lambda generator: clips.batch(1, generator), 1e-3, ALPHAS) for _ in range(steps)]
 
 
 def test_a_rendered_clip_is_the_worlds_with_its_captions_and_what_moves():
@@ -126,7 +124,7 @@ def test_the_loss_falls_and_only_what_is_to_learn_has_changed(base, clips):
 
     before, began = loss(), {name: p.detach().clone() for name, p in state.network.unet.named_parameters()}
     for _ in range(6):
-        train.train_step(state, lambda generator: fixed, (3e-3, 1e-3), ALPHAS)
+        train.train_step(state, lambda generator: fixed, 3e-3, ALPHAS)
     assert loss() < 0.97 * before
     learnt = train.learnt_parameters(state.network)
     for name, parameter in state.network.unet.named_parameters():

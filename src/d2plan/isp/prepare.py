@@ -252,7 +252,12 @@ def _choose_prompts(
         return written, columns, (note,)
     named = [naming._replace(sub_prompt=text) for naming, text in zip(namings, woven.sub_prompts, strict=True)]
     try:
-        return woven, find_columns(backbone.tokenizers, woven.global_prompt, named), ()
+        notes = tuple(
+            f"instances[{index}].sub_prompt is read as it is written: only one that names its own concept once and "
+            'no other class word, such as "a photo of a <v1> man waving", can be woven into the scene.'
+            for index in woven.alone
+        )
+        return woven, find_columns(backbone.tokenizers, woven.global_prompt, named), notes
     except InputError as error:
         note = f"weave: the prompts cannot be woven ({error}), so each row reads its own; write `weave: none`."
         return written, columns, (note,)

@@ -21,10 +21,12 @@ class Woven(NamedTuple):
     Attributes:
         global_prompt: c_g, in which every class word is followed by what its sub-prompt says of it.
         sub_prompts: the same for each instance, with its own identifier; its sub-prompt where that cannot be woven in.
+        alone: the places of those whose sub-prompt could not.
     """
 
     global_prompt: str
     sub_prompts: tuple[str, ...]
+    alone: tuple[int, ...] = ()
 
 
 def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
@@ -46,7 +48,7 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
     Returns:
         The prompts.
     """
-    written = Woven(global_prompt, tuple(naming.sub_prompt for naming in namings))
+    written = Woven(global_prompt, tuple(naming.sub_prompt for naming in namings), tuple(range(len(namings))))
     words = {naming.class_word.casefold() for naming in namings}
     if any(count_word(one, other) for one, other in permutations(words, 2)):
         return written
@@ -68,13 +70,15 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
             text = _fit_article(text[:begin], said) + said + text[end:]
         return text
 
-    def choose(index: int) -> str:
-        naming, text = namings[index], write(index)
-        # A name that others use as a word would be looked for in the wrong place.
-        named_once = phrases[index] is not None and count_word(text, naming.identifier) == 1
-        return text if named_once else naming.sub_prompt
-
-    return Woven(write(None), tuple(choose(index) for index in range(len(namings))))
+    texts = [write(index) for index in range(len(namings))]
+    # A name that others use as a word would be looked for in the wrong place.
+    alone = tuple(
+        index
+        for index, (text, naming) in enumerate(zip(texts, namings, strict=True))
+        if phrases[index] is None or count_word(text, naming.identifier) != 1
+    )
+    subs = (written.sub_prompts[index] if index in alone else text for index, text in enumerate(texts))
+    return Woven(write(None), tuple(subs), alone)
 
 
 def _find_phrase(naming: Naming, namings: Sequence[Naming]) -> str | None:
