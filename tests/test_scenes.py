@@ -73,6 +73,8 @@ WRONG_SCENES = {
     "a detector unasked": ({"detector": "judge"}, "masks is not detect"),
     "unknown masks": ({"masks": "sam"}, "masks: must be 'attention' or 'detect'"),
     "too many styles": ({"style": [{"adapter": "a"}] * 9}, "style holds more than 8"),
+    "a variant of fewer": ({"variant_of": [DOG, DOG]}, "variant_of has other instances than the scene; name as many"),
+    "a variant of one elsewhere": ({"variant_of": [{**DOG, "position": "left"}]}, "in the same places"),
     "a style without a file": ({"style": [{"strength": 1}]}, r"style\[0\]\.adapter is missing"),
 }
 
@@ -112,6 +114,8 @@ def test_every_path_is_taken_from_the_files_folder(tmp_path: Path) -> None:
     assert [variant.concepts for variant in series.variants] == [(str(tmp_path / "max.safetensors"),), (None,)]
     (tmp_path / "b.yaml").write_text(yaml.safe_dump({**SCENE, "masks": "detect", "detector": "judge"}))
     assert load_scene(tmp_path / "b.yaml").detector == "judge"
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({**SCENE, "instances": [DOG], "variant_of": [DOG]}))
+    assert load_scene(tmp_path / "c.yaml").variant_of[0].concept == str(tmp_path / "rex.safetensors")
 
 
 def test_the_files_of_a_scene_are_named_by_their_fields() -> None:

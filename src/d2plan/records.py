@@ -83,13 +83,14 @@ class RunRecord(Document):
         vae_fingerprint: of the part of the base that paints the picture.
         adapters: one for each instance.
         styles: one for each adapter of the scene's style.
+        kept: one for each instance of the picture that the scene is a variant of.
         files: masks, drawings, ControlNets and detectors.
         masks: where they came from.
         timings: seconds by name.
         unet_calls: how often the U-Net ran.
         unet_rows: batch rows that it saw, all calls together.
         together: scenes that were composed in one batch with this one, itself included.
-        shared_start: its noise, warm-up and masks were those of a series.
+        shared_start: it is one of a series, whose noise, warm-up and masks, or whose picture it shares.
         versions: of the packages, by name.
         machine: what else of the machine a picture's bits depend on, by name.
         settings: how the base composes, by name, and the sampler.
@@ -103,6 +104,7 @@ class RunRecord(Document):
     vae_fingerprint: str = ""
     adapters: tuple[AdapterUse, ...] = ()
     styles: tuple[AdapterUse, ...] = ()
+    kept: tuple[AdapterUse, ...] = ()
     files: tuple[FileUse, ...] = ()
     masks: MaskReport
     timings: dict[str, float] = Field(default_factory=dict)

@@ -127,7 +127,7 @@ class SceneFields(Document):
         detector: what "detect" looks with: a word such as "judge", or a folder; None is the base's own.
         missing: an instance that gets no area is an error, or a note in the record.
         weave: which rows read the whole scene, all prompts woven into one: "all", "subs" (those of the instances
-            alone; in a series "all" means that too), or "none", where each reads its own prompt as it is written.
+            alone), or "none", where each reads its own prompt as it is written.
         scheduler: the base's own, or Euler.
         steps: denoising steps, 1..1000.
         warmup: steps before composition starts, 0..steps.
@@ -180,7 +180,25 @@ class SceneFields(Document):
 
 
 class Scene(SceneFields):
-    """What to compose: one scene determines one picture."""
+    """What to compose: one scene determines one picture.
+
+    Attributes:
+        variant_of: the instances as another picture of this scene has them, in the same order. What both say alike
+            stays as it is there; none is a picture of its own.
+    """
+
+    variant_of: Annotated[tuple[Instance, ...], Field(max_length=MAX_INSTANCES)] = ()
+
+    @model_validator(mode="after")
+    def _a_variant_has_the_same_instances(self) -> Self:
+        places = [_tell_places(items) for items in (self.instances, self.variant_of)]
+        if self.variant_of and places[0] != places[1]:
+            raise ValueError("variant_of has other instances than the scene; name as many, in the same places")
+        return self
+
+
+def _tell_places(items: tuple[Instance, ...]) -> list[tuple[object, ...]]:
+    return [(item.position, item.box, item.point, item.mask) for item in items]
 
 
 class Variant(Document):
@@ -311,6 +329,8 @@ def locate_concepts(scene: Located, folder: Path) -> Located:
         changes["base"] = _join(folder, scene.base)
     if scene.detector is not None and _is_local(scene.detector, folder):
         changes["detector"] = _join(folder, scene.detector)
+    if isinstance(scene, Scene):
+        changes["variant_of"] = tuple(_locate(item, folder, "concept", "mask") for item in scene.variant_of)
     if isinstance(scene, Series):
         changes["variants"] = tuple(_locate_variant(variant, folder) for variant in scene.variants)
     return scene.model_copy(update=changes)

@@ -18,6 +18,7 @@ from d2plan.backbone.sdxl import decode_latents, guide
 from d2plan.backbone.spatial import ControlUse
 from d2plan.config import IspSettings
 from d2plan.isp.engine import Engine, EngineOptions, Layout, choose_level, lay_rows, size_ids
+from d2plan.isp.keep import KeptPicture, find_changed, find_room, is_changed, join_masks
 from d2plan.isp.masks import find_masks
 from d2plan.isp.noise import compose_noise
 from d2plan.isp.partition import MaskResult, Partition, make_partition
@@ -87,6 +88,8 @@ class Batch:
         masks: of each; empty until they are made.
         detections: of each, where a detector looked.
         seconds: by phase.
+        kept: the picture whose variants all of them are.
+        room: where each draws itself and does not keep that picture, ``[scenes, 1, h, w]``, from the masks on.
     """
 
     scenes: list[PreparedScene]
@@ -101,6 +104,8 @@ class Batch:
     masks: list[MaskResult] = field(default_factory=list)
     detections: dict[int, list[Detection]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    kept: KeptPicture | None = None
+    room: Tensor | None = None
 
     @property
     def total(self) -> int:
@@ -162,7 +167,8 @@ def group_scenes(scenes: Sequence[PreparedScene], most_rows: int, options: Engin
     latest: dict[tuple[object, ...], tuple[list[int], int]] = {}
     for index, item in enumerate(scenes):
         alike = (item.size, item.steps, item.scene.warmup, item.guidance_scale, item.guided, item.scene.scheduler)
-        key = (*alike, item.looks, index if options.memory == "low" else None)
+        variant = (item.kept.scene, is_changed(item, item.kept)) if item.kept else None
+        key = (*alike, item.looks, variant, index if options.memory == "low" else None)
         group, used = latest.get(key, ([], 0))
         if not group or used + len(item.text) > most_rows:
             group, used = [], 0
@@ -173,7 +179,10 @@ def group_scenes(scenes: Sequence[PreparedScene], most_rows: int, options: Engin
 
 
 def start_batch(
-    backbone: Backbone, scenes: list[PreparedScene], settings: IspSettings, shared: SharedStart | None = None
+    backbone: Backbone,
+    scenes: list[PreparedScene],
+    settings: IspSettings,
+    shared: SharedStart | KeptPicture | None = None,
 ) -> Batch:
     """Bring scenes to where their composition starts.
 
@@ -181,14 +190,14 @@ def start_batch(
         backbone: the base.
         scenes: a group.
         settings: how they are composed.
-        shared: a series' start; None starts from noise.
+        shared: a series' start, or a picture that the scenes keep; these and None start from noise.
 
     Returns:
         The batch.
     """
     first, count = scenes[0], len(scenes)
     level = choose_level(backbone, settings)
-    if shared is None:
+    if not isinstance(shared, SharedStart):
         seeds = [item.scene.seed for item in scenes]
         sampling, latents = start_sampling(backbone, seeds, first.steps, first.size, first.scene.scheduler)
     else:
@@ -196,9 +205,22 @@ def start_batch(
     layout = lay_rows(scenes, settings, level)
     ids = size_ids(backbone, first)
     batch = Batch(scenes, settings, layout, sampling, latents, ids, level, [0] * count, [0] * count)
-    if shared is not None:
+    if isinstance(shared, SharedStart):
         batch.masks = [shared.masks] * count
+    elif shared is not None:
+        batch.kept = shared
     return batch
+
+
+def restore_kept(batch: Batch, index: int) -> None:
+    """Put the kept picture's latents where a variant changes nothing, once its masks say where that is.
+
+    Args:
+        batch: the scenes.
+        index: of the U-Net call that was made last.
+    """
+    if batch.kept is not None and batch.room is not None:
+        batch.latents = torch.where(batch.room, batch.latents, batch.kept.trajectory[index])
 
 
 def use_controls(batch: Batch, index: int, rows: Sequence[int], blends: bool) -> list[ControlUse]:
@@ -281,12 +303,22 @@ def make_masks(backbone: Backbone, batch: Batch, engine: Engine) -> None:
                 item.regions,
                 size,
                 detections=batch.detections.get(place),
-                missing=item.scene.missing,
+                # What the variant shows nobody of has its place in the kept picture.
+                missing="mark" if batch.kept else item.scene.missing,
                 affinity=engine.affinity(span.start + 1) if own is not None else None,
                 margin=batch.settings.mask_margin,
             )
-            batch.masks.append(replace(result, partition=soften(result.partition, batch.settings)))
+            result = replace(result, partition=soften(result.partition, batch.settings))
+            if batch.kept:
+                result = join_masks(result, batch.kept.masks, find_changed(item, batch.kept.prepared))
+            batch.masks.append(result)
             first += count
+        if batch.kept:
+            rooms = [
+                find_room(masks, find_changed(item, batch.kept.prepared))
+                for masks, item in zip(batch.masks, batch.scenes, strict=True)
+            ]
+            batch.room = torch.stack(rooms)[:, None].to(batch.latents.device)
         engine.clear()
 
 

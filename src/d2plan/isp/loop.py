@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from d2plan.backbone.load import Backbone
 from d2plan.backbone.schedulers import Sampling
 from d2plan.backbone.sdxl import decode_latents
 from d2plan.config import IspSettings
+from d2plan.documents import Scene
 from d2plan.errors import InputError
 from d2plan.isp.batch import (
     Batch,
@@ -18,12 +20,15 @@ from d2plan.isp.batch import (
     group_scenes,
     guide_rows,
     make_masks,
+    restore_kept,
     start_batch,
     use_controls,
 )
 from d2plan.isp.batch import Composition as Composition
 from d2plan.isp.engine import Engine, open_engine
 from d2plan.isp.engine import EngineOptions as EngineOptions
+from d2plan.isp.keep import KeptPicture as KeptPicture
+from d2plan.isp.keep import is_changed
 from d2plan.isp.prepare import PreparedScene
 from d2plan.isp.segment import detect_regions
 from d2plan.isp.start import SharedStart as SharedStart
@@ -49,6 +54,7 @@ class Progress(NamedTuple):
 
 Run = Generator[Progress, None, list[Composition]]
 StartRun = Generator[Progress, None, SharedStart]
+KeepRun = Generator[Progress, None, KeptPicture]
 _Result = TypeVar("_Result")
 
 
@@ -57,7 +63,7 @@ def compose_many(
     scenes: Sequence[PreparedScene],
     settings: IspSettings | None = None,
     options: EngineOptions | None = None,
-    shared: SharedStart | None = None,
+    shared: SharedStart | KeptPicture | None = None,
 ) -> list[Composition]:
     """Compose many scenes in few U-Net calls.
 
@@ -68,7 +74,7 @@ def compose_many(
         scenes: from ``prepare_scene``; those that share size, steps, warm-up and w share their calls.
         settings: None takes the base's own.
         options: how the U-Net is run; None runs all rows in one call.
-        shared: the start of a series, whose variants the scenes are; None starts each from its own noise.
+        shared: as ``compose_steps`` takes it.
 
     Returns:
         One composition a scene, in their order.
@@ -81,7 +87,7 @@ def compose_steps(
     scenes: Sequence[PreparedScene],
     settings: IspSettings | None = None,
     options: EngineOptions | None = None,
-    shared: SharedStart | None = None,
+    shared: SharedStart | KeptPicture | None = None,
 ) -> Run:
     """Compose scenes, reporting after every step; the U-Net carries adapters and taps until the loop ends or is closed.
 
@@ -92,7 +98,8 @@ def compose_steps(
         scenes: from ``prepare_scene``.
         settings: None takes the base's own.
         options: how the U-Net is run; None runs all rows in one call.
-        shared: the start of a series, whose variants the scenes are; None starts each from its own noise.
+        shared: the start of a series whose variants the scenes are, or the picture that they keep; None starts each
+            from its own noise, and makes first the pictures that scenes keep.
 
     Returns:
         A generator that gives a ``Progress`` after each step, and at its end one composition a scene, in their
@@ -100,7 +107,7 @@ def compose_steps(
         holds values that are no numbers.
 
     Raises:
-        InputError: a scene is no variant of the shared start.
+        InputError: a scene is no variant of what is shared.
     """
     if shared is not None:
         check_start(scenes, shared)
@@ -156,26 +163,113 @@ def warm_up_steps(
     return _start_series(backbone, scene, settings or backbone.defaults.composing(), options or EngineOptions())
 
 
+def keep(
+    backbone: Backbone,
+    scene: PreparedScene,
+    settings: IspSettings | None = None,
+    options: EngineOptions | None = None,
+) -> KeptPicture:
+    """Make a picture that variants keep where they say the same, once.
+
+    Args:
+        backbone: the base.
+        scene: with at least one instance.
+        settings: None takes the base's own.
+        options: how the U-Net is run.
+
+    Returns:
+        What ``compose_steps`` takes as ``shared``.
+    """
+    return _drain(keep_steps(backbone, scene, settings, options))
+
+
+def keep_steps(
+    backbone: Backbone,
+    scene: PreparedScene,
+    settings: IspSettings | None = None,
+    options: EngineOptions | None = None,
+) -> KeepRun:
+    """Make a picture that variants keep where they say the same, reporting after every step.
+
+    The paper's series shares noise, warm-up and masks; this goes further: a variant is drawn from the same noise, and
+    where it changes nothing its latents are this picture's after each step, as in blended latent diffusion (Avrahami et
+    al., 2023).
+
+    Args:
+        backbone: the base.
+        scene: with at least one instance.
+        settings: None takes the base's own.
+        options: how the U-Net is run.
+
+    Returns:
+        A generator that gives a ``Progress`` after each step, and at its end the picture; it raises InputError when an
+        instance has no area and the scene calls that an error.
+
+    Raises:
+        InputError: the scene has no instances.
+    """
+    if not scene.adapters:
+        raise InputError("instances is empty, so there is nothing that a variant could change; name one at least.")
+    return _keep(backbone, scene, settings or backbone.defaults.composing(), options or EngineOptions())
+
+
 def _compose_groups(
     backbone: Backbone,
     scenes: Sequence[PreparedScene],
     settings: IspSettings,
     options: EngineOptions,
-    shared: SharedStart | None,
+    shared: SharedStart | KeptPicture | None,
 ) -> Run:
+    start = shared if isinstance(shared, SharedStart) else None
+    made: dict[Scene, KeptPicture] = {}
+    if isinstance(shared, KeptPicture):
+        made[shared.prepared.scene] = shared
+    if shared is not None:
+        scenes = [replace(item, kept=None if start else shared.prepared) for item in scenes]
     groups = group_scenes(scenes, settings.most_rows, options)
     batches = [[scenes[index] for index in group] for group in groups]
-    total = sum(_count_steps(backbone, batch[0], shared) for batch in batches)
+    keeps = {item.kept.scene: item.kept for item in scenes if item.kept and item.kept.scene not in made}
+    total = sum(_count_steps(backbone, item) for item in keeps.values())
+    total += sum(_count_steps(backbone, batch[0], start) for batch in batches)
     done = 0
+    for scene, item in keeps.items():
+        made[scene] = yield from _shift(_keep(backbone, item, settings, options), done, total)
+        done += _count_steps(backbone, item)
     found: dict[int, Composition] = {}
     for group, members in zip(groups, batches, strict=True):
-        batch = start_batch(backbone, members, settings, shared)
-        with _open(backbone, batch, options) as engine:
-            for phase in _run_batch(backbone, batch, engine, shared is None):
-                done += 1
-                yield Progress(done, total, phase)
+        its = members[0].kept
+        batch = start_batch(backbone, members, settings, made[its.scene] if its else start)
+        if batch.kept and not is_changed(members[0], batch.kept.prepared):
+            batch.latents = batch.kept.trajectory[-1:].repeat(len(members), 1, 1, 1)
+            batch.masks = [batch.kept.masks] * len(members)
+        else:
+            with _open(backbone, batch, options) as engine:
+                for phase in _run_batch(backbone, batch, engine, start is None):
+                    done += 1
+                    yield Progress(done, total, phase)
         found.update(zip(group, finish_batch(backbone, batch), strict=True))
     return [found[index] for index in range(len(scenes))]
+
+
+def _keep(backbone: Backbone, scene: PreparedScene, settings: IspSettings, options: EngineOptions) -> KeepRun:
+    batch = start_batch(backbone, [scene], settings)
+    total, trajectory = _count_steps(backbone, scene), []
+    with _open(backbone, batch, options) as engine:
+        for done, phase in enumerate(_run_batch(backbone, batch, engine, True), 1):
+            if phase != LOOKING:
+                trajectory.append(batch.latents)
+            yield Progress(done, total, phase)
+    return KeptPicture(scene, torch.cat(trajectory), batch.masks[0], batch.calls[0], batch.rows[0])
+
+
+def _shift(run: KeepRun, done: int, total: int) -> Generator[Progress, None, KeptPicture]:
+    """Report a part's steps as those of the whole."""
+    while True:
+        try:
+            progress = next(run)
+        except StopIteration as end:
+            return end.value
+        yield Progress(done + progress.step, total, progress.phase)
 
 
 def _start_series(backbone: Backbone, scene: PreparedScene, settings: IspSettings, options: EngineOptions) -> StartRun:
@@ -211,6 +305,8 @@ def _run_warmup(backbone: Backbone, batch: Batch, engine: Engine) -> Iterator[st
         yield from _look(backbone, batch, engine)
     if batch.warmup or not batch.asks:
         make_masks(backbone, batch, engine)
+    if batch.warmup:
+        restore_kept(batch, batch.warmup - 1)
 
 
 def _look(backbone: Backbone, batch: Batch, engine: Engine) -> Iterator[str]:
@@ -263,6 +359,7 @@ def _step(
     with batch.timed(phase), torch.no_grad():
         guided = guide_rows(batch, prediction, rows, blends)
         batch.latents = batch.sampling.step(guided, batch.sampling.timesteps[index], batch.latents)
+        restore_kept(batch, index)
     batch.count(rows, engine)
 
 
@@ -290,10 +387,12 @@ def _open(backbone: Backbone, batch: Batch, options: EngineOptions) -> AbstractC
     return open_engine(backbone, batch.layout, options, batch.level if batch.settings.refine else None)
 
 
-def _count_steps(backbone: Backbone, scene: PreparedScene, shared: SharedStart | None) -> int:
+def _count_steps(backbone: Backbone, scene: PreparedScene, start: SharedStart | None = None) -> int:
     steps = len(Sampling(backbone.scheduler, scene.steps, (), "cpu", scene.scene.scheduler).timesteps)
     rest = steps - (scene.warmup if steps == scene.steps else round(steps * scene.warmup / scene.steps))
-    return (rest if shared is not None else steps) + rest * (scene.looks and shared is None)
+    if scene.kept is not None and not is_changed(scene, scene.kept):
+        return 0
+    return rest if start is not None else steps + rest * scene.looks
 
 
 def _drain(run: Generator[Progress, None, _Result]) -> _Result:

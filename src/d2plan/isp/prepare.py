@@ -70,6 +70,7 @@ class PreparedScene:
         styles: adapters on all rows.
         controls: ControlNets at work.
         detector: what looks for the instances in a first picture; None takes masks from attention alone.
+        kept: the scene whose picture stays where this one says the same; None is a picture of its own.
     """
 
     scene: Scene
@@ -83,6 +84,7 @@ class PreparedScene:
     styles: tuple[Weighted, ...] = ()
     controls: tuple[SpatialControl, ...] = ()
     detector: Detector | None = None
+    kept: "PreparedScene | None" = None
 
     @property
     def loads(self) -> tuple[tuple[Weighted, ...], ...]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from d2plan.backbone.schedulers import Sampling
 from d2plan.errors import InputError
+from d2plan.isp.keep import KeptPicture
 from d2plan.isp.partition import MaskResult
 from d2plan.isp.prepare import PreparedScene
 
@@ -53,12 +54,12 @@ class SharedStart:
     timings: dict[str, float]
 
 
-def check_start(scenes: Sequence[PreparedScene], shared: SharedStart) -> None:
-    """Make sure that scenes may go on from a start.
+def check_start(scenes: Sequence[PreparedScene], shared: SharedStart | KeptPicture) -> None:
+    """Make sure that scenes may go on from a start, or keep a picture.
 
     Args:
         scenes: the variants.
-        shared: their start.
+        shared: their start, or the picture.
 
     Raises:
         InputError: a variant differs from it in more than sub-prompts, concepts and strengths; the sentence names
@@ -69,13 +70,15 @@ def check_start(scenes: Sequence[PreparedScene], shared: SharedStart) -> None:
         for field in _FIELDS:
             if getattr(scene.scene, field) != getattr(own.scene, field):
                 raise InputError(f"variants[{number}] has another {field} than the series; leave it as it is there.")
-        if scene.read.global_prompt != own.read.global_prompt:
-            raise InputError(
-                f"variants[{number}]: its global row reads more than the series' global prompt; write `weave: subs`."
-            )
         if len(scene.regions) != len(own.regions):
             raise InputError(
                 f"variants[{number}] has {len(scene.regions)} instances, the series {len(own.regions)}; keep them."
+            )
+        if isinstance(shared, KeptPicture):
+            continue
+        if scene.read.global_prompt != own.read.global_prompt:
+            raise InputError(
+                f"variants[{number}]: its global row reads more than the series' global prompt; write `weave: subs`."
             )
         for index, (mine, other) in enumerate(zip(scene.regions, own.regions, strict=True)):
             masks = (scene.scene.instances[index].mask, own.scene.instances[index].mask)

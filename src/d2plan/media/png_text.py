@@ -43,7 +43,7 @@ def write_texts(record: RunRecord) -> dict[str, str]:
     content = record.model_dump(mode="json", exclude=_COSTS)
     scene = content["scene"]
     scene["base"] = _leave_out_folder(scene["base"])
-    for item in scene["instances"]:
+    for item in (*scene["instances"], *scene["variant_of"]):
         item["concept"] = _last_part(item["concept"])
         item["mask"] = item["mask"] and _last_part(item["mask"])
     for item in scene["style"]:
@@ -52,7 +52,7 @@ def write_texts(record: RunRecord) -> dict[str, str]:
         item["image"] = _last_part(item["image"])
         item["model"] = _leave_out_folder(item["model"])
     scene["detector"] = scene["detector"] and _leave_out_folder(scene["detector"])
-    for use in (*content["adapters"], *content["styles"]):
+    for use in (*content["adapters"], *content["styles"], *content["kept"]):
         use["path"] = _last_part(use["path"])
     for use in content["files"]:
         use["path"] = _leave_out_folder(use["path"])

@@ -10,6 +10,7 @@ from PIL import Image
 from d2plan.documents import load_run, load_series
 from d2plan.errors import FileError, InputError
 from d2plan.workflows.composing.compose import compose
+from d2plan.workflows.composing.reproduce import find_sources, reproduce
 from d2plan.workflows.composing.series import compose_series
 from tests.workflows.concept_files import SERIES, concepts, opened, read_all, write_request
 
@@ -57,16 +58,56 @@ def test_a_variant_is_the_scene_composed_alone(made, concepts: Path, tmp_path: P
     assert load_run(result.folder / "max" / "run.json").scene.instances[1].concept == str(concepts / "max.safetensors")
 
 
-def test_a_series_beginning_reads_nothing_that_one_variant_alone_says(
-    concepts: Path, tiny_folder: Path, tmp_path: Path, opened
+@pytest.fixture(scope="module")
+def woven(concepts: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory, opened):
+    """The same series, of which all rows read the whole scene, so that its variants share a picture."""
+    return compose_series(
+        write_request(concepts, tiny_folder, SERIES, weave="all"), tmp_path_factory.mktemp("woven") / "out", **opened
+    )
+
+
+def test_variants_whose_global_rows_differ_keep_the_series_own_picture(woven, concepts: Path) -> None:
+    records = [load_run(woven.folder / name / "run.json") for name in ("run", "sit", "max")]
+    assert all(record.shared_start and len(record.scene.variant_of) == 2 for record in records)
+    assert [("running" in record.read[0], "sitting" in record.read[0]) for record in records[:2]] == [
+        (True, False),
+        (False, True),
+    ]
+    warmup, steps, rows = 1, 3, 2 + 2
+    assert woven.unet_rows == 3 * (2 * warmup + rows * (steps - warmup))
+    assert [record.unet_rows for record in records] == [0, 10, 10]
+    assert records[2].kept[1].path == str(concepts / "rex.safetensors")
+    # John is as he is in all of them.
+    assert len({record.masks.areas[0] for record in records}) == 1
+
+
+def test_a_variant_made_alone_is_the_one_of_the_series(woven, tmp_path: Path, opened) -> None:
+    for name in ("run", "sit", "max"):
+        alone = compose(load_run(woven.folder / name / "run.json").scene, tmp_path / name, **opened)
+        pictures = [np.asarray(Image.open(folder / "image.png")) for folder in (woven.folder / name, alone)]
+        assert (pictures[0] == pictures[1]).all()
+
+
+@pytest.mark.parametrize("name", ["run", "sit", "max"])
+def test_a_variant_is_reproduced_from_its_picture(
+    woven, name: str, concepts: Path, tiny_folder: Path, tmp_path: Path, opened
 ) -> None:
-    file = write_request(concepts, tiny_folder, SERIES, weave="all")
-    result = compose_series(file, tmp_path / "out", only=("run", "sit"), **opened)
-    records = [load_run(result.folder / name / "run.json") for name in ("run", "sit")]
-    assert all(record.scene.weave == "subs" and record.shared_start for record in records)
-    (whole, *subs), (other, *others) = (record.read for record in records)
-    assert whole == other == load_series(file).global_prompt
-    assert "running" in subs[0] and "sitting" in others[0] and "<v1>" not in subs[1]
+    lone = tmp_path / "lone.png"
+    lone.write_bytes((woven.folder / name / "image.png").read_bytes())
+    assert str(concepts).encode() not in lone.read_bytes()
+    result = reproduce(lone, tmp_path / "again", base=str(tiny_folder), search=[concepts], **opened)
+    assert result.same_bytes and not result.differences
+
+
+def test_a_picture_whose_kept_concept_is_missing_names_it(woven, concepts: Path, tmp_path: Path) -> None:
+    lone = tmp_path / "lone.png"
+    lone.write_bytes((woven.folder / "max" / "image.png").read_bytes())
+    here = tmp_path / "some"
+    here.mkdir()
+    for name in ("john", "max"):
+        (here / f"{name}.safetensors").write_bytes((concepts / f"{name}.safetensors").read_bytes())
+    missing = find_sources(lone, search=[here]).missing
+    assert any("variant_of[1].concept (rex.safetensors" in clause for clause in missing)
 
 
 def test_a_finished_series_computes_nothing_and_changes_nothing(made, opened) -> None:
@@ -148,6 +189,15 @@ WRONG = {
         r'variant "a": instances\[1\]\.sub_prompt "a dog" does not hold <v2>',
     ),
     "no such adapter": ({"variants": [{"name": "a", "concepts": [None, "x.safetensors"]}]}, {}, r"x\.safetensors"),
+    "the series' own prompt without its identifier": (
+        {
+            "weave": "all",
+            "instances": [SERIES["instances"][0], {**SERIES["instances"][1], "sub_prompt": "a dog"}],
+            "variants": [{"name": "a", "sub_prompts": [None, "a <v2> dog"]}],
+        },
+        {},
+        r'variant "a": in what it is a variant of, instances\[1\]\.sub_prompt "a dog" does not hold <v2>',
+    ),
     "another's identifier": (
         {"variants": [{"name": "a", "sub_prompts": [None, "a <v2> dog and <v1>"]}]},
         {},

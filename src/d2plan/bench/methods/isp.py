@@ -72,18 +72,20 @@ class Isp(JoinsNothing):
     ) -> list[NDArray[np.uint8]]:
         """Compose all shots together, each from its global prompt and its sub-prompts."""
         adapters = [read_adapter(backbone, one) for one in learned]
-        # Pictures of a series share prompt and noise, which must not read what one of them alone says.
-        often = Counter((shot.global_prompt, shot.seed) for shot in shots)
-        scenes = [
-            _prepare(backbone, shot, adapters, drawing, often[shot.global_prompt, shot.seed] > 1) for shot in shots
-        ]
+        scenes = [_prepare(backbone, shot, adapters, drawing) for shot in shots]
+        if backbone.defaults.weave == "all":
+            # Pictures of a series share prompt and noise: what they say alike stays as the first of them has it.
+            first: dict[tuple[str, int], PreparedScene] = {}
+            often = Counter((shot.global_prompt, shot.seed) for shot in shots)
+            for place, shot in enumerate(shots):
+                key = (shot.global_prompt, shot.seed)
+                if often[key] > 1:
+                    scenes[place] = replace(scenes[place], kept=first.setdefault(key, scenes[place]))
         settings = replace(backbone.defaults.composing(), most_rows=drawing.most_rows)
         return [composition.image for composition in compose_many(backbone, scenes, settings)]
 
 
-def _prepare(
-    backbone: Backbone, shot: Shot, adapters: Sequence[Adapter], drawing: Drawing, in_series: bool
-) -> PreparedScene:
+def _prepare(backbone: Backbone, shot: Shot, adapters: Sequence[Adapter], drawing: Drawing) -> PreparedScene:
     instances = tuple(
         Instance(concept=str(adapter.path), class_word=adapter.class_word, sub_prompt=prompt)
         for adapter, prompt in zip(adapters, shot.sub_prompts, strict=True)
@@ -98,7 +100,6 @@ def _prepare(
         height=drawing.height,
         width=drawing.width,
         seed=shot.seed,
-        weave="subs" if in_series and backbone.defaults.weave == "all" else None,
     )
     return prepare_scene(backbone, scene, adapters)
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypedDict, TypeVar, Unpack
 
@@ -193,7 +194,13 @@ def prepare_request(backbone: Backbone, request: Request, shelf: ExtrasShelf) ->
     Returns:
         What the loop takes.
     """
-    return prepare_scene(backbone, request.scene, request.adapters, extras=shelf.open(request))
+    extras = shelf.open(request)
+    prepared = prepare_scene(backbone, request.scene, request.adapters, extras=extras)
+    if request.kept is None:
+        return prepared
+    kept = prepare_scene(backbone, request.kept.scene, request.kept.adapters, extras=extras)
+    scene = prepared.scene.model_copy(update={"variant_of": kept.scene.instances})
+    return replace(prepared, scene=scene, kept=kept)
 
 
 def engine_options(options: RunOptions) -> EngineOptions:

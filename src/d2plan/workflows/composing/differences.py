@@ -29,6 +29,7 @@ def compare_requests(was: RunRecord, now: RunRecord) -> tuple[str, ...]:
     found += [f"{name} were {old} and are {new}" for name, (old, new) in bases.items() if old != new]
     found += _compare_adapters("instances[{}].concept", was.adapters, now.adapters)
     found += _compare_adapters("style[{}].adapter", was.styles, now.styles)
+    found += _compare_adapters("variant_of[{}].concept", was.kept, now.kept)
     found += _compare_files(was.files, now.files)
     if was.settings:
         found += _compare(was.settings, now.settings)
@@ -62,6 +63,7 @@ def _flatten(scene: Scene) -> dict[str, object]:
         flat.pop(name)
     for field, left_out in (
         ("instances", ("concept", "mask")),
+        ("variant_of", ("concept", "mask")),
         ("style", ("adapter",)),
         ("controls", ("model", "image")),
     ):

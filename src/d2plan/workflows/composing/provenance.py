@@ -15,6 +15,7 @@ from d2plan.config import IspSettings
 from d2plan.documents import AdapterUse, Choice, FileUse, MaskReport, RunRecord, Scene, list_files
 from d2plan.errors import FileError
 from d2plan.isp.loop import Composition
+from d2plan.isp.prepare import PreparedScene
 from d2plan.media.png_text import hash_file
 
 _PACKAGES = ("d2plan", "torch", "diffusers", "transformers", "peft")
@@ -51,7 +52,7 @@ def record_run(
         confidences=composition.masks.confidences,
         notes=composition.warnings,
     )
-    planned = plan_record(prepared.scene, prepared.adapters, styles, backbone, memory)
+    planned = plan_record(prepared, styles, backbone, memory)
     found = {
         "read": (prepared.read.global_prompt, *prepared.read.sub_prompts),
         "masks": masks,
@@ -65,13 +66,12 @@ def record_run(
 
 
 def plan_record(
-    scene: Scene, adapters: Sequence[Adapter], styles: Sequence[Adapter], backbone: Backbone, memory: str = "rows"
+    prepared: PreparedScene, styles: Sequence[Adapter], backbone: Backbone, memory: str = "rows"
 ) -> RunRecord:
     """Write down what decides a picture, before it is made.
 
     Args:
-        scene: with every default resolved.
-        adapters: one an instance.
+        prepared: the scene and its adapters.
         styles: one a style.
         backbone: the base.
         memory: how the engine will run.
@@ -79,15 +79,13 @@ def plan_record(
     Returns:
         A record without results.
     """
-    uses = tuple(
-        _use(adapter, item.concept, item.class_word or adapter.class_word, adapter.identifier)
-        for item, adapter in zip(scene.instances, adapters, strict=True)
-    )
+    scene = prepared.scene
     return RunRecord(
         scene=scene,
         base_fingerprint=backbone.fingerprint,
         vae_fingerprint=fingerprint_vae(backbone),
-        adapters=uses,
+        adapters=_list_uses(prepared),
+        kept=_list_uses(prepared.kept) if prepared.kept else (),
         styles=tuple(_use(adapter, item.adapter) for item, adapter in zip(scene.style, styles, strict=True)),
         files=hash_files(scene),
         masks=MaskReport(route="none", confidence=0),
@@ -215,6 +213,13 @@ def _read_ends(path: Path) -> bytes:
             return head + file.read(part)
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def _list_uses(prepared: PreparedScene) -> tuple[AdapterUse, ...]:
+    return tuple(
+        _use(adapter, item.concept, item.class_word or adapter.class_word, adapter.identifier)
+        for item, adapter in zip(prepared.scene.instances, prepared.adapters, strict=True)
+    )
 
 
 def _use(adapter: Adapter, path: str, class_word: str = "", identifier: str = "") -> AdapterUse:

@@ -114,20 +114,28 @@ def find_sources(image: str | Path, base: str | None = None, search: Sequence[st
 def _check_record(path: Path, record: RunRecord) -> None:
     """Refuse a record that does not fit itself; whoever sent the picture may have written into it."""
     scene, known = record.scene, list_files(record.scene)
-    fits = len(record.adapters) == len(scene.instances) and len(record.styles) == len(scene.style)
+    pairs = ((record.adapters, scene.instances), (record.styles, scene.style), (record.kept, scene.variant_of))
+    fits = all(len(uses) == len(items) for uses, items in pairs)
     if not fits or any(file.field not in known for file in record.files):
         raise InputError(f"{path}: what stands in it contradicts itself; give the file as d2plan wrote it.")
 
 
 def _name_uses(record: RunRecord) -> dict[str, AdapterUse]:
     uses = {f"instances[{place}].concept": use for place, use in enumerate(record.adapters)}
+    uses |= {f"variant_of[{place}].concept": use for place, use in enumerate(record.kept)}
     return uses | {f"style[{place}].adapter": use for place, use in enumerate(record.styles)}
 
 
 def _put_paths(scene: Scene, paths: dict[str, str]) -> Scene:
     """Put paths into a scene by the full names of its fields."""
     changes: dict[str, object] = {"detector": paths.get("detector", scene.detector)}
-    for field in ("instances", "style", "controls"):
+    # The masks of what a scene is a variant of are its own.
+    paths |= {
+        f"variant_of[{place}].mask": paths[f"instances[{place}].mask"]
+        for place in range(len(scene.variant_of))
+        if f"instances[{place}].mask" in paths
+    }
+    for field in ("instances", "variant_of", "style", "controls"):
         items = getattr(scene, field)
         changes[field] = tuple(
             item.model_copy(
@@ -199,7 +207,8 @@ def reproduce(
     request = open_request(read_request(Scene, sources.scene, seed=seed), AdapterShelf())
     with open_run(out, overwrite) as folder:
         backbone = open_base([request.scene], report, chosen)
-        composition = _compose(backbone, request, chosen, report, sources.record.shared_start)
+        shares = sources.record.shared_start and not request.scene.variant_of
+        composition = _compose(backbone, request, chosen, report, shares)
         choice = sources.record.choice if seed is None else None
         record = record_run(composition, backbone, request.styles, choice, str(memory))
         record = record.model_copy(update={"shared_start": sources.record.shared_start})
@@ -348,7 +357,7 @@ def _call_as_before(record: RunRecord, was: RunRecord) -> RunRecord:
     """Call files that were moved or renamed since as the picture calls them, where their content is the same."""
     if compare_requests(was, record):
         return record
-    names = {"scene": was.scene, "adapters": was.adapters, "styles": was.styles, "files": was.files}
+    names = {name: getattr(was, name) for name in ("scene", "adapters", "styles", "kept", "files")}
     return record.model_copy(update=names)
 
 

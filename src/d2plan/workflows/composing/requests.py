@@ -33,12 +33,14 @@ class Request:
         adapters: one an instance; a trigger stands as the identifier of one that states none.
         styles: one a style.
         named: whether each adapter states its identifier itself, so that no other word may stand for it.
+        kept: what the scene is a variant of, where it is.
     """
 
     scene: Scene
     adapters: tuple[Adapter, ...]
     styles: tuple[Adapter, ...]
     named: tuple[bool, ...]
+    kept: "Request | None" = None
 
 
 class AdapterShelf:
@@ -151,9 +153,19 @@ def open_request(scene: Scene, shelf: AdapterShelf) -> Request:
         for item, adapter in zip(instances, files, strict=True)
     ]
     named = tuple(bool(adapter.identifier) for adapter in files)
-    request = Request(filled, tuple(adapters), tuple(shelf.take(item.adapter) for item in scene.style), named)
+    kept = _open_kept(scene, shelf) if scene.variant_of else None
+    if kept is not None:
+        filled = filled.model_copy(update={"variant_of": kept.scene.instances})
+    request = Request(filled, tuple(adapters), tuple(shelf.take(item.adapter) for item in scene.style), named, kept)
     check_concepts(request)
     return request
+
+
+def _open_kept(scene: Scene, shelf: AdapterShelf) -> Request:
+    try:
+        return open_request(scene.model_copy(update={"instances": scene.variant_of, "variant_of": ()}), shelf)
+    except InputError as error:
+        raise type(error)(f"in what it is a variant of, {error}") from error
 
 
 def _pair(scene: Scene, files: Sequence[Adapter]) -> list[tuple[Instance, Adapter]]:
@@ -222,6 +234,8 @@ def check_identifiers(request: Request, backbone: Backbone) -> None:
     Raises:
         InputError: an identifier that is not reserved, in the global prompt, or of another concept.
     """
+    if request.kept is not None:
+        check_identifiers(request.kept, backbone)
     scene, reserved = request.scene, backbone.defaults.identifiers
     own = [adapter.identifier if named else "" for adapter, named in zip(request.adapters, request.named, strict=True)]
     known = {*reserved, *filter(None, own)}

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
 
 from d2plan.backbone.load import Backbone
 from d2plan.documents import Scene, Series, list_scenes, load_run
 from d2plan.errors import D2PlanError, FileError, InputError
-from d2plan.isp.loop import SharedStart, compose_steps, warm_up_steps
+from d2plan.isp.loop import KeptPicture, SharedStart, compose_steps, keep_steps, warm_up_steps
 from d2plan.isp.prepare import PreparedScene
 from d2plan.isp.start import check_start
 from d2plan.media.images import contact_sheet, make_folder, read_image, write_file, write_png
@@ -110,7 +110,7 @@ def compose_series(
     every = {variant.name: scene for variant, scene in zip(wanted.variants, list_scenes(wanted), strict=True)}
     requests = {name: _open_variant(every[name], shelf, name) for name in names}
     backbone = open_base([every[names[0]]], report, options)
-    work = _Work(backbone, options, report, ExtrasShelf(backbone), overwrite)
+    work = _Work(backbone, wanted, shelf, options, report, ExtrasShelf(backbone), overwrite)
     prepared = {name: work.prepare(request, name) for name, request in requests.items()}
     again = set(only) if overwrite else set()
     todo = [name for name in names if work.must_make(folder / name, prepared[name], requests[name], name in again)]
@@ -165,22 +165,25 @@ def write_sheet(folder: Path, names: Sequence[str]) -> None:
 
 @dataclass
 class _Work:
-    """Makes variants on one base; keeps the beginnings that they share."""
+    """Makes variants on one base; keeps what they share: beginnings, or the series' own picture."""
 
     backbone: Backbone
+    series: Series
+    adapters: AdapterShelf
     options: RunOptions
     report: Report
     extras: ExtrasShelf
     overwrite: bool = False
     rows: int = 0
-    starts: list[SharedStart] = field(default_factory=list)
+    starts: list[SharedStart | KeptPicture] = field(default_factory=list)
 
     def prepare(self, request: Request, name: str) -> PreparedScene:
         """Encode a variant's prompts; what is wrong is told with its name."""
-        # The beginning is shared, so the global row must not read what one variant alone says.
-        if (request.scene.weave or self.backbone.defaults.weave) == "all":
-            request = replace(request, scene=request.scene.model_copy(update={"weave": "subs"}))
         try:
+            # Where the global row reads what one variant alone says, no beginning can be shared; a picture can.
+            if (request.scene.weave or self.backbone.defaults.weave) == "all":
+                scene = request.scene.model_copy(update={"variant_of": self.series.instances})
+                request = open_request(scene, self.adapters)
             check_identifiers(request, self.backbone)
             return prepare_request(self.backbone, request, self.extras)
         except InputError as error:
@@ -190,7 +193,7 @@ class _Work:
         """Say whether a variant is to be made; one that fits no longer is made again only when that was allowed."""
         if not (out / RECORD).is_file() or again:
             return True
-        planned = plan_record(prepared.scene, request.adapters, request.styles, self.backbone)
+        planned = plan_record(prepared, request.styles, self.backbone)
         try:
             differences = compare_requests(load_run(out / RECORD), planned)
         except D2PlanError as error:
@@ -214,19 +217,21 @@ class _Work:
             write_run(staging, composition, record.model_copy(update={"shared_start": True}))
         return composition.warnings
 
-    def _start(self, prepared: PreparedScene) -> SharedStart:
-        """Give the beginning that a variant shares; there are several only where concepts change their classes."""
-        for start in self.starts:
+    def _start(self, prepared: PreparedScene) -> SharedStart | KeptPicture:
+        """Give what a variant shares; there are several beginnings only where concepts change their classes."""
+        for known in self.starts:
             try:
-                check_start([prepared], start)
+                check_start([prepared], known)
             except InputError:
                 continue
-            return start
-        start = drain(
-            warm_up_steps(self.backbone, prepared, options=engine_options(self.options)),
-            self.report,
-            "the shared beginning",
-        )
+            return known
+        options = engine_options(self.options)
+        start: SharedStart | KeptPicture
+        if prepared.kept is None:
+            run = warm_up_steps(self.backbone, prepared, options=options)
+            start = drain(run, self.report, "the shared beginning")
+        else:
+            start = drain(keep_steps(self.backbone, prepared.kept, options=options), self.report, "what they share")
         self.rows += start.unet_rows
         self.starts.append(start)
         return start

@@ -181,6 +181,7 @@ class _Drafts:
         self.base = base
         self.seed = seed
         self.count = 0
+        self.first: dict[int, tuple[Instance, ...]] = {}
 
     def compose(self, name: str, place: str, deeds: dict[int, str], seed: int | None = None) -> Shot:
         """Draft a picture of the characters named by index, each with what it does."""
@@ -195,9 +196,9 @@ class _Drafts:
         )
         prompt = f"a photo of {' and '.join(f'a {who.class_word}' for who in whos)} {PLACES[place][0]}"
         label = ", ".join(f"{who.name}: {_shorten(deed)}" for who, deed in zip(whos, deeds.values(), strict=True))
-        # Pictures that share their seed shall share their beginning too, as those of a series do.
-        weave = None if seed is None else "subs"
-        scene = Scene(base=self.base, global_prompt=prompt, instances=instances, weave=weave)
+        # Pictures that share their seed keep what they say alike, as those of a series do.
+        first = () if seed is None else self.first.setdefault(seed, instances)
+        scene = Scene(base=self.base, global_prompt=prompt, instances=instances, variant_of=first)
         return self._number(f"{name}-{place}", label, scene, self.count if seed is None else seed)
 
     def draw_plain(self, seed: int, place: str, *deeds: str) -> Shot:

@@ -1,0 +1,144 @@
+"""A picture that variants keep where they say the same: exactly there, and nowhere else."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from d2plan.backbone.load import Backbone
+from d2plan.backbone.schedulers import SCHEDULERS
+from d2plan.config import IspSettings
+from d2plan.errors import InputError
+from d2plan.isp.engine import EngineOptions
+from d2plan.isp.keep import find_changed, find_room, join_masks
+from d2plan.isp.loop import KeptPicture, compose_many, compose_steps, keep
+from d2plan.isp.partition import MaskResult, make_partition
+from d2plan.isp.prepare import PreparedScene, prepare_scene
+from tests.isp.concepts import man_and_dog, plain
+
+SETTINGS = IspSettings(steps=4, guidance_scale=5.0, map_steps=2)
+
+
+def _variant(backbone: Backbone, prompt: str = "a photo of a <v2> dog running", **changes: object) -> PreparedScene:
+    prepared = man_and_dog(backbone, weave="all", **changes)
+    first, second = prepared.scene.instances
+    instances = (first, second.model_copy(update={"sub_prompt": prompt}))
+    return prepare_scene(backbone, prepared.scene.model_copy(update={"instances": instances}), prepared.adapters)
+
+
+def _sitting(backbone: Backbone, **changes: object) -> PreparedScene:
+    return _variant(backbone, "a photo of a <v2> dog sitting", **changes)
+
+
+def _masks(areas: list[list[float]], routes: tuple[str, ...] = ("box", "box")) -> MaskResult:
+    """Masks of one row of cells."""
+    return MaskResult(make_partition(torch.tensor(areas)[:, None]), routes, (0.5,) * len(areas), ())
+
+
+@pytest.mark.parametrize("memory", ["rows", "low", "merged"])
+def test_what_a_variant_does_not_change_stays_exactly(tiny: Backbone, memory: str) -> None:
+    options = EngineOptions(memory)  # type: ignore[arg-type]
+    kept = keep(tiny, _variant(tiny), SETTINGS, options)
+    (one,) = compose_many(tiny, [_sitting(tiny)], SETTINGS, options, kept)
+    room = find_room(one.masks, (False, True))
+    assert 0 < room.float().mean() < 1
+    changed = (one.latents[0] != kept.trajectory[-1]).any(dim=0)
+    assert not changed[~room].any()
+    assert changed[room].float().mean() > 0.9
+    assert torch.equal(one.partition.masks[1], kept.masks.partition.masks[1])
+
+
+def test_a_variant_that_changes_nothing_is_the_kept_picture_and_costs_nothing(tiny: Backbone) -> None:
+    scene = _variant(tiny)
+    kept = keep(tiny, scene, SETTINGS)
+    (alone,) = compose_many(tiny, [scene], SETTINGS)
+    same, other = compose_many(tiny, [scene, _sitting(tiny)], SETTINGS, shared=kept)
+    assert torch.equal(same.latents, alone.latents) and (same.image == alone.image).all()
+    assert same.masks is kept.masks and same.unet_rows == 0
+    rows = 2 * 2 + 4 * 2
+    assert (kept.unet_rows, other.unet_rows) == (rows, rows)
+
+
+def test_a_scene_that_names_what_it_keeps_gets_it_made_once(tiny: Backbone) -> None:
+    base = _variant(tiny)
+    scenes = [replace(_sitting(tiny), kept=base), replace(base, kept=_variant(tiny)), _sitting(tiny)]
+    steps = []
+    run = compose_steps(tiny, scenes, SETTINGS)
+    while True:
+        try:
+            steps.append(next(run))
+        except StopIteration as end:
+            variant, same, alone = end.value
+            break
+    # The kept picture, the variant, and the scene that stands alone; the one that changes nothing takes none.
+    assert [(step.step, step.total) for step in steps] == [(number, 12) for number in range(1, 13)]
+    (shared,) = compose_many(tiny, [_sitting(tiny)], SETTINGS, shared=keep(tiny, base, SETTINGS))
+    assert torch.equal(variant.latents, shared.latents)
+    assert torch.equal(same.latents, keep(tiny, base, SETTINGS).trajectory[-1:])
+    assert not torch.equal(alone.latents, variant.latents)
+
+
+@pytest.mark.parametrize("name", ["EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler"])
+def test_samplers_with_noise_or_several_calls_a_step_keep_too(tiny: Backbone, name: str) -> None:
+    base = replace(tiny, scheduler=SCHEDULERS[name].from_config(dict(tiny.scheduler.config)))
+    kept = keep(base, _variant(base, steps=6, warmup=3), SETTINGS)
+    (one,) = compose_many(base, [_sitting(base, steps=6, warmup=3)], SETTINGS, shared=kept)
+    room = find_room(one.masks, (False, True))
+    assert torch.equal(one.latents[0][:, ~room], kept.trajectory[-1][:, ~room])
+
+
+@pytest.mark.parametrize("changes", [{"warmup": 0}, {"settings": {"refresh_every": 1}}, {"settings": {"mask_start": 0.5}}])
+def test_it_holds_whenever_masks_are_made(tiny: Backbone, changes: dict) -> None:
+    settings = replace(SETTINGS, **changes.pop("settings", {}))
+    kept = keep(tiny, _variant(tiny, **changes), settings)
+    (one,) = compose_many(tiny, [_sitting(tiny, **changes)], settings, shared=kept)
+    room = find_room(one.masks, (False, True))
+    assert torch.equal(one.latents[0][:, ~room], kept.trajectory[-1][:, ~room])
+
+
+def test_what_counts_as_changed(tiny: Backbone) -> None:
+    scene = _variant(tiny)
+    assert find_changed(scene, _variant(tiny)) == (False, False)
+    assert find_changed(_sitting(tiny), scene) == (False, True)
+    first, second = scene.scene.instances
+    weaker = scene.scene.model_copy(update={"instances": (first.model_copy(update={"strength": 0.5}), second)})
+    assert find_changed(replace(scene, scene=weaker), scene) == (True, False)
+
+
+def test_changed_masks_take_the_old_room_and_the_new_but_nobody_elses() -> None:
+    kept = _masks([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0]])
+    own = _masks([[0, 0, 0, 0, 0, 1], [0, 1, 0, 1, 1, 0]], ("attention", "attention"))
+    joined = join_masks(own, kept, (False, True))
+    assert joined.partition.masks[1:, 0].tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0]]
+    assert joined.routes == ("box", "attention")
+    both = join_masks(own, kept, (True, True))
+    assert both.partition.masks[1:, 0].tolist() == [[1, 0, 0, 0, 0, 1], [0, 1, 1, 1, 1, 0]]
+    assert join_masks(own, kept, (False, False)).partition.masks.equal(kept.partition.masks)
+
+
+def test_one_that_is_not_seen_in_the_variant_has_its_old_place() -> None:
+    kept = _masks([[1, 1, 0, 0], [0, 0, 1, 0]])
+    own = _masks([[1, 1, 0, 0], [0, 0, 0, 0]], ("attention", "empty"))
+    joined = join_masks(own, kept, (False, True))
+    assert joined.partition.masks[2, 0].tolist() == [0, 0, 1, 0] and joined.routes == ("box", "box")
+
+
+def test_room_reaches_a_sixteenth_beyond_the_masks() -> None:
+    area = torch.zeros(2, 32, 32)
+    area[0, 10:20, 10:20] = 1
+    area[1, 0:4, 0:4] = 1
+    masks = MaskResult(make_partition(area), ("box", "box"), (1, 1), ())
+    room = find_room(masks, (True, False))
+    wanted = torch.zeros(32, 32, dtype=torch.bool)
+    wanted[8:22, 8:22] = True
+    assert room.equal(wanted)
+    assert not find_room(masks, (False, False)).any()
+
+
+def test_a_scene_of_another_layout_is_no_variant(tiny: Backbone) -> None:
+    kept = keep(tiny, _variant(tiny), SETTINGS)
+    assert isinstance(kept, KeptPicture)
+    with pytest.raises(InputError, match=r"variants\[0\] has another seed"):
+        compose_steps(tiny, [_variant(tiny, seed=5)], SETTINGS, shared=kept)
+    with pytest.raises(InputError, match="instances is empty"):
+        keep(tiny, plain(tiny), SETTINGS)
