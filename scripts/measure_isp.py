@@ -81,7 +81,7 @@ ROWS = (
     Row("values of the sub row", changes=("values=sub",)),
     Row("rows read their own prompts (the paper)", changes=("weave=none",)),
     Row("sub rows alone read all", changes=("weave=subs",)),
-    Row("warm-up 0.1", changes=("warmup_fraction=0.1",)),
+    Row("warm-up 0.25", changes=("warmup_fraction=0.25",)),
     Row("warm-up 0.4", changes=("warmup_fraction=0.4",)),
     Row("masks anew every 4 steps", changes=("refresh_every=4",)),
     Row("masks late, after 0.3", changes=("mask_start=0.3",)),
@@ -121,7 +121,7 @@ def main() -> None:
     backbone, judge = load_backbone(choice.base), load_judge()
     defaults = backbone.defaults
     concepts = choose_concepts(choice.seeds, choice.identities, defaults.identifiers)
-    plan = plan_rows(concepts, choice.ours, choice.others)
+    plan = [row for row in plan_rows(concepts, choice.ours, choice.others) if row[0].title in choice.rows]
     benches = {
         row: Bench(
             backbone, judge, choice.folder, defaults.training(), change_settings(defaults.composing(), row.changes)
@@ -136,7 +136,7 @@ def main() -> None:
         "judge": bench.judging_code,
         "drawing": bench.drawing_code,
         "composing": asdict(bench.composing),
-        **{name: getattr(choice, name) for name in ("seeds", "identities", "ours", "others")},
+        **{name: getattr(choice, name) for name in ("seeds", "identities", "ours", "others", "rows")},
     }
     key = digest({name: value for name, value in about.items() if name not in ("machine", "commit")})
     if choice.seeds == "test":
@@ -171,6 +171,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--identities", type=int, default=20, help="concepts, over all classes")
     parser.add_argument("--ours", type=int, default=200, help="pictures of two classes by d2plan")
     parser.add_argument("--others", type=int, default=60, help="pictures by each other row, and of each other part")
+    titles = [row.title for row in ROWS]
+    parser.add_argument("--rows", nargs="+", choices=titles, default=titles, metavar="TITLE", help="only these")
     parser.add_argument("--time-limit", type=float, default=float("inf"), help="minutes; nothing is begun after them")
     parser.add_argument("--base", default="mini")
     parser.add_argument("--folder", type=Path, default=WORK, help="where work is kept")

@@ -87,7 +87,9 @@ def test_samplers_with_noise_or_several_calls_a_step_keep_too(tiny: Backbone, na
     assert torch.equal(one.latents[0][:, ~room], kept.trajectory[-1][:, ~room])
 
 
-@pytest.mark.parametrize("changes", [{"warmup": 0}, {"settings": {"refresh_every": 1}}, {"settings": {"mask_start": 0.5}}])
+@pytest.mark.parametrize(
+    "changes", [{"warmup": 0}, {"settings": {"refresh_every": 1}}, {"settings": {"mask_start": 0.5}}]
+)
 def test_it_holds_whenever_masks_are_made(tiny: Backbone, changes: dict) -> None:
     settings = replace(SETTINGS, **changes.pop("settings", {}))
     kept = keep(tiny, _variant(tiny, **changes), settings)

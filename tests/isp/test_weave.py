@@ -24,11 +24,17 @@ def test_the_order_of_the_instances_changes_nothing() -> None:
     assert turned.global_prompt == woven.global_prompt and turned.sub_prompts[::-1] == woven.sub_prompts
 
 
-def test_two_of_one_class_take_their_own_mention_by_order_or_by_place() -> None:
-    first, second = Naming("man", "<v1>", "a <v1> man waving"), Naming("man", "<v2>", "a <v2> man")
-    assert weave_prompts("a man and a man", [first, second]).sub_prompts[1] == "a man waving and a <v2> man"
-    placed = [first._replace(place=0.8), second._replace(place=0.2)]
-    assert weave_prompts("a man and a man", placed).sub_prompts[0] == "a man and a <v1> man waving"
+def test_of_two_of_one_class_a_row_knows_its_own_alone() -> None:
+    first, second = Naming("man", "<v1>", "a <v1> man waving"), Naming("man", "<v3>", "a <v3> man in a hat")
+    woven = weave_prompts("a man, a man and a dog on the beach", [first, second, DOG])
+    assert woven.global_prompt == "a man, a man and a dog running on the beach"
+    assert woven.sub_prompts == (
+        "a <v1> man waving, a <v1> man waving and a dog running on the beach",
+        "a <v3> man in a hat, a <v3> man in a hat and a dog running on the beach",
+        "a man, a man and a <v2> dog running on the beach",
+    )
+    assert not woven.alone
+    assert weave_prompts("a man and a man", [second, first]).sub_prompts[1] == "a <v1> man waving and a <v1> man waving"
 
 
 @pytest.mark.parametrize(

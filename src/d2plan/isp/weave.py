@@ -36,6 +36,10 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
     middle; a global model that reads only class words settles poses that no sub-prompt asked for. The paper leaves
     both as they are; this is the project's own.
 
+    Of two of one class no prompt can say which figure does what: such a mention stays the bare class word in every row
+    but its own, and there all mentions of the class are the instance itself, because that row paints in its own mask
+    alone.
+
     >>> man, dog = Naming("man", "<v1>", "a photo of a <v1> man waving"), Naming("dog", "<v2>", "a <v2> dog")
     >>> weave_prompts("a photo of a man and a dog on the beach", [man, dog]).sub_prompts[1]
     'a photo of a man waving and a <v2> dog on the beach'
@@ -57,15 +61,17 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
         find_characters(global_prompt, naming.class_word, count_before(namings, index))
         for index, naming in enumerate(namings)
     ]
+    classes = [naming.class_word.casefold() for naming in namings]
 
     def write(own: int | None) -> str:
         text = global_prompt
         for index in sorted(range(len(namings)), key=lambda one: -places[one][0]):
             begin, end = places[index]
-            phrase = phrases[index]
-            if phrase is None:
+            mine = own is not None and classes[index] == classes[own]
+            phrase = phrases[own if mine and own is not None else index]
+            if phrase is None or (classes.count(classes[index]) > 1 and not mine):
                 continue
-            said = phrase if index == own else _leave_out_name(phrase, namings[index])
+            said = phrase if mine else _leave_out_name(phrase, namings[index])
             said = _drop_repeated(said, namings[index].class_word, text[end:])
             text = _fit_article(text[:begin], said) + said + text[end:]
         return text
@@ -75,7 +81,7 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
     alone = tuple(
         index
         for index, (text, naming) in enumerate(zip(texts, namings, strict=True))
-        if phrases[index] is None or count_word(text, naming.identifier) != 1
+        if phrases[index] is None or count_word(text, naming.identifier) != classes.count(classes[index])
     )
     subs = (written.sub_prompts[index] if index in alone else text for index, text in enumerate(texts))
     return Woven(write(None), tuple(subs), alone)

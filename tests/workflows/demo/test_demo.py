@@ -1,19 +1,22 @@
 import json
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
+from d2plan.adapter.file import load_adapter
+from d2plan.backbone.load import find_base, fingerprint_base
 from d2plan.documents import InstanceScore, Score, load_run, load_scene
 from d2plan.errors import FileError, InputError
 from d2plan.isp.colours import colours_of, shade_colour
 from d2plan.media.images import read_image
 from d2plan.workflows.demo.demo import DemoRequest, make_demo_folder, run_demo
-from d2plan.workflows.demo.gallery import PAGE, SHEET, Facts, Gallery, Scored, Trained
+from d2plan.workflows.demo.gallery import FILM, PAGE, SHEET, Facts, Film, Gallery, Scored, Trained
 from d2plan.workflows.demo.page import write_page
-from d2plan.workflows.demo.scenes import CHARACTERS, choose_characters, plan_gallery
+from d2plan.workflows.demo.scenes import CHARACTERS, choose_characters, choose_guests, plan_film, plan_gallery
 from d2plan.workflows.runs.timetable import Timetable
 from tests.tiny import DEFAULTS, write_tiny
 
@@ -225,6 +228,49 @@ def test_a_folder_that_holds_something_needs_leave(tmp_path):
 def test_characters_that_cannot_be_shown_are_told(choices, told):
     with pytest.raises(InputError, match=told):
         choose_characters(choices, IDENTIFIERS)
+
+
+def test_guests_make_two_of_one_class_and_three_at_once():
+    characters = (*choose_characters(CHARACTERS, IDENTIFIERS), *choose_guests((*IDENTIFIERS, "<v3>", "<v4>")))
+    paths = [Path(f"{who.stem}.safetensors") for who in characters]
+    *_, alike, three = plan_gallery(characters, paths, "mini", 0)
+    for shot in alike.shots:
+        assert shot.scene.global_prompt.startswith("a photo of a man and a man ")
+        assert [item.concept for item in shot.scene.instances] == ["john.safetensors", "sam.safetensors"]
+    for shot in three.shots:
+        assert shot.scene.global_prompt.startswith("a photo of a man, a dog and a woman ")
+        assert len({item.sub_prompt for item in shot.scene.instances}) == 3
+    assert len({shot.name for row in plan_gallery(characters, paths, "mini", 0) for shot in row.shots}) == 21
+    cats = (*choose_characters(("cat:1", "woman:2"), IDENTIFIERS), *characters[2:])
+    *_, alike, three = plan_gallery(cats, paths, "mini", 0)
+    assert "a woman and a woman" in alike.shots[0].scene.global_prompt
+    assert "a cat, a woman and a man" in three.shots[0].scene.global_prompt
+
+
+def test_the_packaged_guests_are_small_and_of_the_packaged_base():
+    base = fingerprint_base(find_base("mini"))
+    for who in choose_guests(("<v1>", "<v2>", "<v3>", "<v4>")):
+        path = Path(str(files("d2plan"))) / "assets" / "demo" / f"{who.stem}.safetensors"
+        adapter = load_adapter(path)
+        assert path.stat().st_size <= 1_000_000
+        assert (adapter.base_fingerprint, adapter.class_word, adapter.identifier) == (
+            base,
+            who.class_word,
+            who.identifier,
+        )
+
+
+def test_a_film_is_shown_or_its_lack_is_told(demo, gallery):
+    folder, _ = demo
+    # The tiny base has no video network.
+    assert not (folder / FILM).exists()
+    told = replace(gallery, film=Film(trouble="no <network>"))
+    assert "no <network>" in Page(write_page(told).read_text(encoding="utf-8")).texts
+    (gallery.folder / FILM).write_bytes(b"GIF89a")
+    shown = replace(gallery, film=Film(gallery.folder / FILM, gallery.folder / PAGE))
+    assert FILM in Page(write_page(shown).read_text(encoding="utf-8")).images
+    plan = plan_film(gallery.characters, [Path("/a"), Path("/b")], "mini", 0)
+    assert len(plan.beats) == 4 and "<v2>" in plan.beats[0].sub_prompts["Rex"]
 
 
 def test_a_character_without_a_seed_takes_the_demos():

@@ -7,20 +7,47 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import torch
 import yaml
 
+from d2plan.adapter.file import load_adapter
 from d2plan.backbone.load import Backbone, find_base, load_backbone
 from d2plan.config import load_defaults
 from d2plan.errors import D2PlanError, FileError, InputError
+from d2plan.etp.plan import EventPlan
 from d2plan.eval.judge import load_judge
 from d2plan.media.images import write_file
 from d2plan.workflows.composing.compose import compose_all
-from d2plan.workflows.demo.gallery import ADAPTERS, CONCEPTS, PICTURES, SCENES, SCORES, Facts, Gallery, Scored, Trained
+from d2plan.workflows.demo.gallery import (
+    ADAPTERS,
+    CONCEPTS,
+    FILM,
+    PICTURES,
+    PLAN,
+    SCENES,
+    SCORES,
+    Facts,
+    Film,
+    Gallery,
+    Scored,
+    Trained,
+)
 from d2plan.workflows.demo.page import write_page, write_sheet
-from d2plan.workflows.demo.scenes import CHARACTERS, Character, Row, Shot, choose_characters, plan_gallery
+from d2plan.workflows.demo.scenes import (
+    CHARACTERS,
+    Character,
+    Row,
+    Shot,
+    choose_characters,
+    choose_guests,
+    plan_film,
+    plan_gallery,
+)
+from d2plan.workflows.filming.plan import save_plan
+from d2plan.workflows.filming.video import VideoOptions, make_video
 from d2plan.workflows.runs.folder import check_out
 from d2plan.workflows.runs.timetable import Timetable
 from d2plan.workflows.scoring.score import score_runs
@@ -32,8 +59,9 @@ TITLE = "whole demo (seconds)"
 # What train_concept calls its steps; the rest of what it tells takes no time here.
 TRAINING = "training"
 # Seconds on two cores; only the time that is said to be left hangs on them.
-_DRAW, _TRAIN, _COMPOSE, _SCORE, _SHOW = 3.0, 150.0, 100.0, 20.0, 3.0
+_DRAW, _TRAIN, _COMPOSE, _SCORE, _FILM, _SHOW = 3.0, 60.0, 50.0, 10.0, 40.0, 3.0
 _MOST_SEED = 10**9
+_GUESTS = Path(str(files("d2plan"))) / "assets" / "demo"
 
 
 @dataclass(frozen=True)
@@ -94,23 +122,34 @@ def run_demo(request: DemoRequest, folder: Path, report: Report | None = None, j
         InputError: a character or the base cannot be used.
         FileError: something cannot be read or written.
     """
-    characters = check_request(request)
+    live = check_request(request)
     backbone = load_backbone(request.base)
-    stages = _name_stages(characters)
+    guests = _find_guests(backbone)
+    characters = (*live, *guests)
+    stages = _name_stages(live)
     train = _TRAIN * (request.steps or backbone.defaults.train_steps) / backbone.defaults.train_steps
-    planned = (_DRAW, train, train, _COMPOSE, _SCORE, _SHOW)
+    planned = (_DRAW, train, train, _COMPOSE, _SCORE, _FILM, _SHOW)
     table = Timetable(TITLE, dict(zip(stages, planned, strict=True)), report or _ignore)
     _draw_concepts(characters, folder, request, table.start(stages[0]))
     trained = {
         who.name: _learn(backbone, who, folder, request, table.start(stage))
-        for stage, who in zip(stages[1:3], characters, strict=True)
+        for stage, who in zip(stages[1:3], live, strict=True)
     }
+    for who, adapter in guests.items():
+        write_file(folder / ADAPTERS / f"{who.stem}.safetensors", adapter.read_bytes())
     # Scene files lie in a folder of their own, and name the adapters from there.
     adapters = [Path("..") / ADAPTERS / f"{who.stem}.safetensors" for who in characters]
     rows = plan_gallery(characters, adapters, _name_base(request.base), request.seed)
     _compose_rows(backbone, rows, folder, request, table.start(stages[3]))
     scored = _judge(characters, rows, folder, judge, table.start(stages[4]))
-    show = table.start(stages[5])
+    film = _film(
+        plan_film(
+            characters, [folder / ADAPTERS / path.name for path in adapters], _name_base(request.base), request.seed
+        ),
+        folder,
+        table.start(stages[5]),
+    )
+    show = table.start(stages[6])
     show("", 0, 1)
     facts = Facts(
         made=time.strftime("%Y-%m-%d %H:%M"),
@@ -119,9 +158,9 @@ def run_demo(request: DemoRequest, folder: Path, report: Report | None = None, j
         seed=request.seed,
         machine=_describe_machine(),
         seconds=table.elapsed(),
-        stages={name: table.taken[name] for name in stages[:5]},
+        stages={name: table.taken[name] for name in stages[:6]},
     )
-    gallery = Gallery(folder, characters, rows, facts, trained, scored)
+    gallery = Gallery(folder, characters, rows, facts, trained, scored, film)
     write_sheet(gallery)
     page = write_page(gallery)
     show("", 1, 1)
@@ -160,7 +199,18 @@ def _name_folder(parent: Path) -> Path:
 
 
 def _name_stages(characters: tuple[Character, Character]) -> list[str]:
-    return ["drawing references", *(f"learning {who.name}" for who in characters), "composing", "judging", "the page"]
+    learning = [f"learning {who.name}" for who in characters]
+    return ["drawing references", *learning, "composing", "judging", "filming", "the page"]
+
+
+def _find_guests(backbone: Backbone) -> dict[Character, Path]:
+    """Find the adapters that come with the package, as far as they are of this base."""
+    found = {who: _GUESTS / f"{who.stem}.safetensors" for who in choose_guests(backbone.defaults.identifiers)}
+    return {
+        who: path
+        for who, path in found.items()
+        if path.is_file() and load_adapter(path).base_fingerprint == backbone.fingerprint
+    }
 
 
 def _name_base(base: str) -> str:
@@ -235,6 +285,18 @@ def _judge(
         # The pictures cost minutes and stand on their own; a judge that cannot work must not lose them.
         return Scored(trouble=f"These pictures were not scored: {error}")
     return Scored({score.picture: score for score in table.scores})
+
+
+def _film(plan: EventPlan, folder: Path, report: Report) -> Film:
+    path = folder / PLAN
+    save_plan(plan, path, overwrite=True)
+    options = VideoOptions(overwrite=True)
+    try:
+        made = make_video(str(path), folder / FILM, options, report)
+    except D2PlanError as error:
+        # As with the judge: another base has no video network, and its pictures are worth having.
+        return Film(trouble=f"No film was made: {error}")
+    return Film(made.video, made.page)
 
 
 def _describe_machine() -> str:

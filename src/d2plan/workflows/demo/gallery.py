@@ -13,6 +13,7 @@ from d2plan.documents import Score
 from d2plan.workflows.demo.scenes import Character, Row
 
 PAGE, SHEET, SCORES = "index.html", "sheet.png", "scores.json"
+FILM, PLAN = "film.gif", "film.yaml"
 PICTURES, CONCEPTS, ADAPTERS, SCENES = "pictures", "concepts", "adapters", "scenes"
 
 
@@ -67,24 +68,41 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Film:
+    """The film at the end.
+
+    Attributes:
+        video: its file; None when there is none.
+        page: of plan, keyframes and frames.
+        trouble: why there is none; empty when there is one.
+    """
+
+    video: Path | None = None
+    page: Path | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
 class Gallery:
     """All that the page shows.
 
     Attributes:
         folder: the demo's own.
-        characters: both.
+        characters: both that were learnt live, and the guests.
         rows: of pictures; each shot lies composed in ``pictures/<name>``.
         facts: about the demo.
-        trained: by the character's name.
+        trained: by the character's name, of those who were learnt live.
         scored: by the judge.
+        film: with both.
     """
 
     folder: Path
-    characters: tuple[Character, Character]
+    characters: tuple[Character, ...]
     rows: Sequence[Row]
     facts: Facts
     trained: Mapping[str, Trained]
     scored: Scored
+    film: Film = Film()
 
 
 def list_references(folder: Path, who: Character) -> list[Path]:

@@ -24,6 +24,7 @@ from d2plan.workflows.demo.gallery import (
     link_to,
     list_references,
 )
+from d2plan.workflows.demo.scenes import Character
 from d2plan.workflows.runs.folder import IMAGE
 
 REFERENCES = 8
@@ -76,13 +77,13 @@ def write_page(gallery: Gallery) -> Path:
     Raises:
         FileError: a picture or record is missing, or the page cannot be written.
     """
-    one, other = gallery.characters
+    one, other = live = gallery.characters[:2]
     facts = gallery.facts
     tinted = [
         f"<span class=who {tint_name(colour)}>{escape(who.name)}</span>"
-        for who, colour in zip(gallery.characters, _choose_colours(gallery), strict=True)
+        for who, colour in zip(live, _choose_colours(gallery), strict=False)
     ]
-    pace = " and ".join(f"{who.name} in {_write_time(gallery.trained[who.name].seconds)}" for who in gallery.characters)
+    pace = " and ".join(f"{who.name} in {_write_time(gallery.trained[who.name].seconds)}" for who in live)
     lead = (
         f"The base model has never seen this {one.class_word} and this {other.class_word}. It learnt {pace}, each from "
         f"{len(list_references(gallery.folder, one))} pictures, and then put both into one scene, each with a "
@@ -102,7 +103,7 @@ def write_page(gallery: Gallery) -> Path:
         lead=escape(lead),
         hero=write_picture(gallery, gallery.rows[0].shots[0]),
         facts=escape(" · ".join(told)),
-        sections="\n".join([_write_characters(gallery), _write_summary(gallery), *rows]),
+        sections="\n".join([_write_characters(gallery), _write_summary(gallery), *rows, _write_film(gallery)]),
         footer=_write_footer(gallery),
     )
     target = gallery.folder / PAGE
@@ -126,17 +127,23 @@ def _write_characters(gallery: Gallery) -> str:
             f'<img src="{link_to(gallery, path)}" alt="{escape(who.name)}, reference {number}" width=128 height=128>'
             for number, path in enumerate(paths[:REFERENCES], start=1)
         )
-        learnt = gallery.trained[who.name]
         adapter = gallery.folder / ADAPTERS / f"{who.stem}.safetensors"
         cards.append(
             f"<article class=card><h3 class=who {tint_name(colour)}><i></i>{escape(who.name)}</h3>"
             f"<p class=soft>a {escape(who.class_word)}, called <code>{escape(who.identifier)}</code> in prompts</p>"
             f"<div class=thumbs>{thumbs}</div>"
             f"<p class=soft>{min(REFERENCES, len(paths))} of the {len(paths)} pictures that it was learnt from; "
-            f"{learnt.steps} steps in {_write_time(learnt.seconds)}; "
-            f'<a href="{link_to(gallery, adapter)}">adapter</a>, {learnt.size / 1e6:.1f} MB</p></article>'
+            f"{_tell_learning(gallery, who)}; "
+            f'<a href="{link_to(gallery, adapter)}">adapter</a>, {adapter.stat().st_size / 1e6:.1f} MB</p></article>'
         )
     return f'<section><h2>Who was learnt</h2><div class="cards pair">{"".join(cards)}</div></section>'
+
+
+def _tell_learning(gallery: Gallery, who: Character) -> str:
+    if who.name not in gallery.trained:
+        return "learnt before, and part of d2plan"
+    learnt = gallery.trained[who.name]
+    return f"{learnt.steps} steps in {_write_time(learnt.seconds)}"
 
 
 def _write_summary(gallery: Gallery) -> str:
@@ -167,6 +174,18 @@ def _write_estimate(summary: Mapping[str, Estimate], name: str) -> str:
         return "–"
     found = summary[name]
     return f"{round(found.mean * found.count)} of {found.count}"
+
+
+def _write_film(gallery: Gallery) -> str:
+    film = gallery.film
+    if film.video is None or film.page is None:
+        return f"<section><h2>A film</h2><p>{escape(film.trouble)}</p></section>" if film.trouble else ""
+    return (
+        "<section><h2>A film</h2><p class=soft>Four moments as a series of pictures, in which only what the plan "
+        "changes does change, and a small video network that makes the frames between them. "
+        f'<a href="{link_to(gallery, film.page)}">Plan, keyframes and frames</a></p>'
+        f'<img class=film src="{link_to(gallery, film.video)}" alt="the film" width=384 height=384></section>'
+    )
 
 
 def _write_footer(gallery: Gallery) -> str:

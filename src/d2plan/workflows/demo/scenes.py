@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from d2plan.documents import Instance, Scene
 from d2plan.errors import InputError
+from d2plan.etp.plan import Beat, EventPlan, PlanInstance
 from d2plan.world.cast import ACTIONS, CLASSES, species_of
 from d2plan.world.scenery import PLACES
 from d2plan.world.seeds import DEVELOPMENT_SEEDS
@@ -22,9 +23,13 @@ NAMES = MappingProxyType(
 )
 
 
+# They come with the package, learnt before: a second man, and a third for three at once.
+GUESTS = (("Sam", "man", 60), ("Mia", "woman", 3))
+
+
 @dataclass(frozen=True)
 class Character:
-    """One of the two whom the demo shows.
+    """One of those whom the demo shows.
 
     Attributes:
         name: how the page calls it.
@@ -107,11 +112,23 @@ def _read_choice(choice: str, identifier: str, seed: int) -> Character:
     return Character(NAMES[word], word, own, identifier)
 
 
-def plan_gallery(characters: tuple[Character, Character], adapters: Sequence[Path], base: str, seed: int) -> list[Row]:
+def choose_guests(identifiers: Sequence[str]) -> tuple[Character, ...]:
+    """Name those who were learnt before.
+
+    Args:
+        identifiers: the words that the base keeps for concepts; the first two are for those who are learnt live.
+
+    Returns:
+        As many as there are words for.
+    """
+    return tuple(Character(*guest, word) for guest, word in zip(GUESTS, identifiers[2:], strict=False))
+
+
+def plan_gallery(characters: tuple[Character, ...], adapters: Sequence[Path], base: str, seed: int) -> list[Row]:
     """Write the scenes of the gallery.
 
     Args:
-        characters: both.
+        characters: both that are learnt live, and the guests.
         adapters: their files.
         base: as scene files name it.
         seed: of the noise; each picture's own is counted up from it.
@@ -119,7 +136,7 @@ def plan_gallery(characters: tuple[Character, Character], adapters: Sequence[Pat
     Returns:
         Rows in the order of the page.
     """
-    one, other = characters
+    one, other = characters[:2]
     drafts = _Drafts(characters, tuple(str(path) for path in adapters), base, seed * 100)
     mine, its = _deeds(one.class_word), _deeds(other.class_word)
     together = list(zip(("beach", "castle", "snow"), mine, its[1:], strict=False))
@@ -155,9 +172,79 @@ def plan_gallery(characters: tuple[Character, Character], adapters: Sequence[Pat
                     for place, deed in zip(("beach", "snow", "castle"), deeds, strict=False)
                 ),
             )
-            for index, (who, deeds) in enumerate(zip(characters, (mine, its), strict=True))
+            for index, (who, deeds) in enumerate(zip((one, other), (mine, its), strict=True))
         ),
+        *_plan_guests(drafts, characters),
     ]
+
+
+def _plan_guests(drafts: _Drafts, characters: tuple[Character, ...]) -> Iterator[Row]:
+    """Plan what needs more than two: two of one class, three at once."""
+    live, guests = characters[:2], characters[2:]
+    alike = [
+        (a, b) for a, one in enumerate(live) for b, guest in enumerate(guests, 2) if guest.class_word == one.class_word
+    ]
+    for a, b in alike[:1]:
+        one, guest = characters[a], characters[b]
+        mine, its = _deeds(one.class_word), ("wearing a yellow hat", ACTIONS[guest.class_word][3], "wearing a blue bow")
+        yield Row(
+            f"Two of one class: {one.name} and {guest.name}",
+            f'Both are "a {one.class_word}" in the global prompt. {guest.name} was learnt before; the adapter comes '
+            f"with d2plan. The first that is named stands on the left.",
+            tuple(
+                drafts.compose("alike", place, {a: deed, b: other})
+                for place, deed, other in zip(("city", "desert", "forest"), mine, its, strict=False)
+            ),
+        )
+    words = {who.class_word for who in live}
+    third = next((place for place, guest in enumerate(guests, 2) if guest.class_word not in words), None)
+    if third is not None:
+        yield Row(
+            "Three at once",
+            "Five rows in each call of the U-Net: without prompt, the global one, and one for each of the three.",
+            tuple(
+                drafts.compose("three", place, {0: deed, 1: its, third: "wearing a green crown"})
+                for place, deed, its in zip(
+                    ("beach", "snow", "city"), _deeds(live[0].class_word), _deeds(live[1].class_word)[1:], strict=False
+                )
+            ),
+        )
+
+
+def plan_film(characters: tuple[Character, ...], adapters: Sequence[Path], base: str, seed: int) -> EventPlan:
+    """Write the plan of the short film at the end.
+
+    Args:
+        characters: both that are learnt live, and the guests, who take no part.
+        adapters: their files.
+        base: as the plan names it.
+        seed: of the noise.
+
+    Returns:
+        Three moments: the second does something, then the first, then the second puts something on.
+    """
+    one, other = characters[:2]
+    mine, its = ACTIONS[one.class_word][1], ACTIONS[other.class_word][1]
+    moments = (("", ""), ("", f" {its}"), (f" {mine}", f" {its}"), (f" {mine}", " wearing a red scarf"))
+    return EventPlan(
+        base=base,
+        global_prompt=f"a photo of a {one.class_word} and a {other.class_word} {PLACES['meadow'][0]}",
+        instances=tuple(
+            PlanInstance(name=who.name, concept=str(path), class_word=who.class_word, identifier=who.identifier)
+            for who, path in zip((one, other), adapters, strict=False)
+        ),
+        beats=tuple(
+            Beat(
+                sub_prompts={
+                    who.name: f"a photo of a {who.identifier} {who.class_word}{deed}"
+                    for who, deed in zip((one, other), deeds, strict=True)
+                }
+            )
+            for deeds in moments
+        ),
+        frames=12,
+        seed=seed,
+    )
 
 
 def _deeds(class_word: str) -> tuple[str, str, str, str]:
@@ -173,9 +260,7 @@ def _shorten(deed: str) -> str:
 class _Drafts:
     """Writes the shots one after the other and numbers them."""
 
-    def __init__(
-        self, characters: tuple[Character, Character], adapters: tuple[str, ...], base: str, seed: int
-    ) -> None:
+    def __init__(self, characters: tuple[Character, ...], adapters: tuple[str, ...], base: str, seed: int) -> None:
         self.characters = characters
         self.adapters = adapters
         self.base = base
@@ -194,7 +279,9 @@ class _Drafts:
             )
             for index, who in zip(deeds, whos, strict=True)
         )
-        prompt = f"a photo of {' and '.join(f'a {who.class_word}' for who in whos)} {PLACES[place][0]}"
+        said = [f"a {who.class_word}" for who in whos]
+        listed = said if len(said) < 3 else [", ".join(said[:-1]), said[-1]]
+        prompt = f"a photo of {' and '.join(listed)} {PLACES[place][0]}"
         label = ", ".join(f"{who.name}: {_shorten(deed)}" for who, deed in zip(whos, deeds.values(), strict=True))
         # Pictures that share their seed keep what they say alike, as those of a series do.
         first = () if seed is None else self.first.setdefault(seed, instances)
@@ -203,7 +290,7 @@ class _Drafts:
 
     def draw_plain(self, seed: int, place: str, *deeds: str) -> Shot:
         """Draft a picture by the base alone, with everything in one prompt."""
-        said = [f"a {who.class_word} {deed}" for who, deed in zip(self.characters, deeds, strict=True)]
+        said = [f"a {who.class_word} {deed}" for who, deed in zip(self.characters[:2], deeds, strict=True)]
         prompt = f"a photo of {' and '.join(said)} {PLACES[place][0]}"
         label = f"base alone: {', '.join(_shorten(deed) for deed in deeds)}"
         return self._number(f"plain-{place}", label, Scene(base=self.base, global_prompt=prompt), seed)
