@@ -81,7 +81,7 @@ ROWS = (
     Row("values of the sub row", changes=("values=sub",)),
     Row("rows read their own prompts (the paper)", changes=("weave=none",)),
     Row("sub rows alone read all", changes=("weave=subs",)),
-    Row("warm-up 0.25", changes=("warmup_fraction=0.25",)),
+    Row("warm-up 0.1", changes=("warmup_fraction=0.1",)),
     Row("warm-up 0.4", changes=("warmup_fraction=0.4",)),
     Row("masks anew every 4 steps", changes=("refresh_every=4",)),
     Row("masks late, after 0.3", changes=("mask_start=0.3",)),

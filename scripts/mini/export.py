@@ -21,7 +21,8 @@ from train_unet import CHECKPOINT, Bundle
 DEFAULTS = {
     "steps": 30,
     "guidance_scale": 5.0,
-    "warmup_fraction": 0.1,
+    "warmup_fraction": 0.25,
+    "warmup_one_class": 0.1,
     "mask_margin": 0.09375,
     "weave": "all",
     "height": 128,

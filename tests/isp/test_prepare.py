@@ -8,6 +8,7 @@ import torch
 from d2plan.adapter.rows import adapter_rows
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import encode_prompts
+from d2plan.config import IspSettings
 from d2plan.documents import Instance, Scene, Style
 from d2plan.errors import AdapterError, InputError
 from d2plan.isp.prepare import Extras, prepare_scene
@@ -164,3 +165,14 @@ def test_a_sub_prompt_that_cannot_be_woven_in_is_told(tiny: Backbone) -> None:
     (warning,) = prepared.warnings
     assert warning.startswith("instances[1].sub_prompt is read as it is written")
     assert not man_and_dog(tiny, weave="none", instances=both).warnings
+
+
+def test_a_scene_of_one_class_may_have_a_warm_up_of_its_own(tiny: Backbone) -> None:
+    settings = IspSettings(steps=10, warmup_fraction=0.3, warmup_one_class=0.1)
+    both = man_and_dog(tiny)
+    man, dog = both.adapters
+    scene = both.scene.model_copy(update={"warmup": None, "steps": None})
+    alone = scene.model_copy(update={"instances": scene.instances[:1]})
+    assert prepare_scene(tiny, scene, [man, dog], settings).warmup == 3
+    assert prepare_scene(tiny, alone, [man], settings).warmup == 1
+    assert prepare_scene(tiny, alone, [man], replace(settings, warmup_one_class=None)).warmup == 3

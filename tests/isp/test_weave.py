@@ -24,6 +24,16 @@ def test_the_order_of_the_instances_changes_nothing() -> None:
     assert turned.global_prompt == woven.global_prompt and turned.sub_prompts[::-1] == woven.sub_prompts
 
 
+def test_the_row_of_one_who_was_drawn_by_hand_knows_nobody_else() -> None:
+    woven = weave_prompts(BOTH, [MAN, DOG._replace(drawn=True)])
+    assert woven.global_prompt == "a photo of a man wearing sunglasses and a dog running on the beach"
+    assert woven.sub_prompts == (
+        "a photo of a <v1> man wearing sunglasses and a dog running on the beach",
+        "a photo of a <v2> dog running and a <v2> dog running on the beach",
+    )
+    assert not woven.alone
+
+
 def test_of_two_of_one_class_a_row_knows_its_own_alone() -> None:
     first, second = Naming("man", "<v1>", "a <v1> man waving"), Naming("man", "<v3>", "a <v3> man in a hat")
     woven = weave_prompts("a man, a man and a dog on the beach", [first, second, DOG])

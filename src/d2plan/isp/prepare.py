@@ -153,7 +153,11 @@ def resolve_scene(
         raise InputError(f"The scene has {len(scene.instances)} instances, but {len(adapters)} adapters were given.")
     settings = settings or backbone.defaults.composing()
     steps = scene.steps or settings.steps
-    warmup = int(settings.warmup_fraction * steps + 0.5) if scene.warmup is None else scene.warmup
+    words = {item.class_word or adapter.class_word for item, adapter in zip(scene.instances, adapters, strict=True)}
+    fraction = settings.warmup_fraction
+    if len(words) == 1 and settings.warmup_one_class is not None:
+        fraction = settings.warmup_one_class
+    warmup = int(fraction * steps + 0.5) if scene.warmup is None else scene.warmup
     if warmup > steps:
         raise InputError(f"warmup is {warmup}, but must be 0..steps, and steps is {steps}.")
     height, width = scene.height or backbone.size[0], scene.width or backbone.size[1]
@@ -209,7 +213,9 @@ def prepare_scene(
         open_region(item, size, f"instances[{index}].mask") for index, item in enumerate(resolved.instances)
     )
     namings = [
-        Naming(instance.class_word or "", _find_call(instance, adapter), instance.sub_prompt, _place(region))
+        Naming(
+            instance.class_word or "", _find_call(instance, adapter), instance.sub_prompt, _place(region), region.drawn
+        )
         for instance, adapter, region in zip(resolved.instances, adapters, regions, strict=True)
     ]
     # First with the words as they were written, which a sentence about them must quote.

@@ -17,12 +17,14 @@ class Naming(NamedTuple):
         identifier: its name in the sub-prompt; empty for an adapter that states none.
         sub_prompt: the text that holds it.
         place: how far to the right it was put by hand, 0..1; None where nobody said.
+        drawn: its whole area was given by hand.
     """
 
     class_word: str
     identifier: str
     sub_prompt: str
     place: float | None = None
+    drawn: bool = False
 
 
 class Columns(NamedTuple):

@@ -38,7 +38,8 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
 
     Of two of one class no prompt can say which figure does what: such a mention stays the bare class word in every row
     but its own, and there all mentions of the class are the instance itself, because that row paints in its own mask
-    alone.
+    alone. The row of one whose area was drawn by hand knows nobody else at all, so that it is what stands there,
+    wherever the layout would have put it.
 
     >>> man, dog = Naming("man", "<v1>", "a photo of a <v1> man waving"), Naming("dog", "<v2>", "a <v2> dog")
     >>> weave_prompts("a photo of a man and a dog on the beach", [man, dog]).sub_prompts[1]
@@ -63,16 +64,27 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
     ]
     classes = [naming.class_word.casefold() for naming in namings]
 
+    def is_own(index: int, own: int) -> bool:
+        return namings[own].drawn or classes[index] == classes[own]
+
+    def say(index: int, own: int | None) -> str | None:
+        """Say what stands for an instance's mention in a row; None is the bare class word."""
+        if own is not None and is_own(index, own):
+            return phrases[own]
+        phrase = phrases[index]
+        if phrase is None or classes.count(classes[index]) > 1:
+            return None
+        return _leave_out_name(phrase, namings[index])
+
     def write(own: int | None) -> str:
         text = global_prompt
         for index in sorted(range(len(namings)), key=lambda one: -places[one][0]):
             begin, end = places[index]
-            mine = own is not None and classes[index] == classes[own]
-            phrase = phrases[own if mine and own is not None else index]
-            if phrase is None or (classes.count(classes[index]) > 1 and not mine):
+            said = say(index, own)
+            if said is None:
                 continue
-            said = phrase if mine else _leave_out_name(phrase, namings[index])
-            said = _drop_repeated(said, namings[index].class_word, text[end:])
+            speaker = own if own is not None and is_own(index, own) else index
+            said = _drop_repeated(said, namings[speaker].class_word, text[end:])
             text = _fit_article(text[:begin], said) + said + text[end:]
         return text
 
@@ -81,7 +93,8 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
     alone = tuple(
         index
         for index, (text, naming) in enumerate(zip(texts, namings, strict=True))
-        if phrases[index] is None or count_word(text, naming.identifier) != classes.count(classes[index])
+        if phrases[index] is None
+        or count_word(text, naming.identifier) != sum(is_own(other, index) for other in range(len(namings)))
     )
     subs = (written.sub_prompts[index] if index in alone else text for index, text in enumerate(texts))
     return Woven(write(None), tuple(subs), alone)
