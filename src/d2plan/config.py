@@ -267,7 +267,8 @@ def load_defaults(folder: str | Path | None) -> BaseDefaults:
 
 
 def _make_defaults(content: dict[str, object], path: Path) -> BaseDefaults:
-    kinds = {field.name: type(field.default) for field in fields(BaseDefaults)}
+    # What may be left to another field is a number.
+    kinds = {field.name: float if field.default is None else type(field.default) for field in fields(BaseDefaults)}
     values: dict[str, object] = {}
     for name, value in content.items():
         if name not in kinds:
