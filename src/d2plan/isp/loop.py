@@ -191,9 +191,8 @@ def keep_steps(
 ) -> KeepRun:
     """Make a picture that variants keep where they say the same, reporting after every step.
 
-    The paper's series shares noise, warm-up and masks; this goes further: a variant is drawn from the same noise, and
-    where it changes nothing its latents are this picture's after each step, as in blended latent diffusion (Avrahami et
-    al., 2023).
+    A variant is drawn from the same noise, and where it changes nothing its latents are this picture's after each
+    step, as in blended latent diffusion (Avrahami et al., 2023). The paper shares noise, warm-up and masks alone.
 
     Args:
         backbone: the base.
@@ -221,9 +220,7 @@ def _compose_groups(
     shared: SharedStart | KeptPicture | None,
 ) -> Run:
     start = shared if isinstance(shared, SharedStart) else None
-    made: dict[Scene, KeptPicture] = {}
-    if isinstance(shared, KeptPicture):
-        made[shared.prepared.scene] = shared
+    made: dict[Scene, KeptPicture] = {shared.prepared.scene: shared} if isinstance(shared, KeptPicture) else {}
     if shared is not None:
         scenes = [replace(item, kept=None if start else shared.prepared) for item in scenes]
     groups = group_scenes(scenes, settings.most_rows, options)
