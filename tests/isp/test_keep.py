@@ -10,7 +10,7 @@ from d2plan.backbone.schedulers import SCHEDULERS
 from d2plan.config import IspSettings
 from d2plan.errors import InputError
 from d2plan.isp.engine import EngineOptions
-from d2plan.isp.keep import find_changed, find_room, join_masks
+from d2plan.isp.keep import find_room, join_masks, list_changed
 from d2plan.isp.loop import KeptPicture, compose_many, compose_steps, keep
 from d2plan.isp.partition import MaskResult, make_partition
 from d2plan.isp.prepare import PreparedScene, prepare_scene
@@ -100,21 +100,21 @@ def test_it_holds_whenever_masks_are_made(tiny: Backbone, changes: dict) -> None
 
 def test_what_counts_as_changed(tiny: Backbone) -> None:
     scene = _variant(tiny)
-    assert find_changed(scene, _variant(tiny)) == (False, False)
-    assert find_changed(_sitting(tiny), scene) == (False, True)
+    assert list_changed(scene, _variant(tiny)) == (False, False)
+    assert list_changed(_sitting(tiny), scene) == (False, True)
     first, second = scene.scene.instances
     weaker = scene.scene.model_copy(update={"instances": (first.model_copy(update={"strength": 0.5}), second)})
-    assert find_changed(replace(scene, scene=weaker), scene) == (True, False)
+    assert list_changed(replace(scene, scene=weaker), scene) == (True, False)
 
 
 def test_changed_masks_take_the_old_room_and_the_new_but_nobody_elses() -> None:
     kept = _masks([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0]])
-    own = _masks([[0, 0, 0, 0, 0, 1], [0, 1, 0, 1, 1, 0]], ("attention", "attention"))
+    own = _masks([[0, 1, 0, 0, 0, 1], [0, 0, 0, 1, 1, 0]], ("attention", "attention"))
     joined = join_masks(own, kept, (False, True))
     assert joined.partition.masks[1:, 0].tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0]]
     assert joined.routes == ("box", "attention")
     both = join_masks(own, kept, (True, True))
-    assert both.partition.masks[1:, 0].tolist() == [[1, 0, 0, 0, 0, 1], [0, 1, 1, 1, 1, 0]]
+    assert both.partition.masks[1:, 0].tolist() == [[1, 1, 0, 0, 0, 1], [0, 0, 1, 1, 1, 0]]
     assert join_masks(own, kept, (False, False)).partition.masks.equal(kept.partition.masks)
 
 
@@ -123,6 +123,12 @@ def test_one_that_is_not_seen_in_the_variant_has_its_old_place() -> None:
     own = _masks([[1, 1, 0, 0], [0, 0, 0, 0]], ("attention", "empty"))
     joined = join_masks(own, kept, (False, True))
     assert joined.partition.masks[2, 0].tolist() == [0, 0, 1, 0] and joined.routes == ("box", "box")
+
+
+def test_an_area_on_the_other_side_is_not_taken() -> None:
+    kept, own = _masks([[1, 1, 0, 0], [0, 0, 1, 0]]), _masks([[0, 0, 1, 1], [1, 1, 0, 0]])
+    assert join_masks(own, kept, (False, True)).partition.masks.equal(kept.partition.masks)
+    assert join_masks(own, kept, (True, True)).partition.masks.equal(kept.partition.masks)
 
 
 def test_room_reaches_a_sixteenth_beyond_the_masks() -> None:

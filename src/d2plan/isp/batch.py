@@ -18,7 +18,7 @@ from d2plan.backbone.sdxl import decode_latents, guide
 from d2plan.backbone.spatial import ControlUse
 from d2plan.config import IspSettings
 from d2plan.isp.engine import Engine, EngineOptions, Layout, choose_level, lay_rows, size_ids
-from d2plan.isp.keep import KeptPicture, find_changed, find_room, is_changed, join_masks
+from d2plan.isp.keep import KeptPicture, find_room, is_changed, join_masks, list_changed
 from d2plan.isp.masks import find_masks
 from d2plan.isp.noise import compose_noise
 from d2plan.isp.partition import MaskResult, Partition, make_partition
@@ -310,12 +310,12 @@ def make_masks(backbone: Backbone, batch: Batch, engine: Engine) -> None:
             )
             result = replace(result, partition=soften(result.partition, batch.settings))
             if batch.kept:
-                result = join_masks(result, batch.kept.masks, find_changed(item, batch.kept.prepared))
+                result = join_masks(result, batch.kept.masks, list_changed(item, batch.kept.prepared))
             batch.masks.append(result)
             first += count
         if batch.kept:
             rooms = [
-                find_room(masks, find_changed(item, batch.kept.prepared))
+                find_room(masks, list_changed(item, batch.kept.prepared))
                 for masks, item in zip(batch.masks, batch.scenes, strict=True)
             ]
             batch.room = torch.stack(rooms)[:, None].to(batch.latents.device)

@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from d2plan.isp.partition import MaskResult, make_partition
-from d2plan.isp.prepare import PreparedScene
+from d2plan.isp.prepare import PreparedScene, find_changed
 
 # How far beyond its mask what changes may reach, as a part of the picture's shorter side: hats and raised arms.
 _REACH = 1 / 16
+_LEAST_STAYING = 0.5  # of an area found anew, that lies in the old one
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,28 +34,14 @@ class KeptPicture:
     unet_rows: int
 
 
-def find_changed(scene: PreparedScene, kept: PreparedScene) -> tuple[bool, ...]:
-    """Say of each instance whether a scene says another thing of it than the kept picture's.
-
-    Args:
-        scene: a variant.
-        kept: the scene that it is a variant of.
-
-    Returns:
-        True where the sub-prompt, the adapter's content or its strength differ.
-    """
-    own, was = ([_describe(one, place) for place in range(len(one.adapters))] for one in (scene, kept))
-    return tuple(mine != other for mine, other in zip(own, was, strict=True))
+def list_changed(scene: PreparedScene, kept: PreparedScene) -> tuple[bool, ...]:
+    """Say of each instance whether a variant changes it, as ``find_changed`` does."""
+    return find_changed(scene.scene, scene.adapters, kept)
 
 
 def is_changed(scene: PreparedScene, kept: PreparedScene) -> bool:
-    """Say whether a scene changes anything at all, as ``find_changed`` does."""
-    return any(find_changed(scene, kept))
-
-
-def _describe(scene: PreparedScene, place: int) -> tuple[object, ...]:
-    item = scene.scene.instances[place]
-    return item.sub_prompt, item.strength, scene.adapters[place].sha256 or scene.adapters[place].path
+    """Say whether a variant changes anything at all."""
+    return any(list_changed(scene, kept))
 
 
 def join_masks(own: MaskResult, kept: MaskResult, changed: Sequence[bool]) -> MaskResult:
@@ -71,6 +58,9 @@ def join_masks(own: MaskResult, kept: MaskResult, changed: Sequence[bool]) -> Ma
     """
     moving = torch.tensor(changed, dtype=torch.bool)
     mine, was = own.partition.masks[1:], kept.partition.masks[1:].to(own.partition.masks)
+    # A layout that came out the other way round says nothing of the room that a new pose takes.
+    stays = (mine * was).sum(dim=(1, 2)) >= _LEAST_STAYING * mine.sum(dim=(1, 2))
+    mine = mine * stays[:, None, None]
     free = 1 - was[~moving].sum(dim=0)
     taken = mine[moving].sum(dim=0)
     areas = was.clone()

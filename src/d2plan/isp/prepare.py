@@ -23,7 +23,7 @@ from d2plan.documents import Instance, Scene
 from d2plan.errors import InputError
 from d2plan.isp.overrides import Region, have_same_shape, open_region
 from d2plan.isp.segment import Detector
-from d2plan.isp.sharing import PLACES
+from d2plan.isp.sharing import PLACES, tell_positions
 from d2plan.isp.tokens import Columns, Naming, find_columns
 from d2plan.isp.weave import Woven, weave_prompts
 
@@ -180,6 +180,7 @@ def prepare_scene(
     adapters: Sequence[Adapter] = (),
     settings: IspSettings | None = None,
     extras: Extras | None = None,
+    kept: PreparedScene | None = None,
 ) -> PreparedScene:
     """Check a scene against its base and adapters, and encode its prompts.
 
@@ -192,13 +193,13 @@ def prepare_scene(
         adapters: one an instance, in the scene's order.
         settings: None takes the base's own.
         extras: styles, drawings and the detector that the scene names; None for a scene that names none.
+        kept: the scene whose picture stays where this one says the same; None is a picture of its own.
 
     Returns:
         The scene, ready for ``compose_steps``.
 
     Raises:
-        InputError: a word is missing from its prompt, a number cannot be used, or something that the scene names was
-            not given.
+        InputError: a word is missing from its prompt, a number cannot be used, or something named was not given.
         AdapterError: an adapter belongs to another base.
     """
     started = time.perf_counter()
@@ -212,13 +213,13 @@ def prepare_scene(
     regions = tuple(
         open_region(item, size, f"instances[{index}].mask") for index, item in enumerate(resolved.instances)
     )
+    changed = find_changed(resolved, adapters, kept) if kept else (False,) * len(adapters)
+    # What changes has its place in the kept picture already, as if it were drawn there by hand.
     namings = [
-        Naming(
-            instance.class_word or "", _find_call(instance, adapter), instance.sub_prompt, _place(region), region.drawn
-        )
-        for instance, adapter, region in zip(resolved.instances, adapters, regions, strict=True)
+        Naming(item.class_word or "", _find_call(item, adapter), item.sub_prompt, _place(region), region.drawn or moves)
+        for item, adapter, region, moves in zip(resolved.instances, adapters, regions, changed, strict=True)
     ]
-    # First with the words as they were written, which a sentence about them must quote.
+    # First with the words as written, which a sentence about them must quote.
     columns = find_columns(backbone.tokenizers, resolved.global_prompt, namings)
     read, columns, unwoven = _choose_prompts(backbone, resolved, namings, columns)
     styles = tuple(
@@ -234,15 +235,32 @@ def prepare_scene(
     warnings = (
         *_warn(backbone, resolved, adapters),
         *unwoven,
-        *_warn_of_positions(resolved),
+        *tell_positions(resolved),
         *_warn_of_shapes(resolved, extras.drawings, size),
         *_warn_of_nothing(resolved, adapters, extras.styles, controls),
     )
     detector = extras.detector if resolved.masks == "detect" else None
     seconds = time.perf_counter() - started
+    resolved = resolved.model_copy(update={"variant_of": kept.scene.instances if kept else ()})
     return PreparedScene(
-        resolved, tuple(adapters), regions, columns, read, text, warnings, seconds, styles, controls, detector
+        resolved, tuple(adapters), regions, columns, read, text, warnings, seconds, styles, controls, detector, kept
     )
+
+
+def find_changed(scene: Scene, adapters: Sequence[Adapter], kept: PreparedScene) -> tuple[bool, ...]:
+    """Say of each instance whether a scene says another thing of it than the kept picture's.
+
+    Args:
+        scene: a variant.
+        adapters: its own, one an instance.
+        kept: the scene that it is a variant of.
+
+    Returns:
+        True where the sub-prompt, the adapter's content or its strength differ.
+    """
+    sides = ((scene.instances, adapters), (kept.scene.instances, kept.adapters))
+    said = [[(a.sub_prompt, a.strength, b.sha256 or b.path) for a, b in zip(*side, strict=True)] for side in sides]
+    return tuple(now != before for now, before in zip(*said, strict=True))
 
 
 def _choose_prompts(
@@ -343,20 +361,6 @@ def _warn(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter]) -> tupl
             stand_in = scene.instances[index].class_word
             warnings.append(f'instances[{index}]: {_label(adapter)} states no identifier; "{stand_in}" stands for it.')
     return tuple(warnings)
-
-
-def _warn_of_positions(scene: Scene) -> list[str]:
-    """Tell of instances of one class that name the same position, where nothing else says who is who."""
-    places: dict[tuple[str, str], list[str]] = {}
-    for index, item in enumerate(scene.instances):
-        if item.position is not None and item.box is None and item.point is None and item.mask is None:
-            places.setdefault(((item.class_word or "").casefold(), item.position), []).append(f"instances[{index}]")
-    return [
-        f'{" and ".join(found)} are all "{word}" at the position {position}; the order in which they are listed parts '
-        "them, from left to right, so give each its own position, or a point or a box."
-        for (word, position), found in places.items()
-        if len(found) > 1
-    ]
 
 
 def _warn_of_shapes(scene: Scene, drawings: Sequence[Drawing], size: tuple[int, int]) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from d2plan.documents import Position
+from d2plan.documents import Position, Scene
 from d2plan.isp.overrides import Region
 from d2plan.isp.regions import cluster_area, find_centre, grow_areas, label_pieces, measure_gap
 
@@ -279,3 +279,24 @@ def _assign_slots(regions: list[Region]) -> list[int]:
         if region.position == "middle":
             taken[index] = free.pop(free.index(min(free, key=lambda slot: abs(slot - middle))))
     return [taken[index] if index in taken else free.pop(0) for index in range(len(regions))]
+
+
+def tell_positions(scene: Scene) -> list[str]:
+    """Tell of instances of one class that name the same position, where nothing else says who is who.
+
+    Args:
+        scene: with its class words filled in.
+
+    Returns:
+        Sentences for the reader of the result.
+    """
+    places: dict[tuple[str, str], list[str]] = {}
+    for index, item in enumerate(scene.instances):
+        if item.position is not None and item.box is None and item.point is None and item.mask is None:
+            places.setdefault(((item.class_word or "").casefold(), item.position), []).append(f"instances[{index}]")
+    return [
+        f'{" and ".join(found)} are all "{word}" at the position {position}; the order in which they are listed parts '
+        "them, from left to right, so give each its own position, or a point or a box."
+        for (word, position), found in places.items()
+        if len(found) > 1
+    ]

@@ -80,12 +80,15 @@ class Isp(JoinsNothing):
             for place, shot in enumerate(shots):
                 key = (shot.global_prompt, shot.seed)
                 if often[key] > 1:
-                    scenes[place] = replace(scenes[place], kept=first.setdefault(key, scenes[place]))
+                    kept = first.setdefault(key, scenes[place])
+                    scenes[place] = _prepare(backbone, shot, adapters, drawing, kept)
         settings = replace(backbone.defaults.composing(), most_rows=drawing.most_rows)
         return [composition.image for composition in compose_many(backbone, scenes, settings)]
 
 
-def _prepare(backbone: Backbone, shot: Shot, adapters: Sequence[Adapter], drawing: Drawing) -> PreparedScene:
+def _prepare(
+    backbone: Backbone, shot: Shot, adapters: Sequence[Adapter], drawing: Drawing, kept: PreparedScene | None = None
+) -> PreparedScene:
     instances = tuple(
         Instance(concept=str(adapter.path), class_word=adapter.class_word, sub_prompt=prompt)
         for adapter, prompt in zip(adapters, shot.sub_prompts, strict=True)
@@ -101,7 +104,7 @@ def _prepare(backbone: Backbone, shot: Shot, adapters: Sequence[Adapter], drawin
         width=drawing.width,
         seed=shot.seed,
     )
-    return prepare_scene(backbone, scene, adapters)
+    return prepare_scene(backbone, scene, adapters, kept=kept)
 
 
 ISP_DISLORA = Isp("isp-dislora", "ISP + DisLoRA", "D2Plan, sections 4.1 and 4.2", losses=True)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypedDict, TypeVar, Unpack
 
@@ -194,13 +193,10 @@ def prepare_request(backbone: Backbone, request: Request, shelf: ExtrasShelf) ->
     Returns:
         What the loop takes.
     """
-    extras = shelf.open(request)
-    prepared = prepare_scene(backbone, request.scene, request.adapters, extras=extras)
-    if request.kept is None:
-        return prepared
-    kept = prepare_scene(backbone, request.kept.scene, request.kept.adapters, extras=extras)
-    scene = prepared.scene.model_copy(update={"variant_of": kept.scene.instances})
-    return replace(prepared, scene=scene, kept=kept)
+    extras, kept = shelf.open(request), None
+    if request.kept is not None:
+        kept = prepare_scene(backbone, request.kept.scene, request.kept.adapters, extras=extras)
+    return prepare_scene(backbone, request.scene, request.adapters, extras=extras, kept=kept)
 
 
 def engine_options(options: RunOptions) -> EngineOptions:
