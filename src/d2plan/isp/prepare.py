@@ -153,13 +153,6 @@ def resolve_scene(
         raise InputError(f"The scene has {len(scene.instances)} instances, but {len(adapters)} adapters were given.")
     settings = settings or backbone.defaults.composing()
     steps = scene.steps or settings.steps
-    words = {item.class_word or adapter.class_word for item, adapter in zip(scene.instances, adapters, strict=True)}
-    fraction = settings.warmup_fraction
-    if len(words) == 1 and settings.warmup_one_class is not None:
-        fraction = settings.warmup_one_class
-    warmup = int(fraction * steps + 0.5) if scene.warmup is None else scene.warmup
-    if warmup > steps:
-        raise InputError(f"warmup is {warmup}, but must be 0..steps, and steps is {steps}.")
     height, width = scene.height or backbone.size[0], scene.width or backbone.size[1]
     latent_size(backbone, (height, width))
     instances = []
@@ -168,6 +161,12 @@ def resolve_scene(
         if not word:
             raise InputError(f"instances[{index}].class_word is missing, and {_label(adapter)} states none; write it.")
         instances.append(instance.model_copy(update={"class_word": word}))
+    one_class = len({(item.class_word or "").casefold() for item in instances}) == 1
+    short = settings.warmup_one_class if one_class else None
+    fraction = settings.warmup_fraction if short is None else short
+    warmup = int(fraction * steps + 0.5) if scene.warmup is None else scene.warmup
+    if warmup > steps:
+        raise InputError(f"warmup is {warmup}, but must be 0..steps, and steps is {steps}.")
     scale = settings.guidance_scale if scene.guidance_scale is None else scene.guidance_scale
     numbers = {"steps": steps, "warmup": warmup, "guidance_scale": scale, "height": height, "width": width}
     weave = scene.weave or settings.weave
@@ -259,7 +258,8 @@ def find_changed(scene: Scene, adapters: Sequence[Adapter], kept: PreparedScene)
         True where the sub-prompt, the adapter's content or its strength differ.
     """
     sides = ((scene.instances, adapters), (kept.scene.instances, kept.adapters))
-    said = [[(a.sub_prompt, a.strength, b.sha256 or b.path) for a, b in zip(*side, strict=True)] for side in sides]
+    own = {"sub_prompt", "class_word", "trigger", "strength"}
+    said = [[(a.model_dump(include=own), b.sha256 or b.path) for a, b in zip(*one, strict=True)] for one in sides]
     return tuple(now != before for now, before in zip(*said, strict=True))
 
 

@@ -9,8 +9,10 @@ from PIL import Image
 
 from d2plan.documents import load_run, load_series
 from d2plan.errors import FileError, InputError
-from d2plan.workflows.composing.compose import compose
+from d2plan.workflows.composing.choose import _sow
+from d2plan.workflows.composing.compose import compose, prepare_request
 from d2plan.workflows.composing.reproduce import find_sources, reproduce
+from d2plan.workflows.composing.requests import AdapterShelf, ExtrasShelf, open_request
 from d2plan.workflows.composing.series import compose_series
 from tests.workflows.concept_files import SERIES, concepts, opened, read_all, write_request
 
@@ -223,3 +225,11 @@ def test_a_folder_that_holds_something_else_is_refused(made, tmp_path: Path, ope
         compose_series(file, tmp_path)
     with pytest.raises(FileError, match="is a file"):
         compose_series(file, tmp_path / "mine.txt")
+
+
+def test_candidates_of_a_variant_keep_a_picture_of_their_own_seed(woven, tmp_path: Path, opened) -> None:
+    scene = load_run(woven.folder / "sit" / "run.json").scene
+    backbone = opened["backbone"]
+    request = open_request(scene, AdapterShelf())
+    sown = _sow(prepare_request(backbone, request, ExtrasShelf(backbone)), 11)
+    assert sown.kept is not None and (sown.scene.seed, sown.kept.scene.seed) == (11, 11)

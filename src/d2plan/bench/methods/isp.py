@@ -73,7 +73,7 @@ class Isp(JoinsNothing):
         """Compose all shots together, each from its global prompt and its sub-prompts."""
         adapters = [read_adapter(backbone, one) for one in learned]
         scenes = [_prepare(backbone, shot, adapters, drawing) for shot in shots]
-        if backbone.defaults.weave == "all":
+        if backbone.defaults.weave == "all" and backbone.defaults.composing().compose:
             # Pictures of a series share prompt and noise: what they say alike stays as the first of them has it.
             first: dict[tuple[str, int], PreparedScene] = {}
             often = Counter((shot.global_prompt, shot.seed) for shot in shots)

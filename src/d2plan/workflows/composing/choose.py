@@ -292,7 +292,7 @@ class _Work:
         check_identifiers(self.request, self.backbone)
         prepared = prepare_request(self.backbone, self.request, ExtrasShelf(self.backbone))
         seeds = range(prepared.scene.seed, prepared.scene.seed + count)
-        scenes = [replace(prepared, scene=prepared.scene.model_copy(update={"seed": seed})) for seed in seeds]
+        scenes = [_sow(prepared, seed) for seed in seeds]
         return [
             self._compose(scene, report, f"candidate {number} of {count}") for number, scene in enumerate(scenes, 1)
         ]
@@ -377,3 +377,9 @@ def _say(likeness: Sequence[float | None]) -> str:
 def _fit(mask: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
     scaled = Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(scaled, dtype=np.float32).clip(0, 1)
+
+
+def _sow(prepared: PreparedScene, seed: int) -> PreparedScene:
+    """Give a scene another seed, and the same to the picture that it keeps."""
+    kept = _sow(prepared.kept, seed) if prepared.kept else None
+    return replace(prepared, scene=prepared.scene.model_copy(update={"seed": seed}), kept=kept)

@@ -124,7 +124,7 @@ def run_demo(request: DemoRequest, folder: Path, report: Report | None = None, j
     """
     live = check_request(request)
     backbone = load_backbone(request.base)
-    guests = _find_guests(backbone)
+    guests = _find_guests(backbone, live)
     characters = (*live, *guests)
     stages = _name_stages(live)
     train = _TRAIN * (request.steps or backbone.defaults.train_steps) / backbone.defaults.train_steps
@@ -203,9 +203,11 @@ def _name_stages(characters: tuple[Character, Character]) -> list[str]:
     return ["drawing references", *learning, "composing", "judging", "filming", "the page"]
 
 
-def _find_guests(backbone: Backbone) -> dict[Character, Path]:
-    """Find the adapters that come with the package, as far as they are of this base."""
-    found = {who: _GUESTS / f"{who.stem}.safetensors" for who in choose_guests(backbone.defaults.identifiers)}
+def _find_guests(backbone: Backbone, live: Sequence[Character]) -> dict[Character, Path]:
+    """Find the adapters that come with the package, as far as they are of this base and nobody else has their name."""
+    names = {who.name for who in live}
+    guests = [who for who in choose_guests(backbone.defaults.identifiers) if who.name not in names]
+    found = {who: _GUESTS / f"{who.stem}.safetensors" for who in guests}
     return {
         who: path
         for who, path in found.items()
