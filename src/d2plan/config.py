@@ -93,8 +93,8 @@ class IspSettings:
         steps: denoising steps.
         guidance_scale: w of eq. (2) and (9).
         warmup_fraction: part of the steps, 0..1, before composition starts; the paper's is 15 of 50.
-        warmup_one_class: the same for a scene whose instances all are of one class, where the layout has no more to say
-            than where they stand; None is ``warmup_fraction``.
+        warmup_one_class: the same for a scene of several instances that all are of one class, where the layout has no
+            more to say than where they stand; None is ``warmup_fraction``.
         calibrate: replace the class word's maps by the identifier's, eq. (7).
         compose: blend the predictions by masks, eq. (9); without it the calibrated global row alone counts.
         values: whose value vectors a replaced map reads, the global row's (eq. 7) or the sub row's.
@@ -162,7 +162,7 @@ class BaseDefaults:
         steps: denoising steps.
         guidance_scale: w of eq. (2).
         warmup_fraction: part of the steps before a scene is composed.
-        warmup_one_class: the same where all instances are of one class; None is the same.
+        warmup_one_class: the same where several instances all are of one class; None is the same.
         mask_margin: how far masks reach beyond what was found, part of the shorter side.
         weave: which rows of a scene read all of its prompts, "none", "subs" or "all".
         height: of a picture, pixels.

@@ -173,6 +173,9 @@ def test_a_scene_of_one_class_may_have_a_warm_up_of_its_own(tiny: Backbone) -> N
     man, dog = both.adapters
     scene = both.scene.model_copy(update={"warmup": None, "steps": None})
     alone = scene.model_copy(update={"instances": scene.instances[:1]})
+    prompt = "a photo of a man and a man on the beach"
+    alike = scene.model_copy(update={"global_prompt": prompt, "instances": scene.instances[:1] * 2})
     assert prepare_scene(tiny, scene, [man, dog], settings).warmup == 3
-    assert prepare_scene(tiny, alone, [man], settings).warmup == 1
-    assert prepare_scene(tiny, alone, [man], replace(settings, warmup_one_class=None)).warmup == 3
+    assert prepare_scene(tiny, alone, [man], settings).warmup == 3
+    assert prepare_scene(tiny, alike, [man, man], settings).warmup == 1
+    assert prepare_scene(tiny, alike, [man, man], replace(settings, warmup_one_class=None)).warmup == 3

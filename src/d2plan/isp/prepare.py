@@ -161,7 +161,7 @@ def resolve_scene(
         if not word:
             raise InputError(f"instances[{index}].class_word is missing, and {_label(adapter)} states none; write it.")
         instances.append(instance.model_copy(update={"class_word": word}))
-    one_class = len({(item.class_word or "").casefold() for item in instances}) == 1
+    one_class = len(instances) > len({(item.class_word or "").casefold() for item in instances}) == 1
     short = settings.warmup_one_class if one_class else None
     fraction = settings.warmup_fraction if short is None else short
     warmup = int(fraction * steps + 0.5) if scene.warmup is None else scene.warmup
