@@ -150,3 +150,40 @@ def test_a_scene_of_another_layout_is_no_variant(tiny: Backbone) -> None:
         compose_steps(tiny, [_variant(tiny, seed=5)], SETTINGS, shared=kept)
     with pytest.raises(InputError, match="instances is empty"):
         keep(tiny, plain(tiny), SETTINGS)
+
+
+def test_room_does_not_reach_into_a_neighbour_that_stays() -> None:
+    area = torch.zeros(2, 32, 32)
+    area[0, :, 8:16] = 1
+    area[1, :, 16:24] = 1
+    area[:, :, 16] = torch.tensor([0.4, 0.6])[:, None]
+    masks = MaskResult(make_partition(area), ("box", "box"), (1, 1), ())
+    assert find_room(masks, (True, False))[0].nonzero()[:, 0].tolist() == list(range(6, 16))
+    assert find_room(masks, (False, True))[0].nonzero()[:, 0].tolist() == list(range(16, 26))
+    # Nobody stays, so the room is as wide as it was.
+    assert find_room(masks, (True, True))[0].nonzero()[:, 0].tolist() == list(range(6, 26))
+
+
+def test_notes_tell_of_each_instance_what_the_masks_say_that_it_has() -> None:
+    note = 'instances[{}] ("{}"): {}.'.format
+    both = 'The masks of the route "detect" come from eyes.'
+    kept = _masks([[1, 1, 0, 0], [0, 0, 1, 1]])
+    kept = replace(kept, notes=(note(0, "man", "cut by place"), note(1, "dog", "a disc"), both))
+    own = replace(_masks([[1, 1, 0, 0], [0, 0, 1, 1]]), notes=(note(1, "dog", "the middle third"), both))
+    assert join_masks(own, kept, (True, False)).notes == (note(1, "dog", "a disc"), both)
+    assert join_masks(own, kept, (False, True)).notes == (
+        note(0, "man", "cut by place"),
+        both,
+        note(1, "dog", "the middle third"),
+    )
+    lost = replace(own, routes=("box", "empty"), notes=('instances[1] ("dog") got no area: nothing was found.',))
+    *rest, last = join_masks(lost, kept, (False, True)).notes
+    assert rest == list(kept.notes)
+    assert last.startswith("instances[1]: nothing of it was found in the variant")
+
+
+def test_one_that_the_kept_picture_lacks_gets_the_room_that_the_variant_finds() -> None:
+    kept = replace(_masks([[1, 1, 0, 0], [0, 0, 0, 0]], ("box", "empty")), notes=('instances[1] ("dog") got no area.',))
+    joined = join_masks(_masks([[1, 0, 0, 0], [0, 1, 1, 0]], ("box", "attention")), kept, (False, True))
+    assert joined.partition.masks[2, 0].tolist() == [0, 0, 1, 0]
+    assert joined.routes == ("box", "attention") and joined.notes == ()

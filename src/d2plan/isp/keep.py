@@ -12,6 +12,7 @@ from d2plan.isp.prepare import PreparedScene, find_changed
 
 # How far beyond its mask what changes may reach, as a part of the picture's shorter side: hats and raised arms.
 _REACH = 1 / 16
+_OWN = 0.5  # from which part of a cell on an unchanged instance keeps it, so that no neighbour's pose redraws its edge
 _LEAST_STAYING = 0.5  # of an area found anew, that lies in the old one
 
 
@@ -54,27 +55,42 @@ def join_masks(own: MaskResult, kept: MaskResult, changed: Sequence[bool]) -> Ma
 
     Returns:
         A partition: the kept mask of each unchanged instance; of each changed one the kept and its own together,
-        where no unchanged one stands.
+        where no unchanged one stands. Routes and notes of each are those of the masks that it was found in.
     """
     moving = torch.tensor(changed, dtype=torch.bool)
     mine, was = own.partition.masks[1:], kept.partition.masks[1:].to(own.partition.masks)
     # A layout that came out the other way round says nothing of the room that a new pose takes.
     stays = (mine * was).sum(dim=(1, 2)) >= _LEAST_STAYING * mine.sum(dim=(1, 2))
+    stays |= was.sum(dim=(1, 2)) == 0
     mine = mine * stays[:, None, None]
     free = 1 - was[~moving].sum(dim=0)
     taken = mine[moving].sum(dim=0)
     areas = was.clone()
     areas[moving] = (mine[moving] + was[moving] * (1 - taken)) * free
-    pick = [own if new else kept for new in changed]
+    # One that was found in one of both only is found, as far as others leave it room there.
+    seen = [own.routes[place] != "empty" for place in range(len(changed))]
+    told = zip(changed, seen, stays.tolist(), areas.flatten(1).any(dim=1).tolist(), strict=True)
+    pick = [own if all(one) else kept for one in told]
+    unseen = [place for place, new in enumerate(changed) if new and not seen[place] and kept.routes[place] != "empty"]
     return replace(
         kept,
         partition=make_partition(areas),
-        # One that was found in one of both only is found.
-        routes=tuple(
-            one.routes[place] if one.routes[place] != "empty" else kept.routes[place] for place, one in enumerate(pick)
-        ),
+        routes=tuple(one.routes[place] for place, one in enumerate(pick)),
         confidences=tuple(one.confidences[place] for place, one in enumerate(pick)),
+        notes=_join_notes(own, kept, pick, unseen),
     )
+
+
+def _join_notes(
+    own: MaskResult, kept: MaskResult, pick: Sequence[MaskResult], unseen: Sequence[int]
+) -> tuple[str, ...]:
+    """Keep of each instance what the masks that it was found in tell of it, and what both tell of no instance."""
+    notes: dict[str, None] = {}
+    for source in (kept, own):
+        others = tuple(f"instances[{place}] " for place, one in enumerate(pick) if one is not source)
+        notes |= dict.fromkeys(note for note in source.notes if not note.startswith(others))
+    said = "nothing of it was found in the variant, so it has the room that it had in the picture that stays."
+    return (*notes, *(f"instances[{place}]: {said}" for place in unseen))
 
 
 def find_room(masks: MaskResult, changed: Sequence[bool]) -> Tensor:
@@ -85,9 +101,11 @@ def find_room(masks: MaskResult, changed: Sequence[bool]) -> Tensor:
         changed: by instance.
 
     Returns:
-        ``[h, w]``, bool: the changed instances' masks, widened.
+        ``[h, w]``, bool: the changed instances' masks, widened, without the cells that are an unchanged one's.
     """
     moving = torch.tensor(changed, dtype=torch.bool)
-    claimed = masks.partition.masks[1:][moving].sum(dim=0) > 0
+    areas = masks.partition.masks[1:]
+    claimed = areas[moving].sum(dim=0) > 0
     radius = round(_REACH * min(claimed.shape))
-    return max_pool2d(claimed[None].float(), 2 * radius + 1, 1, radius)[0] > 0
+    wide = max_pool2d(claimed[None].float(), 2 * radius + 1, 1, radius)[0] > 0
+    return wide & ~(areas[~moving] >= _OWN).any(dim=0)
