@@ -3,7 +3,7 @@
 import pytest
 
 from d2plan.isp.tokens import Naming
-from d2plan.isp.weave import weave_prompts
+from d2plan.isp.weave import tell_actions, weave_prompts
 
 MAN = Naming("man", "<v1>", "a photo of a <v1> man wearing sunglasses")
 DOG = Naming("dog", "<v2>", "a photo of a <v2> dog running")
@@ -85,3 +85,51 @@ def test_class_words_within_each_other_leave_all_prompts_as_they_are() -> None:
     namings = [Naming("teddy bear", "<v1>", "a <v1> teddy bear"), Naming("bear", "<v2>", "a <v2> bear")]
     woven = weave_prompts("a teddy bear and a bear", namings)
     assert woven == ("a teddy bear and a bear", ("a <v1> teddy bear", "a <v2> bear"), (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("global_prompt", "sub_prompt", "read"),
+    [
+        ("a red man standing and a dog", "a red <v1> man sitting", "a red <v1> man sitting and a dog"),
+        ("a tall red man and a dog", "an old red <v1> man", "a tall red old <v1> man and a dog"),
+        ("an old man and a dog", "a red <v1> man", "an old red <v1> man and a dog"),
+        ("a red hat, a man and a dog", "a red <v1> man", "a red hat, a red <v1> man and a dog"),
+        ("a standing man and a dog", "an angry <v1> man sitting", "an angry <v1> man sitting and a dog"),
+        ("a man on the left standing and a dog", "a <v1> man sitting", "a <v1> man sitting on the left and a dog"),
+        (
+            "a man who is standing in the snow and a dog",
+            "a <v1> man sitting",
+            "a <v1> man sitting in the snow and a dog",
+        ),
+        ("a man standing and a dog", "a sitting <v1> man", "a sitting <v1> man and a dog"),
+        ("a man standing and a dog", "a <v1> man in a hat", "a <v1> man in a hat standing and a dog"),
+        ("a man standing and a dog", "a <v1> with a hat waving", "a <v1> with a hat waving and a dog"),
+        ("a man standing and a dog", "a <v1> man by a parked car", "a <v1> man by a parked car standing and a dog"),
+        ("a man waving and a dog", "a <v1> man waving", "a <v1> man waving and a dog"),
+        ("a man and a running dog", "a <v1> man sitting", "a <v1> man sitting and a running dog"),
+    ],
+)
+def test_nothing_is_said_twice_and_an_own_action_counts(global_prompt: str, sub_prompt: str, read: str) -> None:
+    woven = weave_prompts(global_prompt, [Naming("man", "<v1>", sub_prompt), Naming("dog", "", "a dog")])
+    assert woven.sub_prompts[0] == read
+    bare = read.replace("<v1> man", "man").replace("<v1>", "man")
+    assert woven.global_prompt == bare
+
+
+def test_two_of_one_class_lose_the_global_action_where_their_own_row_reads_them() -> None:
+    namings = [Naming("man", "<v1>", "a <v1> man waving"), Naming("man", "<v3>", "a <v3> man in a hat")]
+    woven = weave_prompts("a man standing and a man standing", namings)
+    assert woven.global_prompt == "a man standing and a man standing"
+    assert woven.sub_prompts[0] == "a <v1> man waving and a <v1> man waving"
+    assert woven.sub_prompts[1] == "a <v3> man in a hat standing and a <v3> man in a hat standing"
+
+
+def test_two_actions_of_which_nobody_knows_whose_they_are_are_told() -> None:
+    dog = Naming("dog", "<v2>", "a <v2> dog sitting")
+    assert not tell_actions("a man running and a dog standing on the beach", [dog])
+    (note,) = tell_actions("a man and a dog in a red hat running", [MAN, dog])
+    assert note == (
+        'instances[1]: global_prompt says "running" behind "dog", and its sub_prompt says "sitting"; '
+        "if both are meant of it, keep one of them."
+    )
+    assert not tell_actions("a dog in a red hat running", [Naming("dog", "<v2>", "a <v2> dog in the snow")])

@@ -7,11 +7,20 @@ from typing import NamedTuple
 
 from d2plan.backbone.text import count_word, find_characters
 from d2plan.isp.tokens import Naming, count_before
+from d2plan.world.cast import ACTIONS
 
 # What may stand before a noun phrase, as in "a photo of a", and up to two adjectives behind it.
 _BEFORE = re.compile(r"\s*(?:(?:an?|the)\s+)?(?:[\w-]+\s+of\s+)?(?:(?:an?|the)\s+)?", re.IGNORECASE)
 _ADJECTIVES = re.compile(r"(?:(?!(?:an?|the|of|in|on|with|and|wearing)\b)[\w-]+\s+){0,2}", re.IGNORECASE)
 _LAST_ARTICLE = re.compile(r"\ban?(\s+)$", re.IGNORECASE)
+_STOPS = re.compile(r"\b(?:an?|the|of|in|on|with|and|wearing)\b|[^\w\s<>-]", re.IGNORECASE)
+_ACTION = rf"(?<![\w-])(?:{'|'.join(sorted({action for own in ACTIONS.values() for action in own}))})(?![\w-])"
+_SIDE = r"(?P<side>\s+(?:on the (?:left|right)|in the middle))?"
+# Where an action is surely that of the one beside it: right before its noun, or behind it and behind where it stands.
+_ACTION_BEFORE = re.compile(rf"{_ACTION}\s+$", re.IGNORECASE)
+_ACTION_BEHIND = re.compile(rf"{_SIDE}\s+(?:(?:who\s+)?is\s+)?{_ACTION}", re.IGNORECASE)
+# In a sub-prompt also at the end, behind what it wears.
+_ACTION_LAST = re.compile(rf"{_SIDE}\s+(?:wearing|with)\s.*{_ACTION}$", re.IGNORECASE)
 _LEAST_REPEATED = 2  # words at the end of a phrase that the global prompt ends with too, such as "the beach"
 
 
@@ -41,6 +50,9 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
     alone. The row of one whose area was drawn by hand knows nobody else at all, so that it is what stands there,
     wherever the layout would have put it.
 
+    Where both prompts name an action of one instance, its sub-prompt's counts; what both say before its name is said
+    once.
+
     >>> man, dog = Naming("man", "<v1>", "a photo of a <v1> man waving"), Naming("dog", "<v2>", "a <v2> dog")
     >>> weave_prompts("a photo of a man and a dog on the beach", [man, dog]).sub_prompts[1]
     'a photo of a man waving and a <v2> dog on the beach'
@@ -58,10 +70,7 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
     if any(count_word(one, other) for one, other in permutations(words, 2)):
         return written
     phrases = [_find_phrase(naming, namings) for naming in namings]
-    places = [
-        find_characters(global_prompt, naming.class_word, count_before(namings, index))
-        for index, naming in enumerate(namings)
-    ]
+    places = _find_places(global_prompt, namings)
     classes = [naming.class_word.casefold() for naming in namings]
 
     def is_own(index: int, own: int) -> bool:
@@ -84,8 +93,10 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
             if said is None:
                 continue
             speaker = own if own is not None and is_own(index, own) else index
-            said = _drop_repeated(said, namings[speaker].class_word, text[end:])
-            text = _fit_article(text[:begin], said) + said + text[end:]
+            before, behind = _drop_actions(text[:begin], text[end:], phrases[speaker], namings[speaker])
+            said = _drop_adjectives(said, phrases[speaker], namings[speaker], before)
+            said = _drop_repeated(said, namings[speaker].class_word, behind)
+            text = _fit_article(before, said) + said + behind
         return text
 
     texts = [write(index) for index in range(len(namings))]
@@ -98,6 +109,41 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
     )
     subs = (written.sub_prompts[index] if index in alone else text for index, text in enumerate(texts))
     return Woven(write(None), tuple(subs), alone)
+
+
+def tell_actions(global_prompt: str, namings: Sequence[Naming]) -> list[str]:
+    """Tell where woven prompts say two actions of one instance, because nobody could tell whose the global one is.
+
+    >>> dog = Naming("dog", "<v2>", "a <v2> dog sitting")
+    >>> tell_actions("a dog running on the beach", [dog]), len(tell_actions("a dog in a hat running", [dog]))
+    ([], 1)
+
+    Args:
+        global_prompt: c_g; mentions the class word of every instance.
+        namings: the instances.
+
+    Returns:
+        Sentences for the reader of the result.
+    """
+    notes, places = [], _find_places(global_prompt, namings)
+    for index, (naming, (begin, end)) in enumerate(zip(namings, places, strict=True)):
+        phrase = _find_phrase(naming, namings)
+        stop = min((other for other, _ in places if other > begin), default=len(global_prompt))
+        _, behind = _drop_actions(global_prompt[:begin], global_prompt[end:stop], phrase, naming)
+        said, left = (re.findall(_ACTION, text, re.IGNORECASE) for text in (phrase or "", behind))
+        if said and left:
+            notes.append(
+                f'instances[{index}]: global_prompt says "{" ".join(left)}" behind "{naming.class_word}", and its '
+                f'sub_prompt says "{" ".join(said)}"; if both are meant of it, keep one of them.'
+            )
+    return notes
+
+
+def _find_places(global_prompt: str, namings: Sequence[Naming]) -> list[tuple[int, int]]:
+    return [
+        find_characters(global_prompt, naming.class_word, count_before(namings, index))
+        for index, naming in enumerate(namings)
+    ]
 
 
 def _find_phrase(naming: Naming, namings: Sequence[Naming]) -> str | None:
@@ -124,6 +170,30 @@ def _leave_out_name(phrase: str, naming: Naming) -> str:
     rest = f"{phrase[:begin]} {phrase[end:]}"
     stand_in = "" if count_word(rest, naming.class_word) else naming.class_word
     return " ".join(f"{phrase[:begin]} {stand_in} {phrase[end:]}".split())
+
+
+def _drop_actions(before: str, behind: str, phrase: str | None, naming: Naming) -> tuple[str, str]:
+    """Leave out of the global prompt what an instance does, where its own phrase says what it does."""
+    if phrase is None or not _names_action(phrase, naming):
+        return before, behind
+    found = _ACTION_BEHIND.match(behind)
+    return _ACTION_BEFORE.sub("", before), (found["side"] or "") + behind[found.end() :] if found else behind
+
+
+def _names_action(phrase: str, naming: Naming) -> bool:
+    begin, end = find_characters(phrase, naming.identifier)
+    rest = phrase[end:]
+    if count_word(rest, naming.class_word):
+        rest = rest[find_characters(rest, naming.class_word)[1] :]
+    return any((_ACTION_BEFORE.search(phrase[:begin]), _ACTION_BEHIND.match(rest), _ACTION_LAST.match(rest)))
+
+
+def _drop_adjectives(said: str, phrase: str | None, naming: Naming, before: str) -> str:
+    """Leave out what a phrase says before its name, where the global prompt says it before the class word."""
+    own = len(phrase[: find_characters(phrase, naming.identifier)[0]].split()) if phrase else 0
+    there = _STOPS.split(before.casefold())[-1].split()
+    words = said.split()
+    return " ".join([*(word for word in words[:own] if word.casefold() not in there), *words[own:]])
 
 
 def _drop_repeated(phrase: str, class_word: str, rest: str) -> str:
