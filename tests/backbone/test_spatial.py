@@ -145,7 +145,8 @@ def test_a_control_that_no_step_falls_into_is_told(tiny, nets):
 @torch.no_grad()
 def test_a_drawing_that_is_stretched_is_told(tiny, nets):
     drawings = [Drawing(nets[0], draw_image(1, size)) for size in ((50, 70), (128, 129))]
-    (warning,) = prepare_scene(tiny, scene_of(control(), control()), extras=Extras(drawings=drawings)).warnings
+    stretched = control(image="/home/me/secret/drawing.png")
+    (warning,) = prepare_scene(tiny, scene_of(stretched, control()), extras=Extras(drawings=drawings)).warnings
     assert warning == (
         "controls[0].image: drawing.png is 70 x 50 pixels, another shape than the picture's 64 x 64, and was stretched "
         "to it; cut it to that shape."

@@ -1,6 +1,7 @@
 """A prepared scene: defaults, and each prompt read by its own model."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -179,3 +180,34 @@ def test_a_scene_of_one_class_may_have_a_warm_up_of_its_own(tiny: Backbone) -> N
     assert prepare_scene(tiny, alone, [man], settings).warmup == 3
     assert prepare_scene(tiny, alike, [man, man], settings).warmup == 1
     assert prepare_scene(tiny, alike, [man, man], replace(settings, warmup_one_class=None)).warmup == 3
+
+
+@pytest.mark.parametrize("field", ["global_prompt", "negative_prompt"])
+@pytest.mark.parametrize("identifier", ["<v2>", "<v9>"])
+def test_an_identifier_outside_of_the_sub_prompts_is_refused(tiny: Backbone, field: str, identifier: str) -> None:
+    with pytest.raises(InputError, match=f"{field} holds the identifier {identifier}, which only an adapter knows"):
+        man_and_dog(tiny, **{field: f"a photo of a man and a {identifier} dog on the beach"})
+
+
+def test_trigger_words_may_stand_in_the_global_prompt(tiny: Backbone) -> None:
+    foreign = replace(random_adapter(tiny, "dog", "brown"), header={})
+    instance = Instance(concept="a", trigger="brown", sub_prompt="a photo of a brown dog")
+    scene = Scene(global_prompt="a photo of a brown dog", instances=(instance,))
+    assert prepare_scene(tiny, scene, [foreign]).scene.global_prompt == scene.global_prompt
+
+
+def test_notes_name_files_without_their_folders(tiny: Backbone) -> None:
+    john = replace(random_adapter(tiny, "man", "", scale=0.0), path=Path("/home/me/secret/john.safetensors"))
+    scene = Scene(global_prompt="a man", instances=(Instance(concept="a", class_word="man", sub_prompt="a man"),))
+    silent, idle = prepare_scene(tiny, scene, [john]).warnings
+    assert silent.startswith("instances[0]: john.safetensors states no identifier")
+    assert idle.startswith("instances[0]: john.safetensors has no effect")
+
+
+def test_an_action_of_the_global_prompt_gives_way_to_the_sub_prompts_or_is_told(tiny: Backbone) -> None:
+    prompt = "a photo of a man and a running dog{} on the beach".format
+    prepared = man_and_dog(tiny, weave="all", global_prompt=prompt(""))
+    assert prepared.read.global_prompt == "a photo of a man wearing sunglasses and a dog running on the beach"
+    assert not prepared.warnings
+    (note,) = man_and_dog(tiny, weave="all", global_prompt=prompt(" in a red hat sitting")).warnings
+    assert note.startswith('instances[1]: global_prompt says "sitting" behind "dog"')

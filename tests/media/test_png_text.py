@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from d2plan.documents import AdapterUse, Instance, MaskReport, RunRecord, Scene, Style
+from d2plan.documents import AdapterUse, Control, FileUse, Instance, MaskReport, RunRecord, Scene, Style
 from d2plan.errors import FileError, InputError
 from d2plan.media.images import write_png
 from d2plan.media.png_text import hash_file, read_record, read_texts, write_parameters, write_texts
@@ -89,6 +89,17 @@ def test_a_record_comes_back_from_its_picture_without_folders_and_costs(tmp_path
         exclude={"instances", "style", "base"}
     )
     assert "/home" not in json.dumps(read_texts(tmp_path / "a.png"))
+
+
+def test_folders_are_left_out_of_relative_paths_too_and_names_on_the_hub_stay() -> None:
+    controls = tuple(Control(model=model, image="mine/pose.png") for model in ("mine/nets/pose", "maker/pose"))
+    record = _record(controls=controls)
+    uses = (("controls[0].model", "mine/nets/pose", "d" * 64), ("controls[1].model", "maker/pose", ""))
+    uses += (("instances[1].mask", "mine/m.png", "e" * 64),)
+    files = tuple(FileUse(field=field, path=path, sha256=sha256) for field, path, sha256 in uses)
+    content = json.loads(write_texts(record.model_copy(update={"files": files}))["d2plan"])
+    assert [use["path"] for use in content["files"]] == ["pose", "maker/pose", "m.png"]
+    assert [item["model"] for item in content["scene"]["controls"]] == ["pose", "maker/pose"]
 
 
 def test_a_hub_name_stays_whole() -> None:

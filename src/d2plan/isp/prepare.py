@@ -11,21 +11,22 @@ import torch
 from diffusers import ControlNetModel
 from numpy.typing import NDArray
 
-from d2plan.adapter.adapter import is_idle
 from d2plan.adapter.file import Adapter, check_base
 from d2plan.adapter.rows import Weighted, adapter_rows
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates, encode_prompts, join_states, latent_size, null_states
 from d2plan.backbone.spatial import SpatialControl, prepare_image
-from d2plan.backbone.text import count_word, find_cut, unknown_words
+from d2plan.backbone.text import find_cut
 from d2plan.config import IspSettings
-from d2plan.documents import Instance, Scene
+from d2plan.documents import Scene
 from d2plan.errors import InputError
-from d2plan.isp.overrides import Region, have_same_shape, open_region
+from d2plan.isp.notes import call_adapter, tell_idle, tell_shapes, tell_words
+from d2plan.isp.overrides import Region, open_region
 from d2plan.isp.segment import Detector
 from d2plan.isp.sharing import PLACES, tell_positions
 from d2plan.isp.tokens import Columns, Naming, find_columns
-from d2plan.isp.weave import Woven, weave_prompts
+from d2plan.isp.weave import Woven, tell_actions, weave_prompts
+from d2plan.isp.words import check_words, find_call, find_named
 
 
 class Drawing(NamedTuple):
@@ -159,7 +160,9 @@ def resolve_scene(
     for index, (instance, adapter) in enumerate(zip(scene.instances, adapters, strict=True)):
         word = instance.class_word or adapter.class_word
         if not word:
-            raise InputError(f"instances[{index}].class_word is missing, and {_label(adapter)} states none; write it.")
+            raise InputError(
+                f"instances[{index}].class_word is missing, and {call_adapter(adapter)} states none; write it."
+            )
         instances.append(instance.model_copy(update={"class_word": word}))
     one_class = len(instances) > len({(item.class_word or "").casefold() for item in instances}) == 1
     short = settings.warmup_one_class if one_class else None
@@ -198,7 +201,8 @@ def prepare_scene(
         The scene, ready for ``compose_steps``.
 
     Raises:
-        InputError: a word is missing from its prompt, a number cannot be used, or something named was not given.
+        InputError: a word is missing from its prompt or an identifier stands in a wrong one, a number cannot be used,
+            or something named was not given.
         AdapterError: an adapter belongs to another base.
     """
     started = time.perf_counter()
@@ -207,6 +211,7 @@ def prepare_scene(
     _check_extras(resolved, extras)
     for adapter in (*adapters, *extras.styles):
         check_base(adapter, backbone)
+    check_words(resolved, adapters, find_named(resolved, adapters), backbone)
     assert resolved.height is not None and resolved.width is not None
     size = (resolved.height, resolved.width)
     regions = tuple(
@@ -215,7 +220,7 @@ def prepare_scene(
     changed = find_changed(resolved, adapters, kept) if kept else (False,) * len(adapters)
     # What changes has its place in the kept picture already, as if it were drawn there by hand.
     namings = [
-        Naming(item.class_word or "", _find_call(item, adapter), item.sub_prompt, _place(region), region.drawn or moves)
+        Naming(item.class_word or "", find_call(item, adapter), item.sub_prompt, _place(region), region.drawn or moves)
         for item, adapter, region, moves in zip(resolved.instances, adapters, regions, changed, strict=True)
     ]
     # First with the words as written, which a sentence about them must quote.
@@ -232,11 +237,11 @@ def prepare_scene(
         for drawing, item in zip(extras.drawings, resolved.controls, strict=True)
     )
     warnings = (
-        *_warn(backbone, resolved, adapters),
+        *tell_words(backbone, resolved, adapters),
         *unwoven,
         *tell_positions(resolved),
-        *_warn_of_shapes(resolved, extras.drawings, size),
-        *_warn_of_nothing(resolved, adapters, extras.styles, controls),
+        *tell_shapes(resolved, [drawing.image for drawing in extras.drawings], size),
+        *tell_idle(resolved, adapters, extras.styles, controls),
     )
     detector = extras.detector if resolved.masks == "detect" else None
     seconds = time.perf_counter() - started
@@ -283,19 +288,11 @@ def _choose_prompts(
             'no other class word, such as "a photo of a <v1> man waving", can be woven into the scene.'
             for index in woven.alone
         )
+        notes += tuple(tell_actions(scene.global_prompt, namings))
         return woven, find_columns(backbone.tokenizers, woven.global_prompt, named), notes
     except InputError as error:
         note = f"weave: the prompts cannot be woven ({error}), so each row reads its own; write `weave: none`."
         return written, columns, (note,)
-
-
-def _find_call(instance: Instance, adapter: Adapter) -> str:
-    """Say by which words a sub-prompt calls its concept; none means by its class word."""
-    known = adapter.identifier or instance.trigger
-    if known:
-        return known
-    told = adapter.header.get("modelspec.trigger_phrase", "").strip()
-    return told if told and count_word(instance.sub_prompt, told) else ""
 
 
 def _place(region: Region) -> float | None:
@@ -343,58 +340,3 @@ def _on_encoders(backbone: Backbone, loads: Sequence[tuple[Weighted, ...]]) -> I
             if loads:
                 stack.enter_context(adapter_rows(encoder, name, loads))
         yield
-
-
-def _warn(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter]) -> tuple[str, ...]:
-    warnings = []
-    prompts = [("global_prompt", scene.global_prompt)]
-    prompts += [(f"instances[{index}].sub_prompt", item.sub_prompt) for index, item in enumerate(scene.instances)]
-    prompts += [("negative_prompt", scene.negative_prompt)] if scene.negative_prompt else []
-    for field, prompt in prompts:
-        if cut := find_cut(prompt, backbone):
-            warnings.append(f'{field}: it is too long, and "{cut}" at its end is not read; shorten it.')
-        for word, nearest in unknown_words(prompt, backbone):
-            hint = f"; known words like it: {', '.join(nearest)}" if nearest else ""
-            warnings.append(f'{field}: the base has never seen "{word}"{hint}.')
-    for index, adapter in enumerate(adapters):
-        if not _find_call(scene.instances[index], adapter):
-            stand_in = scene.instances[index].class_word
-            warnings.append(f'instances[{index}]: {_label(adapter)} states no identifier; "{stand_in}" stands for it.')
-    return tuple(warnings)
-
-
-def _warn_of_shapes(scene: Scene, drawings: Sequence[Drawing], size: tuple[int, int]) -> list[str]:
-    """Tell of drawings that are stretched to the picture's shape, as the stock pipeline does in silence."""
-    return [
-        f"controls[{index}].image: {item.image} is {image.shape[1]} x {image.shape[0]} pixels, another shape than the "
-        f"picture's {size[1]} x {size[0]}, and was stretched to it; cut it to that shape."
-        for index, (item, (_, image)) in enumerate(zip(scene.controls, drawings, strict=True))
-        if not have_same_shape(image.shape[:2], size)
-    ]
-
-
-def _warn_of_nothing(
-    scene: Scene, adapters: Sequence[Adapter], styles: Sequence[Adapter], controls: Sequence[SpatialControl]
-) -> list[str]:
-    """Tell what a scene asks for without any effect."""
-    named = [(f"instances[{index}]", adapter) for index, adapter in enumerate(adapters)]
-    named += [(f"style[{index}]", adapter) for index, adapter in enumerate(styles)]
-    warnings = [
-        f"{field}: {_label(adapter)} has no effect, because all of its updates are zero; train it."
-        for field, adapter in named
-        if is_idle(adapter)
-    ]
-    if adapters and scene.warmup == scene.steps:
-        warnings.append(f"warmup is {scene.warmup}, as many as steps, so that no instance is composed; lower it.")
-    steps = scene.steps or 0
-    for index, control in enumerate(controls):
-        if control.strength and not any(control.acts(step, steps) for step in range(steps)):
-            warnings.append(
-                f"controls[{index}] has no effect, because no whole step of {steps} lies in "
-                f"{control.start:g}..{control.end:g}; widen it."
-            )
-    return warnings
-
-
-def _label(adapter: Adapter) -> str:
-    return str(adapter.path or adapter.name)

@@ -48,14 +48,16 @@ def write_texts(record: RunRecord) -> dict[str, str]:
         item["mask"] = item["mask"] and _last_part(item["mask"])
     for item in scene["style"]:
         item["adapter"] = _last_part(item["adapter"])
-    for item in scene["controls"]:
+    # What has a hash was a file or a folder, and is found again by its content, wherever the run was started.
+    local = {use.field for use in record.files if use.sha256}
+    for place, item in enumerate(scene["controls"]):
         item["image"] = _last_part(item["image"])
-        item["model"] = _leave_out_folder(item["model"])
-    scene["detector"] = scene["detector"] and _leave_out_folder(scene["detector"])
+        item["model"] = _shorten(item["model"], f"controls[{place}].model" in local)
+    scene["detector"] = scene["detector"] and _shorten(scene["detector"], "detector" in local)
     for use in (*content["adapters"], *content["styles"], *content["kept"]):
         use["path"] = _last_part(use["path"])
     for use in content["files"]:
-        use["path"] = _leave_out_folder(use["path"])
+        use["path"] = _shorten(use["path"], use["field"] in local)
     return {OWN: json.dumps(content, ensure_ascii=False), COMMON: write_parameters(record)}
 
 
@@ -172,6 +174,10 @@ def hash_file(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def _shorten(path: str, is_local: bool) -> str:
+    return _last_part(path) if is_local else _leave_out_folder(path)
 
 
 def _leave_out_folder(path: str) -> str:

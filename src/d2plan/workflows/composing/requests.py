@@ -16,6 +16,7 @@ from d2plan.documents import Instance, Scene, Series, contains_word, load_reques
 from d2plan.errors import InputError
 from d2plan.isp.prepare import Drawing, Extras
 from d2plan.isp.segment import Detector
+from d2plan.isp.words import check_words
 from d2plan.media.images import read_image
 from d2plan.workflows.runs.detectors import open_detector
 
@@ -225,10 +226,10 @@ def check_concepts(request: Request) -> None:
 
 
 def check_identifiers(request: Request, backbone: Backbone) -> None:
-    """Make sure that identifiers stand only where they mean something; triggers are words like others.
+    """Make sure, before anything is opened or encoded, that identifiers stand only where they mean something.
 
     Args:
-        request: what to compose.
+        request: what to compose, and what it is a variant of.
         backbone: the base; one with a list of words reserves its identifiers.
 
     Raises:
@@ -236,27 +237,4 @@ def check_identifiers(request: Request, backbone: Backbone) -> None:
     """
     if request.kept is not None:
         check_identifiers(request.kept, backbone)
-    scene, reserved = request.scene, backbone.defaults.identifiers
-    own = [adapter.identifier if named else "" for adapter, named in zip(request.adapters, request.named, strict=True)]
-    known = {*reserved, *filter(None, own)}
-    triggers = {adapter.identifier for adapter, named in zip(request.adapters, request.named, strict=True) if not named}
-    for field, prompt, remedy in (
-        ("global_prompt", scene.global_prompt, "name the instance there by its class word alone"),
-        ("negative_prompt", scene.negative_prompt or "", "say there by plain words what to steer away from"),
-    ):
-        for identifier in sorted(known - triggers):
-            if own and count_word(prompt, identifier):
-                raise InputError(f"{field} holds the identifier {identifier}, which only an adapter knows; {remedy}.")
-    for index, instance in enumerate(scene.instances):
-        if backbone.words and own[index] and own[index] not in reserved:
-            raise InputError(
-                f"{instance.concept} has the identifier {own[index]}, which this base does not reserve; "
-                f"train the concept with one of {reserved[0]} .. {reserved[-1]}."
-            )
-        word = request.adapters[index].identifier
-        for other in sorted(known):
-            if not (word and count_word(word, other)) and count_word(instance.sub_prompt, other):
-                raise InputError(
-                    f"instances[{index}].sub_prompt holds {other}, but the identifier of {instance.concept} is "
-                    f"{own[index] or 'not stated'}; a sub_prompt names its own concept alone."
-                )
+    check_words(request.scene, request.adapters, request.named, backbone)
