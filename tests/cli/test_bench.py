@@ -7,6 +7,7 @@ import yaml
 
 from d2plan.cli.bench import _Lines, _summarise
 from d2plan.cli.main import main
+from d2plan.workflows.benching.bench import BenchOutcome
 from tests.bench.report.synthetic import KINDS, make_results
 from tests.bench.toys import SUITE
 
@@ -65,7 +66,19 @@ def test_a_summary_tells_what_failed_apart_from_what_is_to_come():
     lines = list(_summarise(results.model_copy(update={"methods": (first, cut)})))
     assert lines[0].startswith("ISP + DisLoRA  63 of 63 pictures, identity")
     assert lines[1].startswith("Mix-of-Show    40 of 63 pictures, 9 failed, 14 not drawn yet, identity")
+    assert ", text_scaled " in lines[0]
     assert lines[2].strip().startswith("failed to join man-7 and woman-11")
+
+
+def test_a_stopped_benchmark_ends_as_every_stopped_command_does(tmp_path, monkeypatch, capsys):
+    outcome = BenchOutcome(make_results(), tmp_path / "results.json", tmp_path / "report.html", stopped=True)
+    monkeypatch.setattr("d2plan.workflows.benching.bench.run_bench", lambda *given: outcome)
+    with pytest.raises(SystemExit) as leaving:
+        main(["bench", "spatial", "-o", str(tmp_path)])
+    assert leaving.value.code == 130
+    shown = capsys.readouterr()
+    assert "results.json" in shown.out
+    assert shown.err.endswith("The same command goes on from here.\nd2plan: stopped.\n")
 
 
 def test_lines_tell_each_stage_once_and_the_time_that_is_left():
@@ -75,9 +88,9 @@ def test_lines_tell_each_stage_once_and_the_time_that_is_left():
     for number in range(3):
         lines.take("toy: learning: rex", number, 4)
     lines.take("toy: drawing: rex", 1, 4)
-    lines.take("stopping as soon as this lets go: toy: drawing: rex", 1, 4)
+    lines.take("stopping after this (at once: Ctrl-C again): toy: drawing: rex", 1, 4)
     assert stream.getvalue().splitlines() == [
         "toy: learning: rex 0%; 1 min 0 s done, about 2 min 0 s left",
         "toy: drawing: rex 25%; 1 min 0 s done, about 2 min 0 s left",
-        "stopping as soon as this lets go: toy: drawing: rex 25%; 1 min 0 s done, about 2 min 0 s left",
+        "stopping after this (at once: Ctrl-C again): toy: drawing: rex 25%; 1 min 0 s done, about 2 min 0 s left",
     ]

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from d2plan.cli.main import INTERRUPTED
 from d2plan.cli.progress import LINE_EVERY_SECONDS, Report, write_duration
 from d2plan.cli.tell import spell_out, tell
 from d2plan.errors import FileError
@@ -123,7 +124,8 @@ def _run(request: "BenchRequest", out: Path) -> None:
     tell(f"Results: {outcome.path}")
     tell(f"Report:  {outcome.page}")
     if outcome.stopped:
-        tell("Stopped; the same command goes on from here.", err=True)
+        tell("The same command goes on from here.", err=True)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _summarise(results: "Results") -> Iterator[str]:
@@ -136,10 +138,10 @@ def _summarise(results: "Results") -> Iterator[str]:
         missing = count_missing(results, method)
         told = [f"{len(method.pictures)} of {len(parts)} pictures"]
         told += [f"{count} {what}" for count, what in zip(missing, ("failed", "not drawn yet"), strict=True) if count]
-        for metric, title in (("identity", "identity"), ("text_scaled", "text"), ("image", "image")):
+        for metric in ("identity", "text_scaled", "image"):
             means = [_mean(method, metric, part, parts) for part in ("single", "multi")]
             if any(mean is not None for mean in means):
-                told.append(f"{title} {' / '.join('-' if mean is None else f'{mean:.3f}' for mean in means)}")
+                told.append(f"{metric} {' / '.join('-' if mean is None else f'{mean:.3f}' for mean in means)}")
         yield f"{method.title:<{width}}  {', '.join(told)}{' (not validated)' if method.validated is False else ''}"
         for failure in method.failures:
             yield f"{'':<{width}}  failed to {failure.stage} {' and '.join(failure.concepts)}: {failure.message}"

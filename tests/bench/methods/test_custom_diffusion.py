@@ -53,6 +53,17 @@ def test_keys_values_and_the_vectors_learn_and_the_base_is_as_before(base, tmp_p
     assert digest_base(base) == before
 
 
+def test_a_setting_of_few_steps_draws_class_images_in_few_steps_too(base, tmp_path):
+    own, concept = base.defaults.steps, small_concept(tmp_path)
+
+    def count(steps):
+        shares, _ = finish(FUSION.learn(base, concept, {"rate": 1.0, "prior": 1.0, "steps": steps}, 0))
+        return sum(share <= 0.2 for share in shares)
+
+    assert own > 1
+    assert (count(1 / own), count(1.0)) == (1, own)
+
+
 def test_a_training_that_is_closed_early_leaves_the_base_alone(base, tmp_path):
     before = digest_base(base)
     with closing(FUSION.learn(base, small_concept(tmp_path), FAST, 0)) as run:

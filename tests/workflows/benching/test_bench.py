@@ -86,8 +86,28 @@ def test_ctrl_c_ends_within_a_step_and_the_same_request_goes_on(place, tmp_path,
     assert (len(record.learned), len(record.pictures)) == (learnt, drawn)
     assert record.failures == ()
     # What is waited for is told at once, and nothing else begins.
-    assert told[told.index(when) :] == [when, f"stopping as soon as this lets go: {when}", WRITING]
+    assert told[told.index(when) :] == [when, f"stopping after this (at once: Ctrl-C again): {when}", WRITING]
     assert run_bench(request_of(place), tmp_path / "out").results.finished
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_what_is_finished(place, tmp_path):
+    pressed = []
+
+    def stop_twice(what, done, total):
+        if what.endswith("toy: drawing: tom") and len(pressed) < 2:
+            pressed.append(what)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(request_of(place), tmp_path / "out", stop_twice)
+    finished = {path: path.read_bytes() for path in (tmp_path / "out" / "learned").rglob("*") if path.is_file()}
+    finished |= {path: path.read_bytes() for path in (tmp_path / "out" / "methods").rglob("*.png")}
+    assert len([path for path in finished if path.suffix == ".png"]) == 4
+    told = []
+    outcome = run_bench(request_of(place), tmp_path / "out", lambda *step: told.append(step[0]))
+    assert outcome.results.finished
+    assert all(path.read_bytes() == content for path, content in finished.items())
+    assert "toy: drawing: tom" in told and not {"toy: learning: rex", "toy: drawing: rex"} & set(told)
 
 
 def test_a_stop_is_heard_only_while_somebody_listens():

@@ -30,7 +30,8 @@ from d2plan.workflows.benching.stopping import Stop
 from d2plan.workflows.runs.timetable import Report, Timetable
 
 TITLE, WRITING, ALL = "benchmark", "writing results and report", "all"
-_STOPPING = "stopping as soon as this lets go: "
+# The remedy stands first: a narrow terminal cuts the end off.
+_STOPPING = "stopping after this (at once: Ctrl-C again): "
 
 
 @dataclass(frozen=True)
