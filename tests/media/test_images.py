@@ -9,7 +9,16 @@ import pytest
 from PIL import Image
 
 from d2plan.errors import FileError, InputError
-from d2plan.media.images import contact_sheet, fit_image, fit_mask, read_image, read_mask, write_file, write_png
+from d2plan.media.images import (
+    check_output,
+    contact_sheet,
+    fit_image,
+    fit_mask,
+    read_image,
+    read_mask,
+    write_file,
+    write_png,
+)
 
 
 def _colours(height: int = 6, width: int = 9) -> np.ndarray:
@@ -165,3 +174,10 @@ def test_a_label_of_any_length_is_cut_at_once():
     begun = time.perf_counter()
     contact_sheet([picture], labels=["i" * 1_000_000])
     assert time.perf_counter() - begun < 2
+
+
+def test_an_output_that_is_there_is_refused_in_words_of_the_command_line(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(FileError, match="choose another name, or replace it with --overwrite.$"):
+        check_output(tmp_path / "a.png")
+    check_output(tmp_path / "a.png", overwrite=True)

@@ -112,13 +112,14 @@ def measure_distance(
     for name, pictures in (("the true pictures", true_images), ("the pictures", images)):
         if len(pictures) < FEWEST:
             raise InputError(f"a distance of sets needs {FEWEST} pictures or more; {name} are {len(pictures)}.")
+    kernel, frechet = open_metrics()
     features = EncoderFeatures(encoder)
     size = min(len(true_images), len(images), _MOST_OF_A_SUBSET)
     whole = size == len(true_images) == len(images)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that KID keeps all features, which is what we want
-        fid = _open("fid").FrechetInceptionDistance(feature=_Keep(features.num_features))
-        kid = _open("kid").KernelInceptionDistance(
+        fid = frechet.FrechetInceptionDistance(feature=_Keep(features.num_features))
+        kid = kernel.KernelInceptionDistance(
             feature=_Keep(features.num_features), subsets=1 if whole else subsets, subset_size=size
         )
         for pictures, real in ((true_images, True), (images, False)):
@@ -140,6 +141,21 @@ def measure_distance(
     )
 
 
+def open_metrics() -> tuple[ModuleType, ModuleType]:
+    """Import what computes both distances; who has much to do before asks for it first.
+
+    Returns:
+        torchmetrics' modules of the kernel distance and of the Frechet distance.
+
+    Raises:
+        MissingExtraError: torchmetrics is not installed.
+    """
+    try:
+        return import_module("torchmetrics.image.kid"), import_module("torchmetrics.image.fid")
+    except ImportError as error:
+        raise MissingExtraError("FID and KID need torchmetrics; pip install 'd2plan[metrics]'.") from error
+
+
 class _Keep(nn.Module):
     """Takes features for pictures, so that both distances share one look at each picture."""
 
@@ -157,10 +173,3 @@ def _batches(pictures: Sequence[Picture]) -> Iterator[Tensor]:
         group = list(alike)
         for start in range(0, len(group), _BATCH):
             yield torch.from_numpy(np.stack(group[start : start + _BATCH])).permute(0, 3, 1, 2)
-
-
-def _open(name: str) -> ModuleType:
-    try:
-        return import_module(f"torchmetrics.image.{name}")
-    except ImportError as error:
-        raise MissingExtraError("FID and KID need torchmetrics; pip install 'd2plan[metrics]'.") from error

@@ -115,7 +115,7 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
         if target.is_dir():
             raise FileError(f"{target}: is a folder; name a file.")
         if not overwrite and os.path.lexists(target):
-            raise FileError(f"{target}: is there already; choose another name, or say --overwrite (overwrite=True).")
+            raise FileError(f"{target}: is there already; choose another name, or replace it with --overwrite.")
     except FileError:
         raise
     except OSError as error:

@@ -1,14 +1,16 @@
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from d2plan.errors import FileError
+from d2plan.errors import FileError, InputError, MissingExtraError
+from d2plan.eval.encoders import MINI_VIT, open_encoder
 from d2plan.eval.judge import load_judge
 from d2plan.eval.panel import Panel
 from d2plan.eval.score import Expectation, Expected
-from d2plan.workflows.scoring.checks import check_readable, note_foreign_classes
+from d2plan.workflows.scoring.checks import check_distances, check_readable, note_foreign_classes
 from d2plan.workflows.scoring.items import Item, Known
 from d2plan.workflows.scoring.sources import Sources
 
@@ -48,6 +50,22 @@ def test_a_picture_that_was_cut_off_is_found(tmp_path, ending):
     assert seen == [(0, 1), (1, 1)]
     with pytest.raises(FileError, match=rf"^\S+cut\.{ending}: is damaged or cut off"):
         check_readable(make_sources(whole, cut), None, lambda *_: None)
+
+
+def test_sets_that_have_no_distance_are_told_before_anybody_looks(tmp_path, monkeypatch):
+    looking = Panel(dino=open_encoder(MINI_VIT))
+    (tmp_path / "0.png").touch()
+    with pytest.raises(InputError, match=r"--real \S+: a distance of sets needs an encoder; name a --clip or a --dino"):
+        check_distances(Panel(), make_sources(), tmp_path)
+    with pytest.raises(InputError, match=r"--real \S+: a distance of sets needs 2 pictures or more, and here is 1"):
+        check_distances(looking, make_sources(), tmp_path)
+    (tmp_path / "1.png").touch()
+    with pytest.raises(InputError, match="mine: a distance of sets needs 2 pictures or more, and here is 1"):
+        check_distances(looking, make_sources(Path("0.png")), tmp_path)
+    check_distances(looking, make_sources(Path("0.png"), Path("1.png")), tmp_path)
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.fid", None)
+    with pytest.raises(MissingExtraError, match="d2plan.metrics"):
+        check_distances(looking, make_sources(Path("0.png"), Path("1.png")), tmp_path)
 
 
 def test_pictures_of_the_true_kind_are_opened_too(tmp_path):

@@ -172,6 +172,9 @@ def test_runs_bring_their_own_prompts_and_concepts(place, tmp_path):
         find_sources(replace(request, prompts="a dog"))
     with pytest.raises(InputError, match='"rxe" is no concept here'):
         find_sources(replace(request, references={"rxe": place / "rex"}))
+    with pytest.raises(InputError, match='"rex:dragon", but in these runs rex is a dog; .* write rex=FOLDER'):
+        find_sources(replace(request, references={"rex:dragon": place / "rex"}))
+    assert find_sources(replace(request, references={"rex:dog": place / "rex"})).known["rex"].class_word == "dog"
     with pytest.raises(InputError, match="--base other"):
         find_sources(replace(request, base="other"))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from d2plan.errors import FileError, InputError
+from d2plan.eval.distribution import FEWEST, open_metrics
 from d2plan.eval.encoders import JUDGE
 from d2plan.eval.panel import Panel
 from d2plan.media.decode import FORMATS, MAX_PIXELS, decode_picture, read_bytes
@@ -84,6 +85,30 @@ def check_measurable(panel: Panel, sources: Sources, has_real: bool) -> None:
             f"there is nothing that {', '.join(panel.sources)} could compare the pictures with; give --references, "
             "--real or --series, or for CLIP a --prompt."
         )
+
+
+def check_distances(panel: Panel, sources: Sources, real: Path) -> None:
+    """Make sure that sets can be compared with pictures of the true kind.
+
+    Args:
+        panel: who looks.
+        sources: the pictures.
+        real: folder of the true kind.
+
+    Raises:
+        InputError: no encoder looks, or there are too few pictures.
+        MissingExtraError: torchmetrics is not installed.
+    """
+    if not panel.pictures:
+        raise InputError(f"--real {real}: a distance of sets needs an encoder; name a --clip or a --dino.")
+    counts = {f"--real {real}": len(list_references(real)), **{name: len(one) for name, one in sources.sets.items()}}
+    for name, count in counts.items():
+        if count < FEWEST:
+            raise InputError(
+                f"{name}: a distance of sets needs {FEWEST} pictures or more, and here is {count}; give more, or leave "
+                "--real out."
+            )
+    open_metrics()
 
 
 def check_readable(sources: Sources, real: Path | None, report: Report) -> None:

@@ -17,6 +17,7 @@ from d2plan.eval.score import Lineup
 from d2plan.media.decode import Picture
 from d2plan.media.images import read_image
 from d2plan.workflows.scoring.checks import (
+    check_distances,
     check_independent,
     check_measurable,
     check_readable,
@@ -102,6 +103,8 @@ def score_folders(request: ScoreRequest, report: Report | None = None, sources: 
     panel, notes = open_panel(request.clip, request.dino, request.face, request.detector, request.judge)
     check_independent(panel, sources.chosen_by)
     check_measurable(panel, sources, request.real is not None)
+    if request.real is not None:
+        check_distances(panel, sources, request.real)
     check_readable(sources, request.real, report)
     galleries = _open_galleries(panel, sources, request, report)
     real = None if request.real is None else read_references(request.real)

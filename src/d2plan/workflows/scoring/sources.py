@@ -137,7 +137,16 @@ def _describe_own(folder: Path, known: Mapping[str, Known], request: ScoreReques
 def _check_runs_alone(request: ScoreRequest, pairs: Sequence[tuple[Path, RunRecord]]) -> None:
     if request.prompts is not None or request.series:
         raise InputError("--prompt, --prompts and --series are for folders of pictures; runs know their own.")
-    check_references(folders_by_name(request.references), _concepts_of(pairs))
+    concepts = _concepts_of(pairs)
+    check_references(folders_by_name(request.references), concepts)
+    for key in request.references:
+        name, _, given = (part.strip() for part in key.partition(":"))
+        words = {word for concept, path, word in concepts if name in (concept, Path(path).stem, word)}
+        if given and given not in words:
+            raise InputError(
+                f'references: "{key}", but in these runs {name} is a {" or a ".join(sorted(words))}; runs '
+                f"know their classes, so write {name}=FOLDER."
+            )
 
 
 def _check_shared(sets: Mapping[str, Sequence[Item]]) -> None:
