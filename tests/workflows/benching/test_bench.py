@@ -224,10 +224,12 @@ def test_redo_throws_results_away_only_when_nothing_can_be_refused_any_more(plac
         {"settings": str(tmp_path / "tuned.yaml")},
         {"base": "nowhere"},
         {"tune": True, "tuning": "gone.yaml"},
+        {"redo": ("toy", "gone")},
+        {"methods": ("toy", "gone")},
     ]
     for changes in refused:
         with pytest.raises(InputError):
-            run_bench(request_of(place, redo=("toy",), **changes), tmp_path / "out")
+            run_bench(request_of(place, **{"redo": ("toy",), **changes}), tmp_path / "out")
         assert all(path.is_file() for path in kept)
     # Nothing else refused them: they are thrown away, also where they were of other code.
     path = tmp_path / "out" / "methods" / "toy" / "method.json"
