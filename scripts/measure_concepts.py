@@ -106,6 +106,11 @@ class Bench:
         self.drawing_code = digest_code("isp", "backbone", "adapter")
         self.judging_code = digest(digest_files(PACKAGE / "assets" / "judge"), digest_code("eval", "world"))
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """Give the fingerprints of what numbers depend on."""
+        return {"base": self.backbone.fingerprint, "judge": self.judging_code, "drawing": self.drawing_code}
+
     def keep(self, kind: str, key: str, **values: object) -> None:
         """Write a record."""
         record: Record = {"kind": kind, "key": key, "time": round(time.time(), 1), **values}

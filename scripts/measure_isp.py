@@ -9,7 +9,6 @@ pictures and scores are kept where scripts/measure_concepts.py keeps them, and t
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import time
 from collections.abc import Sequence
@@ -32,18 +31,9 @@ from concepts.plan import (
     choose_concepts,
     choose_pairs,
     choose_triples,
-    digest,
     plan_shots,
 )
-from concepts.table import (
-    ROOT,
-    change_settings,
-    describe_machine,
-    log_test_run,
-    make_row,
-    read_commit,
-    write_rows,
-)
+from concepts.table import begin_run, change_settings, make_row, write_rows
 from measure_concepts import WORK, Bench, work
 
 from d2plan.backbone.load import load_backbone
@@ -129,28 +119,17 @@ def main() -> None:
         for row in ROWS
     }
     bench = benches[OURS]
-    about = {
-        "machine": describe_machine(),
-        "commit": read_commit(),
-        "base": backbone.fingerprint,
-        "judge": bench.judging_code,
-        "drawing": bench.drawing_code,
-        "composing": asdict(bench.composing),
-        **{name: getattr(choice, name) for name in ("seeds", "identities", "ours", "others", "rows")},
-    }
-    key = digest({name: value for name, value in about.items() if name not in ("machine", "commit")})
-    if choice.seeds == "test":
-        said = f"{choice.identities} identities, {choice.ours} and {choice.others} images"
-        where = f"base {backbone.fingerprint}, commit {about['commit']}, run {key}"
-        line = f"- {datetime.date.today()}: `scripts/measure_isp.py --seeds test`, {said}, {where}."
-        log_test_run(ROOT / "docs" / "lab-notebook.md", line, key)
+    settings = {name: getattr(choice, name) for name in ("seeds", "identities", "ours", "others", "rows")}
+    said = f"{choice.identities} identities, {choice.ours} and {choice.others} images"
+    facts = {**bench.facts, "composing": asdict(bench.composing)}
+    about = begin_run("measure_isp.py", facts, settings, said)
     deadline = time.monotonic() + 60 * choice.time_limit
     complete = all([work(benches[row], shots, [row.method], deadline) for row, _, shots in plan])
     found = {}
     for row, part, shots in plan:
         keys = {benches[row].score_key(shot, row.method) for group in shots for shot in group}
         found[part, row.title] = make_row(benches[row].records, keys)
-    content = {**about, "run": key, "complete": complete}
+    content = {**about, "complete": complete}
     content["table"] = [
         {"part": part, "row": title, "images": count, **{name: asdict(value) for name, value in line.items()}}
         for (part, title), (count, line) in found.items()

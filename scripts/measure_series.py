@@ -11,7 +11,6 @@ with one seed. Runs are kept in ~/.cache/d2plan/concepts/series, and the same co
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from concepts.plan import STREAMS, Concept, Shot, choose_concepts, choose_pairs, digest, draw_deeds, plan_shots
-from concepts.table import ROOT, describe_machine, log_test_run, read_commit
+from concepts.table import begin_run, write_estimates
 from measure_concepts import WORK, Bench
 
 from d2plan.backbone.load import load_backbone
@@ -154,20 +153,6 @@ def summarise(groups: Sequence[Sequence[Found]]) -> dict[str, Estimate]:
     return table
 
 
-def write_table(rows: dict[str, dict[str, Estimate]]) -> str:
-    """Write the rows as Markdown."""
-    lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'---|' * len(COLUMNS)}"]
-    for title, row in rows.items():
-        cells = [
-            f"{100 * row[name].mean:.1f} % ({100 * row[name].low:.1f}-{100 * row[name].high:.1f})"
-            if name in row
-            else "-"
-            for name in COLUMNS
-        ]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     """Measure all cases and print the table."""
     choice = read_arguments()
@@ -176,20 +161,9 @@ def main() -> None:
     bench = Bench(backbone, judge, choice.folder, defaults.training(), defaults.composing())
     concepts = choose_concepts(choice.seeds, choice.identities, defaults.identifiers)
     cases = plan_cases(choose_pairs(concepts, choice.pairs), choice.images)
-    about = {
-        "machine": describe_machine(),
-        "commit": read_commit(),
-        "base": backbone.fingerprint,
-        "judge": bench.judging_code,
-        "drawing": bench.drawing_code,
-        **{name: getattr(choice, name) for name in ("seeds", "identities", "pairs", "images", "weave")},
-    }
-    key = digest({name: value for name, value in about.items() if name not in ("machine", "commit")})
-    if choice.seeds == "test":
-        said = f"{choice.identities} identities, {choice.pairs} pairs, {choice.images} changes each"
-        where = f"base {backbone.fingerprint}, commit {about['commit']}, run {key}"
-        line = f"- {datetime.date.today()}: `scripts/measure_series.py --seeds test`, {said}, {where}."
-        log_test_run(ROOT / "docs" / "lab-notebook.md", line, key)
+    settings = {name: getattr(choice, name) for name in ("seeds", "identities", "pairs", "images", "weave")}
+    said = f"{choice.identities} identities, {choice.pairs} pairs, {choice.images} changes each"
+    about = begin_run("measure_series.py", bench.facts, settings, said)
     folder = choice.folder / "series" / f"{backbone.fingerprint}-{bench.drawing_code}"
     found: dict[str, list[list[Found]]] = {}
     shown: list[Picture] = []
@@ -206,12 +180,12 @@ def main() -> None:
         print(f"{len(found[SERIES.format(choice.weave[0])])} of {len(cases)} pairs", flush=True)
     rows = {title: summarise(groups) for title, groups in found.items()}
     out = choice.folder / f"series-{choice.seeds}.json"
-    content = {**about, "run": key, "table": {t: {n: asdict(v) for n, v in row.items()} for t, row in rows.items()}}
+    content = {**about, "table": {t: {n: asdict(v) for n, v in row.items()} for t, row in rows.items()}}
     write_file(out, (json.dumps(content, indent=2) + "\n").encode())
     across = len(choice.weave)
     lines = [np.concatenate(shown[place : place + across], axis=1) for place in range(0, len(shown), across)]
     write_png(out.with_suffix(".png"), np.concatenate(lines))
-    print(f"{write_table(rows)}\nnumbers in {out}")
+    print(f"{write_estimates(rows, COLUMNS)}\nnumbers in {out}")
 
 
 def read_arguments() -> argparse.Namespace:

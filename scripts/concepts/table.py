@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
@@ -11,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar
 
-from concepts.plan import BASE, COMPOSED, MERGED, METHODS, ONE, TRUTH, TWO
+from concepts.plan import BASE, COMPOSED, MERGED, METHODS, ONE, TRUTH, TWO, digest
 
 from d2plan.config import DisLoRASettings, IspSettings
 from d2plan.documents import Score
@@ -138,6 +139,14 @@ def write_markdown(table: Table, images: Mapping[tuple[str, str], int]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_estimates(rows: Mapping[str, Mapping[str, Estimate]], columns: Mapping[str, str]) -> str:
+    """Write a Markdown table of estimates in percent, by the rows' titles; ``columns`` gives the columns' titles."""
+    lines = [f"| | {' | '.join(columns.values())} |", f"|---|{'---|' * len(columns)}"]
+    for title, row in rows.items():
+        lines.append(f"| {title} | {' | '.join(_show(row[name]) if name in row else '-' for name in columns)} |")
+    return "\n".join(lines) + "\n"
+
+
 def write_rows(corner: str, rows: Mapping[str, tuple[int, Mapping[str, Estimate]]]) -> str:
     """Write a Markdown table of rows made by ``make_row``, by their titles."""
     lines = [f"| {corner} | images | {' | '.join(COLUMNS)} |", f"|---|---|{'---|' * len(COLUMNS)}"]
@@ -176,6 +185,26 @@ def check_goals(table: Table) -> list[dict[str, str]]:
             }
         )
     return lines
+
+
+def begin_run(script: str, facts: Mapping[str, object], settings: Mapping[str, object], said: str) -> dict[str, object]:
+    """Say what a run is made with; one on test seeds is logged in the notebook.
+
+    Args:
+        script: its file's name.
+        facts: what its numbers depend on: the base's fingerprint, and those of the code.
+        settings: of the run, ``seeds`` among them.
+        said: the settings in words.
+
+    Returns:
+        All of it, with machine, commit and the run's key; machine and commit are not part of the key.
+    """
+    key, commit = digest({**facts, **settings}), read_commit()
+    if settings["seeds"] == "test":
+        where = f"base {facts['base']}, commit {commit}, run {key}"
+        line = f"- {datetime.date.today()}: `scripts/{script} --seeds test`, {said}, {where}."
+        log_test_run(ROOT / "docs" / "lab-notebook.md", line, key)
+    return {"machine": describe_machine(), "commit": commit, **facts, **settings, "run": key}
 
 
 def log_test_run(notebook: Path, line: str, key: str) -> bool:
