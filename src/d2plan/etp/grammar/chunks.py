@@ -40,6 +40,7 @@ class Who(Chunk):
         doing: an action that stands before the noun, such as "the sleeping dog".
         side: "left" or "right" where it tells which of several is meant.
         extras: words that no picture shows, such as "little".
+        meant: who it is, where that was found by what they wear or do.
         body: whose head or neck it is: "on his head" may be the subject's own.
     """
 
@@ -52,6 +53,7 @@ class Who(Chunk):
     side: str = ""
     extras: list[str] = field(default_factory=list)
     body: bool = False
+    meant: tuple[int, ...] = ()
 
 
 @dataclass

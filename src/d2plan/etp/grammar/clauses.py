@@ -18,6 +18,7 @@ FIRST_WORDS = (
     "right at the start,originally,initially,at the start,in the opening scene,in the first scene,to start with,"
     "to begin with"
 ).split(",")
+_ARRIVING = ("moves", "appears", "waking", "ending", "halting")
 GEAR_VERBS = ("wears", "have", "shifts", "gets", "loses", "gives", "takes")
 
 
@@ -46,6 +47,9 @@ class Clause:
         earlier: it happens before what was told before.
         moved: where it was moved to, for a note; empty where it stands as told.
         without: who is left out, as in "everyone except Max".
+        fronted: "and as soon as it rains": it depends on what follows, not on what stands before it.
+        always: it goes on through the whole story.
+        relative: it begins with "who" or "which".
         heard: who was named in clauses that stand before it and happen after it, the nearest first.
         coming: who is named in clauses that stand behind it.
     """
@@ -70,6 +74,9 @@ class Clause:
     earlier: bool = False
     moved: str = ""
     without: list[Who] = field(default_factory=list)
+    fronted: bool = False
+    always: bool = False
+    relative: bool = False
     heard: list[Who] = field(default_factory=list)
     coming: list[Who] = field(default_factory=list)
 
@@ -77,6 +84,19 @@ class Clause:
     def empty(self) -> bool:
         """Whether nothing was told in it yet."""
         return not (self.subjects or self.verb or self.parts)
+
+    @property
+    def is_weather(self) -> bool:
+        """Whether it only says how the light changes."""
+        return not (self.subjects or self.verb) and any(part.kind == "light_change" for part in self.parts)
+
+    @property
+    def only_arrives(self) -> bool:
+        """Whether it only leads to what follows at once: "having reached the castle", "as soon as it gets dark"."""
+        if self.verb is None:
+            return self.is_weather
+        item = self.verb.item
+        return item.has(*_ARRIVING) and not item.has("mute", "action")
 
     @property
     def text(self) -> str:

@@ -133,7 +133,7 @@ def _tell_action(context: Context, telling: Telling, verb: Verb) -> bool:
     if action == "parked" and telling.direct:
         # "John parks the car."
         able = []
-    if action == "sitting" and not able and not item.has("about"):
+    if action == "sitting" and not able and not item.has("about") and not _settles(context, telling, verb):
         context.note(f'"{verb.text}" is shown as resting, because nobody of that kind was ever seen sitting.')
         action, able = "standing", list(telling.subjects)
     if verb.negated or verb.aspect == "stop":
@@ -147,6 +147,12 @@ def _tell_action(context: Context, telling: Telling, verb: Verb) -> bool:
     if able:
         _do(context, telling, verb, action, able)
     return True
+
+
+def _settles(context: Context, telling: Telling, verb: Verb) -> bool:
+    """Tell "the car sits down", which no picture shows, from "the car sits in the meadow", which only rests there."""
+    things = all(context.people.word(index) in ("car", "teapot", "backpack") for index in telling.subjects)
+    return things and not _is_steady(verb)
 
 
 def _find_doers(context: Context, telling: Telling, verb: Verb, able: list[int]) -> list[int]:
@@ -171,7 +177,8 @@ def _do(context: Context, telling: Telling, verb: Verb, action: str, able: list[
     begins = verb.aspect == "start" or verb.item.text.lower().startswith(_BEGINS)
     rest = [index for index in telling.companions if action in context.actions_of(index) and index not in able]
     rest = [index for index in rest if not context.stage.now.told.get((index, "action"))]
-    if rest and not steady:
+    rest = [index for index in rest if index in telling.equals] if steady else rest
+    if rest:
         names = " and ".join(context.people.name(index) for index in rest)
         context.note(f'"{telling.clause.text}" is taken to mean that {names} does the same.')
         able = able + rest

@@ -121,6 +121,9 @@ class _Builder:
             self._take_first(mark)
             return
         clause, low = self.current, mark.text.lower()
+        if mark.value == "always":
+            clause.always = True
+            return
         following = self._after(place)
         behind = self.chunks[place + 1] if place + 1 < len(self.chunks) else Chunk("stop", "")
         if low == "before" and behind.kind in ("stop", "comma"):
@@ -146,6 +149,7 @@ class _Builder:
             if not fronted or onwards:
                 link = clause.link if clause.empty else "join"
                 self.open(link)
+        self.current.fronted = self._before(place).kind == "join"
         self._mark(self.current, mark.value, low)
 
     def _take_first(self, mark: Chunk) -> None:
@@ -182,13 +186,17 @@ class _Builder:
             self.suspended = clause
         else:
             self.clauses.append(clause)
-        self.current = Clause("relative", owners, same=True, sentence=self.sentence)
+        self.current = Clause("relative", owners, same=True, sentence=self.sentence, relative=True)
 
     def _take_who(self, place: int, who: Who) -> None:
         clause, before = self.current, self._before(place)
         starts = self._starts(place)
         if self._excludes(place, who, starts):
             return
+        if clause.is_weather and before.kind != "prep":
+            # "When it gets dark, they sleep": the weather is a clause of its own.
+            self.open("join")
+            clause = self.current
         if clause.verb is None:
             if before.kind == "prep" and starts == "ing" and before.text.lower() == "with":
                 self._open_with(who)
@@ -299,6 +307,10 @@ class _Builder:
             # "Is wearing it and John stands": an object does not begin a list of subjects.
             listing = bool(self.link) or self._before(place).kind in ("stop", "mark")
             coordinated = listing and chunk.kind in ("join", "comma") and spot + 1 < len(self.chunks)
+            if chunk.kind == "comma" and isinstance(self.chunks[spot - 1], Gear) and self._after(spot).kind == "verb":
+                # "and Ivy, in the orange hat, is running"
+                spot += 1
+                continue
             listed = chunk.kind if coordinated and listed != "join" else listed
             if coordinated and (
                 isinstance(self.chunks[spot + 1], Who) or self.chunks[spot + 1].kind in ("mark", "filler")

@@ -158,7 +158,7 @@ def _about_gear(context: Context, telling: Telling, verb: Verb) -> list[Gear]:
             return [Gear("gear", "it", worn.accessory, colour=worn.colour, definite=True), *gears]
     if gears or (loose and not item.has("wears")) or not item.has("wears", "shifts", "loses", "gives", "takes", "gets"):
         return gears
-    if not telling.particle and item.has("shifts") and not item.has("takes", "gives"):
+    if not (telling.particle or telling.targets) and item.has("shifts") and not item.has("takes", "gives"):
         return []
     for entry in telling.objects:
         prep, who, _ = entry

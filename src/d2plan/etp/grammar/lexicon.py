@@ -79,6 +79,14 @@ class _Builder:
         entry = self.phrases.setdefault(tuple(phrase.lower().split()), Entry())
         entry.senses.setdefault(kind, value)
 
+    def add_noun(self, phrase: str, kind: str, value: str) -> None:
+        """Add a noun, also as people run its two words together: "livingroom", "living-room"."""
+        self.add(phrase, kind, value)
+        words = phrase.split()
+        if len(words) == 2 and all(word.isalpha() and len(word) > 2 for word in words):
+            self.add("".join(words), kind, value)
+            self.add("-".join(words), kind, value)
+
     def add_verb(self, phrase: str, kind: str, value: str = "") -> None:
         first, *rest = phrase.lower().split()
         for form, word in self.inflect(first):
@@ -129,14 +137,14 @@ def load_lexicon() -> Lexicon:
 def _add_things(builder: _Builder) -> None:
     for word, names in _lists(builder, "classes"):
         for name in names:
-            builder.add(name, "class", word)
-            builder.add(_plural(name), "classes", word)
+            builder.add_noun(name, "class", word)
+            builder.add_noun(_plural(name), "classes", word)
     for group, kind in (("accessories", "gear"), ("places", "place"), ("lights", "light")):
         for value, words in _grades(builder, group):
             for word, grade in words:
-                builder.add(word, kind, value)
+                builder.add_noun(word, kind, value)
                 if grade == "about":
-                    builder.add(word, "about", value)
+                    builder.add_noun(word, "about", value)
 
 
 def _add_plain_things(builder: _Builder) -> None:

@@ -45,9 +45,10 @@ def _skip_before_noun(items: Sequence[Item], place: int, who: Who) -> tuple[int,
     while spot < len(items):
         item = items[spot]
         low = item.text.lower()
-        if (item.has("number") and low != "both" and not (low == "one" and who.ordinal >= 0)) or (
+        counts = item.has("number") and low != "both" and not (low == "one" and who.ordinal >= 0)
+        if (counts or (
             low == "both" and at(items, spot + 1).has("classes", "groups")
-        ):
+        )) and not _is_told_apart(items, spot):
             who.number, opened = int(item.value("number")), True
         elif item.has("determiner") or (item.has("possessive") and _owns(items, spot)):
             who.fresh = who.fresh or low in ("a", "an", "another")
@@ -108,7 +109,7 @@ def _find_head(items: Sequence[Item], spot: int, who: Who, opened: bool) -> str:
             return head
     if item.has("companion") and opened:
         return "companion"
-    if item.text.lower() in ("one", "ones") and who.ordinal >= 0:
+    if item.text.lower() in ("one", "ones") and (who.ordinal >= 0 or _is_told_apart(items, spot)):
         return "one"
     if opened and (gap := _find_gap(items, spot, who)) is not None:
         return gap
@@ -119,6 +120,12 @@ def _find_head(items: Sequence[Item], spot: int, who: Who, opened: bool) -> str:
         if item.has(head) and not paired and (head != "pronoun" or not _possesses(items, spot)):
             return head
     return ""
+
+
+def _is_told_apart(items: Sequence[Item], spot: int) -> bool:
+    """Read "the one in the hat", "the one who waves", but not "puts the one with stars on"."""
+    the = at(items, spot - 1).text.lower() in ("the", "that")
+    return the and at(items, spot).text.lower() == "one" and _describes(items, spot + 1)
 
 
 def _find_gap(items: Sequence[Item], spot: int, who: Who) -> str | None:
@@ -153,9 +160,13 @@ def _read_apposition(items: Sequence[Item], spot: int, who: Who) -> int:
             who.head, who.value = "name", items[after].value("name")
             return after + 1
         return spot
-    if who.head != "name":
-        return spot
-    after = spot + at(items, spot).has("comma")
+    return _read_class_behind(items, spot, who) if who.head == "name" else spot
+
+
+def _read_class_behind(items: Sequence[Item], spot: int, who: Who) -> int:
+    """Read "Rex the dog", "Rex, the dog," and "Rex, the dog in the red hat"."""
+    comma = at(items, spot).has("comma")
+    after = spot + comma
     if at(items, after).text.lower() not in ("the", "a", "an", "my", "our", "his", "her", "their"):
         return spot
     after += 1
@@ -167,11 +178,25 @@ def _read_apposition(items: Sequence[Item], spot: int, who: Who) -> int:
             return spot
         extras.append(items[after].text)
         after += 1
-    if not at(items, after).has("class") or (at(items, spot).has("comma") and not at(items, after + 1).has("comma")):
+    if not at(items, after).has("class"):
+        return spot
+    closed = at(items, after + 1).has("comma", "stop")
+    if comma and not (closed or _describes(items, after + 1)):
+        return spot
+    if comma and items[after].value("class") != items[spot - 1].senses.get("named_class", ""):
+        # "Mia, the boy, and the dog run" are three.
         return spot
     who.said_class = items[after].value("class")
     who.extras += extras
-    return after + 1 + at(items, spot).has("comma")
+    return after + 1 + (comma and at(items, after + 1).has("comma"))
+
+
+def _describes(items: Sequence[Item], place: int) -> bool:
+    """Say whether "in the red hat" or "who waves" follows."""
+    if at(items, place).has("relative"):
+        return True
+    gear = any(item.has("gear") or item.text.lower() == "one" for item in items[place + 1 : place + 5])
+    return at(items, place).text.lower() in ("in", "with", "wearing") and gear
 
 
 def _read_owned(items: Sequence[Item], spot: int, before: list[Chunk]) -> Reading | None:

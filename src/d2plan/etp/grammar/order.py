@@ -25,7 +25,7 @@ def order_clauses(clauses: list[Clause]) -> list[Clause]:
         # "Wearing a hat, John waves."
         dangling = clause.verb is not None and clause.verb.ing and not clause.subjects and clause.link == "sentence"
         if dangling and following.sentence == clause.sentence:
-            clause.subjects, following.same = list(following.subjects), True
+            clause.subjects, following.same = list(following.subjects), not clause.verb.passive
         _fill_gap(clause, following)
     ordered = move_clauses(_order(clauses))
     _listen(clauses, ordered)
@@ -100,7 +100,7 @@ def _order(clauses: list[Clause]) -> list[Clause]:
     place = 0
     while place < len(clauses):
         clause = clauses[place]
-        fronted = clause.link == "sentence" or not ordered or ordered[-1].sentence != clause.sentence or clause.later
+        fronted = clause.fronted or clause.link == "sentence" or not ordered or ordered[-1].sentence != clause.sentence or clause.later
         reach = _find_main(clauses, place) if clause.sub and fronted else None
         if reach is not None:
             end = _find_end(clauses, reach) if clause.sub == "before" else reach + 1
@@ -158,7 +158,9 @@ def _lead(led: list[Clause], mains: list[Clause]) -> list[Clause]:
         main.link, main.later, clause.later = clause.link, clause.later or main.later, True
         clause.link = "join"
         return [*mains, *led]
-    main.later = main.later or clause.sub in ("after", "once")
+    if clause.sub in ("after", "once"):
+        arrives = all(one.only_arrives for one in led)
+        main.later, clause.later = main.later or not arrives, clause.later or arrives
     main.same = main.same or clause.sub in ("when", "while")
     main.link = "join"
     return [*led, *mains]
@@ -175,7 +177,7 @@ def _trail(clause: Clause, ordered: list[Clause]) -> None:
             spot -= 1
         begun = ordered[spot]
         clause.link, clause.later = begun.link, begun.later
-        begun.link, begun.later = "join", True
+        begun.link, begun.later = "join", not clause.only_arrives
         ordered.insert(spot, clause)
         return
     clause.later = clause.later or clause.sub in ("before", "until")

@@ -32,13 +32,16 @@ class People:
         self.heard: list[Who] = []
         self.coming: list[Who] = []
 
-    def find(self, who: Who, can: Can | None = None, besides: Iterable[int] = ()) -> list[int]:
+    def find(
+        self, who: Who, can: Can | None = None, besides: Iterable[int] = (), marked: Can | None = None
+    ) -> list[int]:
         """Find who is meant, and remember that they take part.
 
         Args:
             who: the words.
             can: whether somebody can do what is told, to choose among several.
             besides: who cannot be meant, such as the subject in "he sees him".
+            marked: whether somebody wears or does what tells them from others, as in "the girl in the red hat".
 
         Returns:
             Their numbers among the concepts; empty for "nobody".
@@ -47,7 +50,7 @@ class People:
             InputError: nobody known is meant; the sentence says who is known.
         """
         reflexive = who.head == "pronoun" and who.text.lower().endswith(("self", "selves"))
-        found = list(besides) if reflexive else self._find(who, can, list(besides))
+        found = list(besides) if reflexive else self._find_marked(who, marked) or self._find(who, can, list(besides))
         for index in found:
             if index not in self.cast:
                 self.cast.append(index)
@@ -69,11 +72,22 @@ class People:
         if text not in self.notes:
             self.notes.append(text)
 
+    def _find_marked(self, who: Who, marked: Can | None) -> list[int]:
+        """Find the only one of several who wears or does what the words say; nobody where that tells nothing."""
+        if who.meant:
+            return list(who.meant)
+        if marked is None or who.fresh or who.head not in ("class", "singles", "one"):
+            return []
+        words = [] if who.head == "one" else who.value.split()
+        found = [index for index in self._of(words) if index in self.cast and marked(index)]
+        who.meant = (found[0],) if len(found) == 1 else ()
+        return list(who.meant)
+
     def _find(self, who: Who, can: Can | None, besides: list[int]) -> list[int]:
         if who.head == "name":
             return [self._find_name(who)]
         if who.head in ("class", "singles"):
-            return self._find_class(who, who.value.split() if who.head == "singles" else [who.value], can)
+            return self._find_class(who, who.value.split() if who.head == "singles" else [who.value], can, besides)
         if who.head in ("classes", "groups"):
             return self._find_group(who, who.value.split())
         if who.head in ("everyone", "nobody"):
@@ -100,8 +114,11 @@ class People:
         order = self.cast + [index for index in range(len(self.concepts)) if index not in self.cast]
         return [index for index in order if not words or self.word(index) in words]
 
-    def _find_class(self, who: Who, words: Sequence[str], can: Can | None) -> list[int]:
+    def _find_class(
+        self, who: Who, words: Sequence[str], can: Can | None, besides: Sequence[int] = ()
+    ) -> list[int]:
         fitting = self._of(words)
+        fitting = [index for index in fitting if index not in besides] or fitting
         present = [index for index in fitting if index in self.cast]
         if not fitting:
             raise self._unknown(who.text)

@@ -82,6 +82,11 @@ class Change:
     begins: bool = False
 
     @property
+    def puts_on(self) -> bool:
+        """Whether it only puts an accessory on."""
+        return self.before is None and self.value is not None
+
+    @property
     def needs_before(self) -> bool:
         """Whether a moment must come before it."""
         return self.before != "?"
@@ -99,13 +104,36 @@ class Stage:
         self.early: list[Change] = []
         self.waits = ""
         self.invented = False
+        self.bare = False
+        self.framed = False
 
     @property
     def now(self) -> Moment:
         """The last moment."""
         return self.moments[-1]
 
-    def apply(self, changes: list[Change], relation: str, moving: bool, setting: bool = False) -> list[str]:
+    def hold(self, changes: list[Change]) -> list[Change]:
+        """Let changes hold in all moments so far, as in "a bird sings the whole time".
+
+        Args:
+            changes: all of one clause.
+
+        Returns:
+            Those of somebody who did or wore something else before; they must happen like any others.
+        """
+        rest = [change for change in changes if change.dimension in self.ever]
+        for change in changes:
+            if change in rest:
+                continue
+            for moment in self.moments:
+                moment.put(change.dimension, change.value)
+            self.now.told[change.dimension] = True
+            self.ever.add(change.dimension)
+        return rest
+
+    def apply(
+        self, changes: list[Change], relation: str, moving: bool, setting: bool = False, framed: bool = False
+    ) -> list[str]:
         """Let a clause's changes happen.
 
         Args:
@@ -113,6 +141,7 @@ class Stage:
             relation: "later", "same", "join" or "sentence".
             moving: something happens, so that a sentence of its own is a moment of its own.
             setting: only where and in which light; what the next sentence tells happens in the same moment.
+            framed: something else is seen at the same time, so that what is put on needs no moment without it.
 
         Returns:
             Actions of the same moment that had to give way.
@@ -122,6 +151,7 @@ class Stage:
             if self.now.told and (relation == "later" or (relation == "sentence" and not self.waits)):
                 self.waits = relation
             return []
+        self.framed = self.framed or (relation == "same" and self.bare and len(self.moments) == 2)
         # "Then John barks and Mia runs": what cannot be shown still says when the next thing happens.
         relation = self._relate(relation)
         if self._opens(changes, relation, moving):
@@ -129,7 +159,10 @@ class Stage:
         elif relation == "sentence" and self.now.told and self.now.setting and len(self.moments) == 1:
             self.merged += [change for change in changes if not change.state]
         fresh = [change for change in changes if change.needs_before and change.dimension not in self.ever]
-        if fresh and len(self.moments) == 1:
+        if framed and all(change.puts_on for change in fresh):
+            self.begun += fresh
+        elif fresh and len(self.moments) == 1:
+            self.bare = not self.now.told and all(change.puts_on for change in fresh)
             for change in fresh:
                 self.now.put(change.dimension, change.before)
             self.invented = self.invented or not self.now.told
@@ -217,9 +250,13 @@ class Stage:
         if len(self.moments) == 1 and self.begun:
             first = deepcopy(self.now)
             for change in self.begun:
-                first.put(change.dimension, "")
+                first.put(change.dimension, None if change.puts_on else "")
             self.moments.insert(0, first)
             self.invented = True
+        if self.framed and self.invented and len(self.moments) > 2:
+            # "A crown is put on Ben while Mia waves": the first moment shows both.
+            del self.moments[0]
+            self.invented = False
         kept: list[Moment] = []
         for moment in self.moments:
             for who in cast:

@@ -8,6 +8,7 @@ from d2plan.etp.grammar.clauses import Clause
 from d2plan.etp.grammar.deeds import can_do, tell_deed, tell_states
 from d2plan.etp.grammar.gear import can_change_gear, tell_attributes, tell_gear
 from d2plan.etp.grammar.people import Can
+from d2plan.etp.grammar.marked import marks_of
 from d2plan.etp.grammar.setting import tell_positions, tell_setting
 from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.telling import Context, Telling, word_before
@@ -77,7 +78,16 @@ def _apply(context: Context, telling: Telling) -> None:
     """Let the changes of a clause happen, and note what had to be decided."""
     clause, people = telling.clause, context.people
     late, early = len(context.stage.late), len(context.stage.early)
-    lost = context.stage.apply(telling.changes, _relation(clause), telling.moving, _is_setting(context, telling))
+    if clause.always or _describes(context, telling):
+        telling.changes = context.stage.hold(telling.changes)
+    context.opening = clause.sentence if context.opening < 0 and telling.changes else context.opening
+    lost = context.stage.apply(
+        telling.changes,
+        _relation(clause),
+        telling.moving,
+        _is_setting(context, telling),
+        _is_framed(context, telling),
+    )
     for change in context.stage.late[late:] if not clause.later else []:
         name, gear = people.name(change.dimension[0]), change.dimension[1]
         context.note(f'"{clause.text}": {name} is shown with the {gear} from this moment on, not before.')
@@ -86,6 +96,23 @@ def _apply(context: Context, telling: Telling) -> None:
         context.note(f'"{clause.text}": {name} is shown with the {gear} from the first moment on.')
     for action in lost:
         context.note(f'"{clause.text}": a picture shows one action of each, so "{action}" is left out.')
+
+
+def _is_framed(context: Context, telling: Telling) -> bool:
+    """Say whether what is put on is seen together with something else: "smiling, she puts on a hat"."""
+    clause = telling.clause
+    if clause.same and clause.verb is not None and clause.verb.progressive:
+        return True
+    beside = clause.same and bool(context.stage.now.told)
+    return clause.sentence == context.opening and (beside or any(not c.needs_before for c in telling.changes))
+
+
+def _describes(context: Context, telling: Telling) -> bool:
+    """Tell "he was in the snow, with a crown on", which says late how things were all the time."""
+    clause = telling.clause
+    being = clause.verb is not None and clause.verb.item.has("be") and clause.link == "sentence"
+    fresh = any(change.dimension == (SCENE, "place") and change.state for change in telling.changes)
+    return being and fresh and not clause.later and len(context.stage.moments) > 1
 
 
 def _relation(clause: Clause) -> str:
@@ -132,7 +159,10 @@ def _gather(context: Context, clause: Clause) -> Telling:
             if part.body:
                 telling.objects.append((prep, part, people.find_own(part, telling.subjects)))
                 continue
-            telling.objects.append((prep, part, people.find(part, _can_object(context, clause), telling.subjects)))
+            meant = people.find(
+                part, _can_object(context, clause), telling.subjects, marks_of(context, clause, part)
+            )
+            telling.objects.append((prep, part, meant))
             context.left_out += part.extras
     return telling
 
@@ -201,7 +231,7 @@ def _find_subjects(context: Context, clause: Clause, telling: Telling) -> list[i
             worn = context.last[-1]
             telling.gears = [Gear("gear", who.text, worn.accessory, colour=worn.colour, definite=True)]
             continue
-        meant = people.find(who, can)
+        meant = people.find(who, can, marked=marks_of(context, clause, who))
         telling.whose.append((who, meant))
         found += [index for index in meant if index not in found]
         context.left_out += who.extras
@@ -227,6 +257,8 @@ def _is_lost(context: Context, clause: Clause, who: Who) -> bool:
     """Tell "it falls off" of a hat."""
     verb = clause.verb
     thing = who.head == "pronoun" and who.text.lower() in ("it", "they") and bool(context.last)
+    if thing and verb is not None and verb.passive and verb.item.has("shifts", "loses", "takes", "gives"):
+        return not any(isinstance(part, Gear) for part in clause.parts)
     return thing and verb is not None and verb.item.has("falls") and not verb.item.has("mute", "action")
 
 

@@ -39,6 +39,7 @@ class Context:
         left_out: words that no picture shows.
         notes: sentences about single clauses.
         last: accessories, the last one spoken of at the end.
+        opening: number of the first sentence in which anything is seen.
     """
 
     people: People
@@ -47,6 +48,7 @@ class Context:
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     last: list[Worn] = field(default_factory=list)
+    opening: int = -1
 
     def note(self, text: str) -> None:
         """Keep a note, once."""
@@ -107,6 +109,16 @@ class Telling:
     def companions(self) -> list[int]:
         """Who does it too."""
         return [index for prep, _, found in self.objects if prep in _WITH for index in found]
+
+    @property
+    def equals(self) -> list[int]:
+        """Who does it too even where nothing moves: "sits with Mia", but not "sits with his dog"."""
+        return [
+            index
+            for prep, who, found in self.objects
+            if prep in _WITH[:3] and who.text.lower().split()[0] not in ("his", "her", "its", "their", "my")
+            for index in found
+        ]
 
     @property
     def targets(self) -> list[int]:

@@ -109,11 +109,14 @@ def find_items(story: str, concepts: Sequence[KnownConcept]) -> list[Item]:
     words = read_words(story)
     low = [word.lower() for word in words]
     names = _list_names(concepts)
+    classes = {str(index): concept.class_word for index, concept in enumerate(concepts)}
     items, place = [], 0
     while place < len(words):
         length, item = _find_name(words, low, place, names, lexicon)
         if item is None:
             length, item = _find_phrase(words, low, place, lexicon)
+        else:
+            item.senses["named_class"] = classes[item.value("name")]
         items.append(item)
         place += length
     return items
