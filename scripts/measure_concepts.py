@@ -61,6 +61,7 @@ from concepts.table import (
 from d2plan.adapter.file import Adapter, load_adapter
 from d2plan.backbone.load import Backbone, load_backbone
 from d2plan.config import DisLoRASettings, IspSettings
+from d2plan.documents import InstanceScore, Score
 from d2plan.eval.judge import Judge, load_judge
 from d2plan.eval.lineup import build_lineup
 from d2plan.eval.score import Lineup, expect_scene, score_verdict
@@ -221,6 +222,12 @@ class Bench:
             score = score_verdict(verdict, expected, self.backbone.size[1], lineups, shot.name)
             about = {"part": shot.part, "method": method, "group": shot.group}
             self.keep("scored", key, **about, score=score.model_dump())
+
+    def read_scores(self, shots: Sequence[Shot], method: str) -> list[InstanceScore]:
+        """Give what the judge said of each instance of pictures that were judged, in their order."""
+        known = {str(record["key"]): record["score"] for record in self.records if record["kind"] == "scored"}
+        scores = [Score.model_validate(known[self.score_key(shot, method)]) for shot in shots]
+        return [one for score in scores for one in score.instances]
 
     def line_up(self, concept: Concept) -> Lineup:
         """Give the 20 that a concept must be picked from: itself, 10 near, 9 far."""

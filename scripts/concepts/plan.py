@@ -25,7 +25,8 @@ PACKAGE = Path(d2plan.__file__).resolve().parent
 ONE, TWO, SAME, THREE = "one", "two", "same", "three"
 COMPOSED, BASE, MERGED, TRUTH = "composed", "base", "merged", "truth"
 SWITCH, COMPOSITE = "switch", "composite"
-# Those of measure_concepts.py; measure_isp.py has others beside them.
+LEAK = "leak"  # the adapter is on, but nobody is called by an identifier
+# Those of measure_concepts.py; measure_isp.py and measure_leak.py have others beside them.
 METHODS = (COMPOSED, BASE, MERGED, TRUTH)
 STREAMS = {"development": DEVELOPMENT_SEEDS, "test": TEST_SEEDS}
 # The first development seeds are for trying things and for the demo.
