@@ -12,6 +12,8 @@ from d2plan.etp.planner import StoryRequest, clean_story
 from d2plan.world.cast import ACCESSORIES, COLOURS
 
 RESTING = ("standing", "parked")
+# The world's captions mostly leave daylight unsaid.
+_DAY = " by day"
 _WORN = re.compile(rf"(?:({'|'.join(COLOURS)}) )?({'|'.join(ACCESSORIES)})")
 
 
@@ -111,7 +113,7 @@ def _compare_places(places: list[str], made: EventPlan) -> list[str]:
     return [
         f"beat {index + 1} is {made.prompt_at(index)!r}, not {place!r}"
         for index, place in enumerate(places)
-        if index < len(made.beats) and not made.prompt_at(index).endswith(place)
+        if index < len(made.beats) and not made.prompt_at(index).removesuffix(_DAY).endswith(place.removesuffix(_DAY))
     ]
 
 

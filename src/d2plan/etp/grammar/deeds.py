@@ -1,9 +1,12 @@
 """What a clause changes in what somebody does."""
 
+from dataclasses import replace
+
 from d2plan.etp.grammar.chunks import Verb
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.telling import Context, Telling, impossible
+from d2plan.etp.grammar.words import Item
 
 _STEADY = (
     "sleep",
@@ -27,6 +30,8 @@ _BEGINS = tuple(
     "fall,fell,go,went,sit down,sits down,sat down,sitting down,lie down,lies down,lay down,take,took,doz,drift,nod,"
     "drop,break,burst,settle,open,unzip".split(",")
 )
+_FLY = Item("takes off", {"action": "flying"}, frozenset({"s"}))
+_RUN = Item("takes off", {"action": "running", "about": "running"}, frozenset({"s"}))
 _BESIDE_THE_POINT = ("parked", "opening", "pouring", "driving", "steaming", "flying")
 
 
@@ -69,6 +74,9 @@ def tell_deed(context: Context, telling: Telling, verb: Verb) -> bool:
         False where the verb is of another kind.
     """
     item = verb.item
+    if _is_take_off(context, telling, verb):
+        flies = all("flying" in context.actions_of(index) for index in telling.subjects)
+        return _tell_action(context, telling, replace(verb, item=_FLY if flies else _RUN))
     if item.has("action") and not (item.has("halting") and not telling.subjects):
         return _tell_action(context, telling, verb)
     if item.has("waking"):
@@ -80,6 +88,13 @@ def tell_deed(context: Context, telling: Telling, verb: Verb) -> bool:
     else:
         return False
     return True
+
+
+def _is_take_off(context: Context, telling: Telling, verb: Verb) -> bool:
+    """Tell "the bird takes off" from "the boy takes off his hat"."""
+    takes = verb.item.has("takes") and verb.item.text.lower().startswith(("take", "took", "taking"))
+    others = telling.gears or telling.direct or any(part.text.lower() in ("it", "them") for part in telling.clause.parts)
+    return takes and telling.particle == "off" and bool(telling.subjects) and not others and not verb.passive
 
 
 def tell_states(context: Context, telling: Telling) -> None:
@@ -133,8 +148,9 @@ def _tell_action(context: Context, telling: Telling, verb: Verb) -> bool:
     if action == "parked" and telling.direct:
         # "John parks the car."
         able = []
-    if action == "sitting" and not able and not item.has("about") and not _settles(context, telling, verb):
-        context.note(f'"{verb.text}" is shown as resting, because nobody of that kind was ever seen sitting.')
+    lies = action == "sleeping" and item.has("about")
+    if (action == "sitting" or lies) and not able and not _settles(context, telling, verb):
+        context.note(f'"{verb.text}" is shown as resting, because nobody of that kind was ever seen {action}.')
         action, able = "standing", list(telling.subjects)
     if verb.negated or verb.aspect == "stop":
         for index in able:
@@ -200,8 +216,8 @@ def _end(context: Context, telling: Telling, index: int, action: str) -> None:
     dimension = (index, "action")
     if context.stage.now.get(dimension) == action and action != context.rest(index):
         telling.add(Change(dimension, context.rest(index), weak=True))
-    elif (
-        dimension not in context.stage.ever and telling.clause.verb is not None and telling.clause.verb.aspect == "stop"
+    elif dimension not in context.stage.ever and (
+        telling.no_longer or (telling.clause.verb is not None and telling.clause.verb.aspect == "stop")
     ):
         telling.add(Change(dimension, context.rest(index), action, weak=True))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from d2plan.etp.grammar.around import Around, in_prepositional
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
 
@@ -12,7 +13,6 @@ _NEXT_TIME = ("the next", "next", "the following", "that", "later")
 _NOT_DOING = ("from", "of", "for", "by", "about")
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
 _SEVERAL = ("everyone", "classes", "groups")
-_PREPOSITIONS = ("in", "on", "at", "with", "for", "of", "to", "from", "by", "during", "under")
 _AROUND = ("place", "light", "position", "comma", "filler", "other")
 
 
@@ -35,6 +35,7 @@ def divide(chunks: Sequence[Chunk]) -> list[Clause]:
 class _Builder:
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self.chunks = chunks
+        self.around = Around(chunks)
         self.clauses: list[Clause] = []
         self.current = Clause("sentence")
         self.suspended: Clause | None = None
@@ -103,19 +104,6 @@ class _Builder:
         if isinstance(chunk, Gear) and clause.verb is None and len(clause.subjects) > 0:
             chunk.holder = clause.subjects[-1]
 
-    def _before(self, place: int) -> Chunk:
-        return self.chunks[place - 1] if place else Chunk("stop", "")
-
-    def _after(self, place: int, skipped: tuple[str, ...] = ("filler", "other", "mark")) -> Chunk:
-        spot = place + 1
-        while (
-            spot < len(self.chunks)
-            and self.chunks[spot].kind in skipped
-            and not (self.chunks[spot].kind == "other" and self.chunks[spot].value not in ("adverb", "adjective"))
-        ):
-            spot += 1
-        return self.chunks[spot] if spot < len(self.chunks) else Chunk("stop", "")
-
     def _take_mark(self, place: int, mark: Chunk) -> None:
         if mark.value == "first":
             self._take_first(mark)
@@ -124,8 +112,8 @@ class _Builder:
         if mark.value == "always":
             clause.always = True
             return
-        following = self._after(place)
-        behind = self.chunks[place + 1] if place + 1 < len(self.chunks) else Chunk("stop", "")
+        following = self.around.after(place)
+        behind = self.around.at(place + 1)
         if low == "before" and behind.kind in ("stop", "comma"):
             # "He slept before." and "Just before, he slept."
             clause.earlier = True
@@ -149,7 +137,8 @@ class _Builder:
             if not fronted or onwards:
                 link = clause.link if clause.empty else "join"
                 self.open(link)
-        self.current.fronted = self._before(place).kind == "join"
+        comma = self.around.before(place).kind == "comma"
+        self.current.fronted = self.around.before(place - comma).kind == "join"
         self._mark(self.current, mark.value, low)
 
     def _take_first(self, mark: Chunk) -> None:
@@ -189,7 +178,7 @@ class _Builder:
         self.current = Clause("relative", owners, same=True, sentence=self.sentence, relative=True)
 
     def _take_who(self, place: int, who: Who) -> None:
-        clause, before = self.current, self._before(place)
+        clause, before = self.current, self.around.before(place)
         starts = self._starts(place)
         if self._excludes(place, who, starts):
             return
@@ -213,18 +202,14 @@ class _Builder:
     def _excludes(self, place: int, who: Who, starts: str) -> bool:
         """Keep who is left out: "everyone except Max and Leo"."""
         following = self.current.verb is not None and starts == "finite" and bool(self.link)
-        listed = self._before(place).kind == "except" or (self.link and isinstance(self._listed(place), Who))
+        listed = self.around.before(place).kind == "except" or (
+            self.link and isinstance(self.around.listed(place), Who)
+        )
         if not (self.excluding and listed) or following:
             self.excluding = False
             return False
         self.current.without.append(who)
         return True
-
-    def _listed(self, place: int) -> Chunk:
-        spot = place - 1
-        while spot > 0 and self.chunks[spot].kind in ("comma", "join"):
-            spot -= 1
-        return self.chunks[spot]
 
     def _add_subject(self, clause: Clause, who: Who) -> None:
         """Add somebody; "two dogs, Rex and Bo" and "Rex and Bo, two dogs" are the same two."""
@@ -238,9 +223,9 @@ class _Builder:
 
     def _open_for(self, place: int, who: Who, starts: str) -> bool:
         """Begin a clause with somebody who follows a whole clause; False where it is the object of that one."""
-        clause, before, verb = self.current, self._before(place), self.current.verb
+        clause, before, verb = self.current, self.around.before(place), self.current.verb
         assert verb is not None
-        following = self._after(place)
+        following = self.around.after(place)
         dangling = verb.ing and not clause.subjects and self.link == "comma"
         if (starts == "finite" or dangling) and before.kind != "prep":
             self.open("join")
@@ -265,6 +250,8 @@ class _Builder:
         ):
             self.open("join")
             self.current.subjects, self.current.verb, self.current.gapped = [who], verb, True
+        elif self.link == "comma" and self._has_attribute(place):
+            self._open_with(who)
         elif self._echoes(place):
             self.open("join")
             self.current.subjects, self.current.copied = [who], clause
@@ -272,14 +259,19 @@ class _Builder:
             return False
         return True
 
+    def _has_attribute(self, place: int) -> bool:
+        """Tell "they run, she with a hat, he without one"."""
+        following = self.around.at(place + 1)
+        return following.text.lower() in ("with", "in", "without") and isinstance(self.around.at(place + 2), Gear)
+
     def _open_with(self, who: Who) -> None:
         self.open("with")
         self.current.subjects, self.current.same = [who], True
 
     def _echoes(self, place: int) -> bool:
         """Tell "and Tom too", and "Tom a little later"."""
-        following = self.chunks[place + 1] if place + 1 < len(self.chunks) else Chunk("stop", "")
-        behind = self.chunks[place + 2] if place + 2 < len(self.chunks) else Chunk("stop", "")
+        following = self.around.at(place + 1)
+        behind = self.around.at(place + 2)
         too = self.link == "join" and following.text.lower() in ("too", "as well", "also")
         later = following.kind == "mark" and following.value == "next" and behind.kind == "stop"
         return too or (bool(self.link) and later)
@@ -302,12 +294,16 @@ class _Builder:
                 return "ing" if chunk.ing else "base" if base and self._is_one(place) else "finite"
             if chunk.kind == "relative":
                 return "finite" if self.link == "join" else ""
-            if chunk.kind == "state" and self._before(place).kind == "prep":
+            if chunk.kind == "state" and self.around.before(place).kind == "prep":
                 return ""
             # "Is wearing it and John stands": an object does not begin a list of subjects.
-            listing = bool(self.link) or self._before(place).kind in ("stop", "mark")
+            listing = bool(self.link) or self.around.before(place).kind in ("stop", "mark")
             coordinated = listing and chunk.kind in ("join", "comma") and spot + 1 < len(self.chunks)
-            if chunk.kind == "comma" and isinstance(self.chunks[spot - 1], Gear) and self._after(spot).kind == "verb":
+            if (
+                chunk.kind == "comma"
+                and isinstance(self.chunks[spot - 1], Gear)
+                and self.around.after(spot).kind == "verb"
+            ):
                 # "and Ivy, in the orange hat, is running"
                 spot += 1
                 continue
@@ -331,7 +327,7 @@ class _Builder:
         return causes and isinstance(who, Who)
 
     def _take_verb(self, place: int, verb: Verb) -> None:
-        clause, before = self.current, self._before(place)
+        clause, before = self.current, self.around.before(place)
         # "Instead of running" and "tired from running" are no running.
         verb.negated = verb.negated or (before.kind == "negation" and verb.ing)
         if verb.ing and before.text.lower() in _NOT_DOING:
@@ -363,7 +359,7 @@ class _Builder:
         """Begin a clause with a verb that follows a whole clause."""
         clause = self.current
         assert clause.verb is not None
-        if verb.infinitive and self._before(place).kind not in ("join", "comma"):
+        if verb.infinitive and self.around.before(place).kind not in ("join", "comma"):
             former = clause.verb.item
             steady = former.has("action") and former.value("action") in ("standing", "sitting", "sleeping", "parked")
             real = steady or former.has(*_REAL_BEFORE_TO)
@@ -385,23 +381,16 @@ class _Builder:
                 # "Startled, Tom wakes up."
                 continue
             odd = part.kind == "unknown" and (alone or (clause.subjects and part.text[:1].isupper()))
-            if odd and before.kind not in ("prep", "gear", "place") and not self._in_prepositional(clause, spot):
+            if odd and before.kind not in ("prep", "gear", "place") and not in_prepositional(clause.parts, spot):
                 clause.stranger = part.text
                 return
-
-    def _in_prepositional(self, clause: Clause, spot: int) -> bool:
-        while spot > 0 and clause.parts[spot - 1].kind in ("filler", "unknown", "other"):
-            spot -= 1
-            if clause.parts[spot].text.lower() in _PREPOSITIONS:
-                return True
-        return spot > 0 and clause.parts[spot - 1].kind == "prep"
 
     def _begins_anew(self, place: int, chunk: Chunk) -> bool:
         """Say whether "and in the forest John waves" begins here."""
         if chunk.kind == "light_change":
             return self.current.verb is not None or bool(self.current.subjects)
         if isinstance(chunk, Gear) and self.link and self.current.verb is not None:
-            following = self._after(place)
+            following = self.around.after(place)
             return isinstance(following, Verb) and following.finite
         if chunk.kind not in ("place", "light", "position") or not self.link or self.current.verb is None:
             return False

@@ -1,9 +1,11 @@
 """What a clause changes in what somebody wears: put on, take off, give, take, swap."""
 
 from d2plan.etp.grammar.chunks import Gear, Verb, Who
+from d2plan.etp.grammar.exchanges import is_plural, former_owner, recolour, swap
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.telling import Context, Telling, Worn
+from d2plan.etp.grammar.wearing import name_gear, owner_of, take_off, take_off_all, wear_all
 
 _CHANGING = ("shifts", "gets", "loses", "gives", "takes", "swaps", "falls", "turns")
 _STATES = ("wears", "have")
@@ -53,9 +55,9 @@ def tell_gear(context: Context, telling: Telling, verb: Verb) -> bool:
         return _tell_being(context, telling, verb, gears)
     telling.moving = not dressed and item.has(*_CHANGING) and not (item.has(*_STATES) and not item.has("gets"))
     if dressed:
-        _wear_all(context, telling, gears, telling.subjects, state=True)
+        wear_all(context, telling, gears, telling.subjects, state=True)
     elif verb.negated or verb.aspect == "stop":
-        _take_off_all(context, telling, gears) if item.has(*_STATES) else context.not_shown(telling.clause.text)
+        take_off_all(context, telling, gears) if item.has(*_STATES) else context.not_shown(telling.clause.text)
         telling.moving = telling.moving or verb.aspect == "stop"
     elif not _change_gear(context, telling, verb, gears):
         return False
@@ -65,16 +67,16 @@ def tell_gear(context: Context, telling: Telling, verb: Verb) -> bool:
 
 def _change_gear(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> bool:
     item = verb.item
-    if item.has("swaps") and (len(gears) > 1 or _plural(gears[0])) and not telling.particle:
-        _swap(context, telling, gears)
+    if item.has("swaps") and (len(gears) > 1 or is_plural(gears[0])) and not telling.particle:
+        swap(context, telling, gears)
     elif item.has("falls") and not telling.subjects:
-        _take_off_all(context, telling, gears)
+        take_off_all(context, telling, gears)
     elif item.has("turns") and not telling.subjects:
-        _recolour(context, telling, gears)
+        recolour(context, telling, gears)
     elif item.has("shifts", "loses", "gets", "gives", "takes"):
         return _move(context, telling, verb, gears)
     elif item.has(*_STATES):
-        _wear_all(context, telling, gears, telling.subjects, state=not verb.aspect)
+        wear_all(context, telling, gears, telling.subjects, state=not verb.aspect)
     else:
         return False
     return True
@@ -94,11 +96,11 @@ def tell_attributes(context: Context, telling: Telling) -> None:
         owners = _beside(telling, parts, place)
         prep = gear.prep or (_first_prep(parts, place))
         if prep == "without":
-            _take_off(context, telling, gear, owners, state=True)
+            take_off(context, telling, gear, owners, state=True)
         elif prep in ("with", "in", "wearing") and owners:
-            _wear_all(context, telling, [gear], owners, state=True)
+            wear_all(context, telling, [gear], owners, state=True)
         elif prep == "instead of" or prep == "rather than":
-            _take_off(context, telling, gear, telling.subjects)
+            take_off(context, telling, gear, telling.subjects)
         else:
             context.last += [Worn(gear.value, gear.colour, index) for index in telling.subjects[:1] if gear.value]
             if telling.shown and not telling.clause.verb:
@@ -122,7 +124,7 @@ def _first_prep(parts: list, place: int) -> str:  # type: ignore[type-arg]  # a 
 def _beside(telling: Telling, parts: list, place: int) -> list[int]:  # type: ignore[type-arg]  # a list of chunks
     """Find whose "with a hat" is: the subject's or object's that it follows at once, else all subjects'."""
     gear = parts[place]
-    if gear.holder is not None and (gear.value == "sunglasses" or not _plural(gear)):
+    if gear.holder is not None and (gear.value == "sunglasses" or not is_plural(gear)):
         return next((found for who, found in telling.whose if who is gear.holder), telling.subjects)
     spot = place - 1
     while spot >= 0 and (isinstance(parts[spot], Gear) or parts[spot].kind == "prep"):
@@ -184,7 +186,7 @@ def _tell_being(context: Context, telling: Telling, verb: Verb, gears: list[Gear
         for gear in named_first:
             gear.colour = gear.colour or colour
         telling.gears = [gear for gear in telling.gears if gear not in named_first]
-        _wear_all(context, telling, named_first, telling.subjects, state=True)
+        wear_all(context, telling, named_first, telling.subjects, state=True)
         return True
     return False
 
@@ -195,12 +197,14 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
     given = verb.passive and bool(telling.clause.subjects)
     used = True
     if item.has("shifts") and telling.particle == "off":
-        _take_off_all(context, telling, gears, telling.sources)
+        take_off_all(context, telling, gears, telling.sources)
     elif item.has("shifts") and (telling.particle == "on" or telling.targets):
         wearers = telling.targets or (telling.direct if item.has("gives") else []) or telling.subjects
-        _wear_all(context, telling, gears, wearers)
+        wear_all(context, telling, gears, wearers)
     elif item.has("loses") and not item.has("gives"):
-        _take_off_all(context, telling, gears, telling.sources)
+        take_off_all(context, telling, gears, telling.sources)
+    elif item.has("gives") and not given and _is_back(telling) and (owner := former_owner(context, telling, gears)):
+        _give(context, telling, gears, owner)
     elif item.has("gives") and (given or telling.direct or telling.targets):
         _give(context, telling, gears, telling.subjects if given else telling.direct or telling.targets)
     elif item.has("takes", "gets"):
@@ -220,110 +224,15 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
     return used
 
 
-def _name_gear(context: Context, gear: Gear) -> None:
-    """Fill in "a blue one", and the colour of an accessory that was spoken of before."""
-    if not gear.value and context.last:
-        gear.value = context.last[-1].accessory
-    if gear.about:
-        context.note(f'"{gear.text}" is shown as "{gear.value}".')
-    context.left_out += gear.extras
-    if not gear.colour and (gear.definite or gear.owner is not None):
-        known = [worn for worn in context.last if worn.accessory == gear.value]
-        gear.colour = known[-1].colour if known else ""
-
-
-def _wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: list[int], state: bool = False) -> None:
-    for gear in gears:
-        if gear.absent:
-            _take_off(context, telling, gear, wearers, state=True)
-            continue
-        owner = _owner(context, gear, telling)
-        _name_gear(context, gear)
-        if not gear.value:
-            context.not_shown(telling.clause.text, "which accessory is meant is not said")
-            telling.shown = True
-            continue
-        whose = [owner] if state and owner is not None and not telling.clause.subjects else wearers
-        if not whose:
-            context.not_shown(telling.clause.text, "who wears it is not said")
-            telling.shown = True
-        for index in whose:
-            telling.add(
-                Change((index, gear.value), gear.colour, "?" if state else None, state=state)
-                if state
-                else Change((index, gear.value), gear.colour, None)
-            )
-            context.last.append(Worn(gear.value, gear.colour, index))
-        if owner is not None and not state and owner not in whose:
-            telling.add(Change((owner, gear.value), None, gear.colour))
-
-
-def _owner(context: Context, gear: Gear, telling: Telling) -> int | None:
-    if gear.owner is None:
-        return None
-    if gear.owner.head == "pronoun" and not telling.subjects and gear.value:
-        # "Her hat falls off": whoever wears it.
-        wearing = [index for index in context.people.recent if gear.value in context.worn(index)]
-        return context.people.find(gear.owner, lambda index: not wearing or index in wearing)[0]
-    if gear.owner.head != "pronoun":
-        return context.people.find(gear.owner)[0]
-    fitting = [index for index in telling.subjects if context.people.fits(index, gear.owner.value)]
-    wearing = [index for index in context.people.recent if gear.value in context.worn(index)]
-    if gear.owner.value == "they" or (fitting and (fitting[0] in wearing or not wearing)):
-        return telling.subjects[0] if len(telling.subjects) == 1 else None
-    others = [index for index in wearing if context.people.fits(index, gear.owner.value)]
-    putting = telling.particle == "on" and not telling.targets
-    if others and not (fitting and putting):
-        return others[0]
-    return fitting[0] if fitting else context.people.find(gear.owner)[0]
-
-
-def _wearers(context: Context, telling: Telling, gear: Gear) -> list[int]:
-    owner = _owner(context, gear, telling)
-    if owner is not None:
-        return [owner]
-    if telling.subjects:
-        return telling.subjects
-    wearing = [index for index in context.people.recent if gear.value in context.worn(index)]
-    return wearing[:1] or context.people.subjects
-
-
-def _take_off_all(context: Context, telling: Telling, gears: list[Gear], sources: list[int] | None = None) -> None:
-    missing = telling.clause.verb is not None and telling.clause.verb.negated
-    for gear in gears:
-        _name_gear(context, gear)
-        whose = sources or _wearers(context, telling, gear)
-        alone = not (missing or sources or gear.owner) and len(whose) == 1
-        if alone and gear.value not in context.worn(whose[0]):
-            # "John takes off the hat" that Rex wears.
-            others = [index for index in context.people.recent if gear.value in context.worn(index)]
-            whose = others[:1] if others and (whose[0], gear.value) not in context.stage.ever else whose
-        _take_off(context, telling, gear, whose)
-    telling.gears = [gear for gear in telling.gears if gear.prep == "without"]
-
-
-def _take_off(context: Context, telling: Telling, gear: Gear, whose: list[int], state: bool = False) -> None:
-    telling.shown = True
-    for index in whose:
-        worn = context.worn(index)
-        if gear.value in worn:
-            context.last.append(Worn(gear.value, worn[gear.value], index))
-        elif (
-            (index, gear.value) in context.stage.ever
-            or state
-            or telling.clause.verb is None
-            or telling.clause.verb.negated
-        ):
-            continue
-        else:
-            context.last.append(Worn(gear.value, gear.colour, index))
-        telling.add(Change((index, gear.value), None, gear.colour))
+def _is_back(telling: Telling) -> bool:
+    words = [part.text.lower() for part in telling.clause.parts]
+    return not telling.direct and not telling.targets and ("back" in words or "returns" in words)
 
 
 def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list[int]) -> None:
     givers = [] if telling.clause.verb and telling.clause.verb.passive else telling.subjects
     for gear in gears:
-        _name_gear(context, gear)
+        name_gear(context, gear)
         for giver in givers:
             worn = context.worn(giver)
             own = gear.owner is not None or gear.definite
@@ -341,9 +250,9 @@ def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list
 
 def _take(context: Context, telling: Telling, gears: list[Gear], approximate: bool) -> None:
     for gear in gears:
-        owner = _owner(context, gear, telling)
+        owner = owner_of(context, gear, telling)
         losers = telling.sources or ([owner] if owner is not None and owner not in telling.subjects else [])
-        _name_gear(context, gear)
+        name_gear(context, gear)
         if not losers and gear.definite:
             losers = [index for index in context.people.recent if gear.value in context.worn(index)][:1]
             losers = [index for index in losers if index not in telling.subjects]
@@ -357,44 +266,3 @@ def _take(context: Context, telling: Telling, gears: list[Gear], approximate: bo
     if approximate:
         names = " and ".join(context.people.name(index) for index in telling.subjects)
         context.note(f'"{telling.clause.text}" is taken to mean that {names} puts it on.')
-
-
-def _plural(gear: Gear) -> bool:
-    return gear.text.lower().endswith("s") and not gear.text.lower().startswith(("a ", "the one"))
-
-
-def _swap(context: Context, telling: Telling, gears: list[Gear]) -> None:
-    pair = telling.subjects if len(telling.subjects) == 2 else [*telling.subjects, *telling.companions]
-    if len(gears) == 1 and len(pair) == 2:
-        one, other = (context.worn(index) for index in pair)
-        name = gears[0].value
-        for index, value in ((pair[0], other.get(name)), (pair[1], one.get(name))):
-            telling.add(Change((index, name), value))
-        return
-    if len(gears) < 2:
-        context.not_shown(telling.clause.text, "what is exchanged for what is not said")
-        telling.shown = True
-        return
-    gone, come = gears[0], gears[1]
-    _name_gear(context, gone)
-    come.value = come.value or gone.value
-    for index in telling.subjects:
-        if gone.value != come.value:
-            _take_off(context, telling, gone, [index])
-            telling.add(Change((index, come.value), come.colour, None))
-        else:
-            telling.add(Change((index, come.value), come.colour, gone.colour))
-        context.last.append(Worn(come.value, come.colour, index))
-
-
-def _recolour(context: Context, telling: Telling, gears: list[Gear]) -> None:
-    colour = next((part.value for part in telling.clause.parts if part.kind == "colour"), "")
-    for gear in gears:
-        _name_gear(context, gear)
-        if not colour:
-            context.not_shown(telling.clause.text)
-            telling.shown = True
-            continue
-        for index in _wearers(context, telling, gear):
-            telling.add(Change((index, gear.value), colour, gear.colour))
-            context.last.append(Worn(gear.value, colour, index))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,8 @@ _PLAIN_LISTS = {
     "everyone": "everyone",
     "nobody": "nobody",
     "companions": "companion",
+    "all_gear": "all_gear",
+    "reversals": "reversal",
     "garments": "garment",
     "other_colours": "other_colour",
     "scenery": "scenery",
@@ -131,6 +134,7 @@ def load_lexicon() -> Lexicon:
     _add_verbs(builder)
     _add_small_words(builder)
     _add_light(builder)
+    _add_light_nouns(builder)
     return Lexicon(builder.phrases, max(map(len, builder.phrases)))
 
 
@@ -202,7 +206,9 @@ def _add_light(builder: _Builder) -> None:
     verbs = {
         form: (first, kind)
         for first in (
-            "rise come shine break become be get stop end begin set go fall start grow turn pass clear pour rain arrive"
+            "rise come shine break become be get stop end begin set go fall start grow turn pass clear pour rain arrive "
+            "drizzle open gather roll blow appear return give descend fill darken strike sink dip disappear settle glow "
+            "part improve dawn let ease die lift"
         ).split()
         for kind, form in builder.inflect(first)
     }
@@ -226,6 +232,22 @@ def _add_light(builder: _Builder) -> None:
                 ]
             for verb in spoken:
                 builder.add(f"{before} {verb} {after}", "light_change", light)
+
+
+def _add_light_nouns(builder: _Builder) -> None:
+    """Write out "on a rainy day", "one rainy day", "it was a rainy day"."""
+    table = cast(dict[str, dict[str, list[str]]], builder.data["light_nouns"])
+    for light, words in table.items():
+        for adjective, noun in product(words["adjectives"], words["nouns"]):
+            called = f"{adjective} {noun}".strip()
+            article = "an" if called[0] in _VOWELS else "a"
+            for verb in ("is", "was"):
+                builder.add(f"it {verb} {article} {called}", "light_change", light)
+            bare = ("on", "one") if adjective else ("on",)
+            spoken = [f"{before} {article} {called}" for before in ("on", "in", "during")]
+            spoken += [f"{before} {called}" for before in bare[1:]] + ([f"{article} {called}"] if adjective else [])
+            for phrase in spoken:
+                builder.add(phrase, "light", light)
 
 
 def _lists(builder: _Builder, table: str) -> Iterator[tuple[str, list[str]]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from d2plan.etp.grammar.chunks import VERBS, Chunk, Gear, Place, Reading, Who, at
+from d2plan.etp.grammar.chunks import VERBS, Chunk, Gear, Place, Reading, Verb, Who, at
 from d2plan.etp.grammar.words import Item
 
 _SOURCES = ("from", "out of", "off", "away from", "outside", "outside of")
@@ -46,9 +46,9 @@ def _skip_before_noun(items: Sequence[Item], place: int, who: Who) -> tuple[int,
         item = items[spot]
         low = item.text.lower()
         counts = item.has("number") and low != "both" and not (low == "one" and who.ordinal >= 0)
-        if (counts or (
-            low == "both" and at(items, spot + 1).has("classes", "groups")
-        )) and not _is_told_apart(items, spot):
+        if (counts or (low == "both" and at(items, spot + 1).has("classes", "groups"))) and not _is_told_apart(
+            items, spot
+        ):
             who.number, opened = int(item.value("number")), True
         elif item.has("determiner") or (item.has("possessive") and _owns(items, spot)):
             who.fresh = who.fresh or low in ("a", "an", "another")
@@ -222,6 +222,9 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         The chunk and the place behind it; None where no accessory is named.
     """
     gear = Gear("gear", "")
+    if _is_lone_one(items, place, before):
+        gear.text, gear.prep = items[place].text, before[-1].text.lower()
+        return gear, place + 1
     spot, opened = _read_gear_owner(items, place, before, gear)
     while spot < len(items):
         item = items[spot]
@@ -256,6 +259,15 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
     ):
         gear.prep = before[-1].text.lower()
     return gear, spot + 1
+
+
+def _is_lone_one(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
+    """Read "he without one", "Ben puts one on", where "one" is of the kind that was named last."""
+    if items[place].text.lower() != "one" or not before or at(items, place + 1).text.lower() == "of":
+        return False
+    verb = before[-1]
+    wears = isinstance(verb, Verb) and verb.item.has("wears", "shifts", "gets", "have") and not verb.item.has("action")
+    return verb.text.lower() in ("with", "without", "on") or wears
 
 
 def _read_gear_owner(items: Sequence[Item], place: int, before: list[Chunk], gear: Gear) -> tuple[int, bool]:

@@ -100,7 +100,13 @@ def _order(clauses: list[Clause]) -> list[Clause]:
     place = 0
     while place < len(clauses):
         clause = clauses[place]
-        fronted = clause.fronted or clause.link == "sentence" or not ordered or ordered[-1].sentence != clause.sentence or clause.later
+        fronted = (
+            clause.fronted
+            or clause.link == "sentence"
+            or not ordered
+            or ordered[-1].sentence != clause.sentence
+            or clause.later
+        )
         reach = _find_main(clauses, place) if clause.sub and fronted else None
         if reach is not None:
             end = _find_end(clauses, reach) if clause.sub == "before" else reach + 1
@@ -161,6 +167,7 @@ def _lead(led: list[Clause], mains: list[Clause]) -> list[Clause]:
     if clause.sub in ("after", "once"):
         arrives = all(one.only_arrives for one in led)
         main.later, clause.later = main.later or not arrives, clause.later or arrives
+    clause.later = clause.later or (clause.fronted and clause.sub == "when")
     main.same = main.same or clause.sub in ("when", "while")
     main.link = "join"
     return [*led, *mains]

@@ -114,9 +114,7 @@ class People:
         order = self.cast + [index for index in range(len(self.concepts)) if index not in self.cast]
         return [index for index in order if not words or self.word(index) in words]
 
-    def _find_class(
-        self, who: Who, words: Sequence[str], can: Can | None, besides: Sequence[int] = ()
-    ) -> list[int]:
+    def _find_class(self, who: Who, words: Sequence[str], can: Can | None, besides: Sequence[int] = ()) -> list[int]:
         fitting = self._of(words)
         fitting = [index for index in fitting if index not in besides] or fitting
         present = [index for index in fitting if index in self.cast]

@@ -129,7 +129,11 @@ def _read_rest(items: Sequence[Item], place: int, before: list[Chunk]) -> Readin
     item = items[place]
     low = item.text.lower()
     found: Chunk | None = None
-    if item.has("state"):
+    if item.has("all_gear"):
+        found = Chunk("all_gear", item.text)
+    elif item.has("reversal"):
+        found = Chunk("reversal", item.text)
+    elif item.has("state"):
         found = Chunk("state", item.text, item.value("state"))
     elif low in ("without", "instead of", "rather than") or item.has("not"):
         found = Chunk("negation", item.text, low if low in ("without", "instead of", "rather than") else "not")

@@ -2,6 +2,7 @@
 
 from d2plan.errors import InputError
 from d2plan.etp.grammar.chunks import Chunk, Place, Who
+from d2plan.etp.grammar.clauses import Clause
 from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.telling import Context, Telling
 from d2plan.world.scenery import ALLOWED_LIGHTS, PLACES
@@ -17,6 +18,12 @@ _STILL = (
     "the stars sh",
     "rain is",
 )
+
+
+def is_pouring(clause: Clause) -> bool:
+    """Tell "it starts to pour", which may be the rain."""
+    it = len(clause.subjects) == 1 and clause.subjects[0].text.lower() == "it"
+    return it and clause.verb is not None and clause.verb.item.senses.get("action") == "pouring"
 
 
 def tell_setting(context: Context, telling: Telling) -> None:
@@ -49,6 +56,8 @@ def tell_setting(context: Context, telling: Telling) -> None:
                 _go(context, telling, part)
         elif part.kind in ("light", "light_change"):
             _light(context, telling, part)
+    if is_pouring(clause) and not telling.subjects:
+        _light(context, telling, Chunk("light_change", clause.text, "rain"))
     light, place = stage.now.light, stage.now.place
     for change in telling.changes:
         light = str(change.value) if change.dimension == (SCENE, "light") else light

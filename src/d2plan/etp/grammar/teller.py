@@ -7,15 +7,16 @@ from d2plan.etp.grammar.chunks import Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import Clause
 from d2plan.etp.grammar.deeds import can_do, tell_deed, tell_states
 from d2plan.etp.grammar.gear import can_change_gear, tell_attributes, tell_gear
-from d2plan.etp.grammar.people import Can
+from d2plan.etp.grammar.exchanges import list_all_gear, reverse
+from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
 from d2plan.etp.grammar.marked import marks_of
-from d2plan.etp.grammar.setting import tell_positions, tell_setting
+from d2plan.etp.grammar.people import Can
+from d2plan.etp.grammar.setting import is_pouring, tell_positions, tell_setting
 from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.telling import Context, Telling, word_before
 from d2plan.etp.planner import list_names
 
 _GEAR_VERBS = ("shifts", "loses", "gets", "gives", "takes", "swaps", "wears")
-_PLAIN_BEINGS = ("be", "stays", "have")
 
 
 def tell(context: Context, clause: Clause) -> None:
@@ -49,6 +50,7 @@ def tell(context: Context, clause: Clause) -> None:
         return
     if clause.verb is not None:
         _tell_verb(context, telling, clause.verb)
+    reverse(context, telling)
     tell_attributes(context, telling)
     tell_states(context, telling)
     tell_setting(context, telling)
@@ -58,7 +60,7 @@ def tell(context: Context, clause: Clause) -> None:
         context.not_shown(clause.text, "what happens is not understood")
     if clause.ends:
         _end_former(context, telling)
-    _apply(context, telling)
+    apply(context, telling)
 
 
 def _tell_again(context: Context, clause: Clause, former: Clause) -> None:
@@ -74,71 +76,13 @@ def _tell_again(context: Context, clause: Clause, former: Clause) -> None:
     tell(context, replace(again, same=clause.same, later=clause.later))
 
 
-def _apply(context: Context, telling: Telling) -> None:
-    """Let the changes of a clause happen, and note what had to be decided."""
-    clause, people = telling.clause, context.people
-    late, early = len(context.stage.late), len(context.stage.early)
-    if clause.always or _describes(context, telling):
-        telling.changes = context.stage.hold(telling.changes)
-    context.opening = clause.sentence if context.opening < 0 and telling.changes else context.opening
-    lost = context.stage.apply(
-        telling.changes,
-        _relation(clause),
-        telling.moving,
-        _is_setting(context, telling),
-        _is_framed(context, telling),
-    )
-    for change in context.stage.late[late:] if not clause.later else []:
-        name, gear = people.name(change.dimension[0]), change.dimension[1]
-        context.note(f'"{clause.text}": {name} is shown with the {gear} from this moment on, not before.')
-    for change in context.stage.early[early:]:
-        name, gear = people.name(change.dimension[0]), change.dimension[1]
-        context.note(f'"{clause.text}": {name} is shown with the {gear} from the first moment on.')
-    for action in lost:
-        context.note(f'"{clause.text}": a picture shows one action of each, so "{action}" is left out.')
-
-
-def _is_framed(context: Context, telling: Telling) -> bool:
-    """Say whether what is put on is seen together with something else: "smiling, she puts on a hat"."""
-    clause = telling.clause
-    if clause.same and clause.verb is not None and clause.verb.progressive:
-        return True
-    beside = clause.same and bool(context.stage.now.told)
-    return clause.sentence == context.opening and (beside or any(not c.needs_before for c in telling.changes))
-
-
-def _describes(context: Context, telling: Telling) -> bool:
-    """Tell "he was in the snow, with a crown on", which says late how things were all the time."""
-    clause = telling.clause
-    being = clause.verb is not None and clause.verb.item.has("be") and clause.link == "sentence"
-    fresh = any(change.dimension == (SCENE, "place") and change.state for change in telling.changes)
-    return being and fresh and not clause.later and len(context.stage.moments) > 1
-
-
-def _relation(clause: Clause) -> str:
-    if clause.later:
-        return "later"
-    if clause.same or clause.link in ("relative", "with"):
-        return "same"
-    return "sentence" if clause.link == "sentence" else "join"
-
-
-def _is_setting(context: Context, telling: Telling) -> bool:
-    """Tell "they are on the beach", in which nothing is done."""
-    verb = telling.clause.verb
-    plain = verb is None or (verb.item.has(*_PLAIN_BEINGS) and not verb.negated)
-    scene = all(change.dimension[0] == SCENE for change in telling.changes)
-    lights = any(change.dimension[1] == "light" for change in telling.changes)
-    begins = len(context.stage.moments) == 1 and context.stage.now.setting
-    return plain and scene and (begins or not lights)
-
-
 def _gather(context: Context, clause: Clause) -> Telling:
     telling = Telling(clause)
     telling.gears = [part for part in clause.parts if isinstance(part, Gear)]
     telling.particle = _find_particle(clause)
     people = context.people
     telling.subjects = _find_subjects(context, clause, telling)
+    telling.gears += list_all_gear(context, telling)
     for place, part in enumerate(clause.parts):
         if isinstance(part, Who):
             prep = word_before(clause.parts, place)
@@ -159,9 +103,7 @@ def _gather(context: Context, clause: Clause) -> Telling:
             if part.body:
                 telling.objects.append((prep, part, people.find_own(part, telling.subjects)))
                 continue
-            meant = people.find(
-                part, _can_object(context, clause), telling.subjects, marks_of(context, clause, part)
-            )
+            meant = people.find(part, _can_object(context, clause), telling.subjects, marks_of(context, clause, part))
             telling.objects.append((prep, part, meant))
             context.left_out += part.extras
     return telling
@@ -222,6 +164,10 @@ def _find_subjects(context: Context, clause: Clause, telling: Telling) -> list[i
         return [index for index in _inherit(context, clause) if index not in left]
     found: list[int] = []
     for who in clause.subjects:
+        if who.head == "nobody" and not people.cast:
+            context.not_shown(clause.text)
+            telling.shown = True
+            continue
         if who.head == "nobody" and verb is not None:
             found += _find_nobody(context, clause, verb, who, left)
             continue
@@ -265,6 +211,8 @@ def _is_lost(context: Context, clause: Clause, who: Who) -> bool:
 def _weather(context: Context, clause: Clause) -> bool:
     """Tell "it is on the beach" from "it" for somebody, where nobody was named yet."""
     people = context.people
+    if is_pouring(clause) and not any("pouring" in context.actions_of(index) for index in people.cast):
+        return True
     nobody = not any(people.fits(index, "it") for index in people.cast)
     return nobody and clause.verb is not None and clause.verb.item.has("be", "mute", "turns", "gets", "moves")
 
@@ -301,13 +249,19 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
         for part in clause.parts[: clause.split]
         if part.kind == "other" and part.value in ("scenery", "body", "garment")
     ]
-    if scenery and not clause.subjects:
+    if scenery and not clause.subjects and not _is_natural(telling, verb):
         context.not_shown(clause.text)
         telling.shown, telling.subjects = True, []
         return
     if tell_gear(context, telling, verb) or tell_deed(context, telling, verb):
         return
-    _tell_other_verb(context, telling, verb)
+    if not any(part.kind == "reversal" for part in clause.parts):
+        _tell_other_verb(context, telling, verb)
+
+
+def _is_natural(telling: Telling, verb: Verb) -> bool:
+    """Tell "the wind blows her hat off", which takes it off."""
+    return bool(telling.gears) and verb.item.has("shifts", "loses", "takes") and not verb.negated
 
 
 def _tell_other_verb(context: Context, telling: Telling, verb: Verb) -> None:
@@ -328,7 +282,7 @@ def _tell_other_verb(context: Context, telling: Telling, verb: Verb) -> None:
         if not (telling.objects or states):
             context.not_shown(clause.text)
     elif (
-        (item.has(*_PLAIN_BEINGS) and not item.has("mute"))
+        (item.has(*PLAIN_BEINGS) and not item.has("mute"))
         or states
         or (item.has("starts", "looks") and telling.changes)
     ):

@@ -10,6 +10,7 @@ from d2plan.etp.grammar.stage import Change, Stage
 from d2plan.world.cast import ACTIONS
 
 _WITH = ("with", "together with", "along with", "alongside")
+_NO_LONGER = (" no longer ", " any more ", " anymore ", " any longer ", " no more ")
 ON_SOMEBODY = ("on", "onto", "around", "over", "to", "for")
 
 
@@ -99,6 +100,11 @@ class Telling:
     changes: list[Change] = field(default_factory=list)
     moving: bool = False
     shown: bool = False
+
+    @property
+    def no_longer(self) -> bool:
+        """Whether something was so before, and is not any more."""
+        return any(words in f" {self.clause.text.lower()} " for words in _NO_LONGER)
 
     @property
     def direct(self) -> list[int]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from d2plan.etp.grammar.chunks import at
+from d2plan.etp.grammar.questions import plain_questions
 from d2plan.etp.grammar.words import Item
 
 _GOT = ("got", "gotten")
@@ -20,6 +21,7 @@ def plain_wording(items: Sequence[Item]) -> list[Item]:
         The items with "she has got a hat on" as "she has a hat on", and "a girl dressed in a hat" as "a girl wearing
         a hat".
     """
+    items = _spread_colours(plain_questions(items))
     plain: list[Item] = []
     for place, item in enumerate(items):
         low = item.text.lower()
@@ -54,3 +56,44 @@ def _is_had(items: Sequence[Item], place: int) -> bool:
         if item.has("stop", "comma") or item.text.lower() == "from":
             return gear and item.text.lower() != "from"
     return gear
+
+
+def _spread_colours(items: list[Item]) -> list[Item]:
+    """Write "a hat and a scarf, both red" as "a red hat and a red scarf", and "a hat that is red" as "a red hat"."""
+    plain: list[Item] = []
+    place = 0
+    while place < len(items):
+        end = _find_colour_behind(items, place) if plain and plain[-1].has("gear", "comma") else 0
+        if end:
+            several = any(item.has("everyone", "everyone") for item in items[place:end])
+            _put_before_gear(plain, items[end], several)
+            place = end + 1
+            continue
+        plain.append(items[place])
+        place += 1
+    return plain
+
+
+def _find_colour_behind(items: Sequence[Item], place: int) -> int:
+    """Find the colour of "both red", "both of them in red", "that is red"; 0 where none follows."""
+    spot = place + at(items, place).has("comma")
+    lead = at(items, spot)
+    if lead.has("everyone") and lead.text.lower().startswith(("both", "all", "each")):
+        spot += 1
+        while at(items, spot).text.lower() in ("of", "them", "in", "which", "are", "were", "of them", "being"):
+            spot += 1
+    elif lead.text.lower() in ("that", "which") and at(items, spot + 1).has("be"):
+        spot += 2
+    else:
+        return 0
+    return spot if at(items, spot).has("colour") and not at(items, spot + 1).has("gear") else 0
+
+
+def _put_before_gear(plain: list[Item], colour: Item, several: bool) -> None:
+    spot = len(plain) - 1
+    while spot >= 0 and plain[spot].has("gear", "join", "comma", "determiner", "possessive", "adjective", "colour"):
+        if plain[spot].has("gear") and not plain[spot - 1].has("colour"):
+            plain.insert(spot, colour)
+            if not several:
+                return
+        spot -= 1

@@ -15,6 +15,12 @@ _LATER = re.compile(
     re.IGNORECASE,
 )
 _EARLIER = re.compile(_LATER.pattern.rpartition("(?:later")[0] + r"(?:earlier|before that)\b", re.IGNORECASE)
+_SCENE = r"(?:scene|shot|part|frame|beat|picture|clip|step|act|chapter|panel|keyframe) (?:no\.? ?|#)?"
+_FIRST_SCENE = re.compile(rf"\b{_SCENE}(?:1|one|i)\b ?[:.)-]*", re.IGNORECASE)
+_NEXT_SCENE = re.compile(
+    rf"\b(?:in )?{_SCENE}(?:\d+|two|three|four|five|six|seven|eight|ii|iii|iv)\b ?[:.)-]*", re.IGNORECASE
+)
+_NUMBERED = re.compile(r"(?:(?<=^)|(?<=[.!?;,:] ))\(?(\d)[.):] (?=[A-Za-z])")
 _SHORT = {
     "n't": ("not",),
     "'re": ("are",),
@@ -70,6 +76,8 @@ def read_words(story: str) -> list[str]:
         The words; a text in double quotes is one word.
     """
     words: list[str] = []
+    story = _NUMBERED.sub(lambda found: "" if found.group(1) == "1" else "then ", story)
+    story = _NEXT_SCENE.sub(" then ", _FIRST_SCENE.sub(" ", story))
     tokens = _TOKEN.findall(_EARLIER.sub(" earlier ", _LATER.sub(" later ", story)))
     for found, following in pairwise([*tokens, ""]):
         had = found.lower().endswith("'d") and _is_participle(following.lower())

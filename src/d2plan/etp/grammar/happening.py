@@ -1,0 +1,71 @@
+"""Let what a clause says happen: in which moment it is seen, and what had to be decided."""
+
+from d2plan.etp.grammar.clauses import Clause
+from d2plan.etp.grammar.stage import SCENE
+from d2plan.etp.grammar.telling import Context, Telling
+
+PLAIN_BEINGS = ("be", "stays", "have")
+
+
+def apply(context: Context, telling: Telling) -> None:
+    """Let the changes of a clause happen, and note what had to be decided.
+
+    Args:
+        context: the story so far; changed.
+        telling: the clause with its changes.
+    """
+    clause, people = telling.clause, context.people
+    late, early = len(context.stage.late), len(context.stage.early)
+    if clause.always or _describes(context, telling):
+        telling.changes = context.stage.hold(telling.changes)
+    context.opening = clause.sentence if context.opening < 0 and telling.changes else context.opening
+    lost = context.stage.apply(
+        telling.changes,
+        _relation(clause),
+        telling.moving,
+        _is_setting(context, telling),
+        _is_framed(context, telling),
+    )
+    for change in context.stage.late[late:] if not clause.later else []:
+        name, gear = people.name(change.dimension[0]), change.dimension[1]
+        context.note(f'"{clause.text}": {name} is shown with the {gear} from this moment on, not before.')
+    for change in context.stage.early[early:]:
+        name, gear = people.name(change.dimension[0]), change.dimension[1]
+        context.note(f'"{clause.text}": {name} is shown with the {gear} from the first moment on.')
+    for action in lost:
+        context.note(f'"{clause.text}": a picture shows one action of each, so "{action}" is left out.')
+
+
+def _is_framed(context: Context, telling: Telling) -> bool:
+    """Say whether what is put on is seen together with something else: "smiling, she puts on a hat"."""
+    clause = telling.clause
+    if clause.same and clause.verb is not None and clause.verb.progressive:
+        return True
+    beside = clause.same and bool(context.stage.now.told)
+    return clause.sentence == context.opening and (beside or any(not c.needs_before for c in telling.changes))
+
+
+def _describes(context: Context, telling: Telling) -> bool:
+    """Tell "he was in the snow, with a crown on", which says late how things were all the time."""
+    clause = telling.clause
+    being = clause.verb is not None and clause.verb.item.has("be") and clause.link == "sentence"
+    fresh = any(change.dimension == (SCENE, "place") and change.state for change in telling.changes)
+    return being and fresh and not clause.later and len(context.stage.moments) > 1
+
+
+def _relation(clause: Clause) -> str:
+    if clause.later:
+        return "later"
+    if clause.same or clause.link in ("relative", "with"):
+        return "same"
+    return "sentence" if clause.link == "sentence" else "join"
+
+
+def _is_setting(context: Context, telling: Telling) -> bool:
+    """Tell "they are on the beach", in which nothing is done."""
+    verb = telling.clause.verb
+    plain = verb is None or (verb.item.has(*PLAIN_BEINGS) and not verb.negated)
+    scene = all(change.dimension[0] == SCENE for change in telling.changes)
+    lights = any(change.dimension[1] == "light" for change in telling.changes)
+    begins = len(context.stage.moments) == 1 and context.stage.now.setting
+    return plain and scene and (begins or not lights)

@@ -1,0 +1,107 @@
+"""Put accessories on somebody and take them off."""
+
+from d2plan.etp.grammar.chunks import Gear
+from d2plan.etp.grammar.stage import Change
+from d2plan.etp.grammar.telling import Context, Telling, Worn
+
+
+def name_gear(context: Context, gear: Gear) -> None:
+    """Fill in "a blue one", and the colour of an accessory that was spoken of before."""
+    if not gear.value and context.last:
+        gear.value = context.last[-1].accessory
+    if gear.about:
+        context.note(f'"{gear.text}" is shown as "{gear.value}".')
+    context.left_out += gear.extras
+    if not gear.colour and (gear.definite or gear.owner is not None):
+        known = [worn for worn in context.last if worn.accessory == gear.value]
+        gear.colour = known[-1].colour if known else ""
+
+
+def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: list[int], state: bool = False) -> None:
+    for gear in gears:
+        if gear.absent:
+            take_off(context, telling, gear, wearers, state=True)
+            continue
+        owner = owner_of(context, gear, telling)
+        name_gear(context, gear)
+        if not gear.value:
+            context.not_shown(telling.clause.text, "which accessory is meant is not said")
+            telling.shown = True
+            continue
+        whose = [owner] if state and owner is not None and not telling.clause.subjects else wearers
+        if not whose:
+            context.not_shown(telling.clause.text, "who wears it is not said")
+            telling.shown = True
+        for index in whose:
+            telling.add(
+                Change((index, gear.value), gear.colour, "?" if state else None, state=state)
+                if state
+                else Change((index, gear.value), gear.colour, None)
+            )
+            context.last.append(Worn(gear.value, gear.colour, index))
+        if owner is not None and not state and owner not in whose:
+            telling.add(Change((owner, gear.value), None, gear.colour))
+
+
+def owner_of(context: Context, gear: Gear, telling: Telling) -> int | None:
+    if gear.owner is None:
+        return None
+    if gear.owner.head == "pronoun" and not telling.subjects and gear.value:
+        # "Her hat falls off": whoever wears it.
+        wearing = [index for index in context.people.recent if gear.value in context.worn(index)]
+        return context.people.find(gear.owner, lambda index: not wearing or index in wearing)[0]
+    if gear.owner.head != "pronoun":
+        return context.people.find(gear.owner)[0]
+    fitting = [index for index in telling.subjects if context.people.fits(index, gear.owner.value)]
+    wearing = [index for index in context.people.recent if gear.value in context.worn(index)]
+    if gear.owner.value == "they" or (fitting and (fitting[0] in wearing or not wearing)):
+        return telling.subjects[0] if len(telling.subjects) == 1 else None
+    others = [index for index in wearing if context.people.fits(index, gear.owner.value)]
+    putting = telling.particle == "on" and not telling.targets
+    if others and not (fitting and putting):
+        return others[0]
+    return fitting[0] if fitting else context.people.find(gear.owner)[0]
+
+
+def wearers_of(context: Context, telling: Telling, gear: Gear) -> list[int]:
+    owner = owner_of(context, gear, telling)
+    if owner is not None:
+        return [owner]
+    if telling.subjects:
+        return telling.subjects
+    wearing = [index for index in context.people.recent if gear.value in context.worn(index)]
+    return wearing[:1] or context.people.subjects
+
+
+def take_off_all(context: Context, telling: Telling, gears: list[Gear], sources: list[int] | None = None) -> None:
+    missing = telling.clause.verb is not None and telling.clause.verb.negated
+    for gear in gears:
+        name_gear(context, gear)
+        whose = sources or wearers_of(context, telling, gear)
+        alone = not (missing or sources or gear.owner) and len(whose) == 1
+        if alone and gear.value not in context.worn(whose[0]):
+            # "John takes off the hat" that Rex wears.
+            others = [index for index in context.people.recent if gear.value in context.worn(index)]
+            whose = others[:1] if others and (whose[0], gear.value) not in context.stage.ever else whose
+        take_off(context, telling, gear, whose)
+    telling.gears = [gear for gear in telling.gears if gear.prep == "without"]
+
+
+def take_off(context: Context, telling: Telling, gear: Gear, whose: list[int], state: bool = False) -> None:
+    telling.shown = True
+    name_gear(context, gear)
+    for index in whose:
+        worn = context.worn(index)
+        if gear.value in worn:
+            context.last.append(Worn(gear.value, worn[gear.value], index))
+        elif (index, gear.value) in context.stage.ever or not (_was_worn(telling) and not state):
+            continue
+        else:
+            context.last.append(Worn(gear.value, gear.colour, index))
+        telling.add(Change((index, gear.value), None, gear.colour))
+
+
+def _was_worn(telling: Telling) -> bool:
+    """Say whether what is taken off must have been on: "takes off", "no longer wears", but not "does not wear"."""
+    verb = telling.clause.verb
+    return verb is not None and (not verb.negated or telling.no_longer)
