@@ -26,6 +26,7 @@ _PLAIN_LISTS = {
     "garments": "garment",
     "other_colours": "other_colour",
     "scenery": "scenery",
+    "props": "prop",
     "joins": "join",
     "relatives": "relative",
     "determiners": "determiner",

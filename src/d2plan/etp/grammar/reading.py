@@ -93,6 +93,8 @@ def _is_mark(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
             # "runs after John" is no point in time.
             return verb_at(items, whom[1])
         return not following.has("determiner")
+    if low == "throughout":
+        return not following.has("determiner")
     if low == "having":
         return "part" in following.forms
     if low in ("first", "second", "third", "fourth", "next", "last", "once", "now"):
@@ -156,7 +158,7 @@ def _read_small_word(item: Item) -> Chunk | None:
         return Chunk("filler", item.text)
     if item.has("colour"):
         return Chunk("colour", item.text, item.value("colour"))
-    return Chunk("other", item.text, "noun") if item.has("gear", "place", "relative") else None
+    return Chunk("other", item.text, "noun") if item.has("gear", "place", "relative", "prop") else None
 
 
 def _leads_to_who(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
