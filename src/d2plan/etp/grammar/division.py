@@ -237,7 +237,11 @@ class _Builder:
             self.open("join")
             self.current.subjects, self.current.same = [who], starts == "ing"
         elif (
-            self.link == "join" and before.kind == "join" and isinstance(following, Gear) and verb.item.has(*GEAR_VERBS)
+            self.link
+            and before.kind in ("join", "comma")
+            and isinstance(following, Gear)
+            and verb.item.has(*GEAR_VERBS)
+            and any(isinstance(part, Gear) for part in clause.parts)
         ):
             self.open("join")
             self.current.subjects, self.current.verb, self.current.gapped = [who], verb, True

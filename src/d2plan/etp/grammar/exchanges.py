@@ -8,6 +8,27 @@ from d2plan.etp.grammar.wearing import name_gear, take_off, wearers_of
 _SEVERAL = ("them", "both", "both of them", "all of them", "all", "them both", "them all")
 
 
+def swap_worn(context: Context, telling: Telling) -> bool:
+    """Read "then they trade" of two who wear the same kind of accessory.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+
+    Returns:
+        False where nothing is there to exchange.
+    """
+    pair = telling.subjects if len(telling.subjects) == 2 else [*telling.subjects, *telling.companions]
+    if len(pair) != 2 or any(part.kind in ("reversal", "other", "unknown") for part in telling.clause.parts):
+        return False
+    one, other = (context.worn(index) for index in pair)
+    for name in dict.fromkeys([*one, *other]):
+        telling.add(Change((pair[0], name), other.get(name)))
+        telling.add(Change((pair[1], name), one.get(name)))
+    telling.moving = True
+    return bool(one or other)
+
+
 def swap(context: Context, telling: Telling, gears: list[Gear]) -> None:
     pair = telling.subjects if len(telling.subjects) == 2 else [*telling.subjects, *telling.companions]
     if len(gears) == 1 and len(pair) == 2:

@@ -1,7 +1,7 @@
 """What a clause changes in what somebody wears: put on, take off, give, take, swap."""
 
 from d2plan.etp.grammar.chunks import Gear, Verb, Who
-from d2plan.etp.grammar.exchanges import is_plural, former_owner, recolour, swap
+from d2plan.etp.grammar.exchanges import is_plural, former_owner, recolour, swap, swap_worn
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.telling import Context, Telling, Worn
@@ -48,6 +48,8 @@ def tell_gear(context: Context, telling: Telling, verb: Verb) -> bool:
     """
     item = verb.item
     gears = _about_gear(context, telling, verb)
+    if item.has("swaps") and not gears and not item.has("turns") and not verb.negated:
+        return swap_worn(context, telling)
     if not gears or verb.unreal or not item.has(*_CHANGING, *_STATES, "stays", "be", "stops"):
         return False
     dressed = verb.passive and item.text.lower().startswith("dress")
@@ -76,7 +78,7 @@ def _change_gear(context: Context, telling: Telling, verb: Verb, gears: list[Gea
     elif item.has("shifts", "loses", "gets", "gives", "takes"):
         return _move(context, telling, verb, gears)
     elif item.has(*_STATES):
-        wear_all(context, telling, gears, telling.subjects, state=not verb.aspect)
+        wear_all(context, telling, gears, telling.subjects, state=not (verb.aspect or _is_new(context, telling, gears)))
     else:
         return False
     return True
@@ -224,13 +226,19 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
     return used
 
 
+def _is_new(context: Context, telling: Telling, gears: list[Gear]) -> bool:
+    """Tell "she takes the hat off him and wears it", in which it goes on, from "she wears it"."""
+    it = [gear for gear in gears if gear.text.lower() in ("it", "them")]
+    return bool(it) and telling.clause.link == "join" and context.last[-1].owner not in telling.subjects
+
+
 def _is_back(telling: Telling) -> bool:
     words = [part.text.lower() for part in telling.clause.parts]
     return not telling.direct and not telling.targets and ("back" in words or "returns" in words)
 
 
 def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list[int]) -> None:
-    givers = [] if telling.clause.verb and telling.clause.verb.passive else telling.subjects
+    givers = [] if telling.clause.verb and telling.clause.verb.passive else telling.subjects or telling.sources
     for gear in gears:
         name_gear(context, gear)
         for giver in givers:
@@ -239,7 +247,11 @@ def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list
             if gear.value in worn and (own or gear.colour == worn[gear.value]):
                 gear.colour = gear.colour or worn[gear.value]
                 telling.add(Change((giver, gear.value), None))
-            elif own and (giver, gear.value) not in context.stage.ever and gear.owner is not None:
+            elif (
+                own
+                and (giver, gear.value) not in context.stage.ever
+                and (gear.owner is not None or giver in telling.sources)
+            ):
                 telling.add(Change((giver, gear.value), None, gear.colour))
         for index in receivers:
             telling.add(Change((index, gear.value), gear.colour, None))

@@ -45,6 +45,8 @@ def _skip_before_noun(items: Sequence[Item], place: int, who: Who) -> tuple[int,
     while spot < len(items):
         item = items[spot]
         low = item.text.lower()
+        if opened and who.ordinal >= 0 and item.has("determiner"):
+            break
         counts = item.has("number") and low != "both" and not (low == "one" and who.ordinal >= 0)
         if (counts or (low == "both" and at(items, spot + 1).has("classes", "groups"))) and not _is_told_apart(
             items, spot
@@ -222,6 +224,10 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         The chunk and the place behind it; None where no accessory is named.
     """
     gear = Gear("gear", "")
+    if _is_own(items, place):
+        gear.owner = Who("who", items[place].text, items[place].value("possessive"), head="pronoun")
+        gear.text = items[place].text
+        return gear, place + 1
     if _is_lone_one(items, place, before):
         gear.text, gear.prep = items[place].text, before[-1].text.lower()
         return gear, place + 1
@@ -236,6 +242,9 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         if item.has("colour"):
             gear.extras += [item.text] if gear.colour else []
             gear.colour = gear.colour or item.value("colour")
+        elif item.has("determiner") and at(items, spot - 1).has("ordinal") and spot > place:
+            # "The other a hat" are two.
+            return None
         elif item.has("determiner", "number"):
             gear.absent = gear.absent or item.text.lower() == "no"
             gear.definite = gear.definite or item.text.lower() in ("the", "this", "that", "these", "those")
@@ -259,6 +268,12 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
     ):
         gear.prep = before[-1].text.lower()
     return gear, spot + 1
+
+
+def _is_own(items: Sequence[Item], place: int) -> bool:
+    """Read "his" in "his is black", which is the hat that was named last."""
+    own = items[place].has("possessive") and at(items, place + 1).has("be")
+    return own and at(items, place + 2).has("colour") and not at(items, place + 3).has("gear")
 
 
 def _is_lone_one(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:

@@ -29,6 +29,7 @@ class People:
         self.genders: dict[int, str] = {}
         self.positions: dict[int, str] = {}
         self.notes: list[str] = []
+        self.named: list[int] = []
         self.heard: list[Who] = []
         self.coming: list[Who] = []
 
@@ -201,7 +202,8 @@ class People:
         return fitting
 
     def _find_all(self, who: Who) -> list[int]:
-        known = self.cast or list(range(len(self.concepts)))
+        everybody = list(range(len(self.concepts)))
+        known = self.cast or (self.named if len(self.named) > 1 else everybody)
         low = who.text.lower()
         if who.number > 2 and len(known) != who.number:
             raise InputError(f'The story speaks of "{who.text}", but {len(known)} were named before.')

@@ -2,6 +2,7 @@
 
 from d2plan.documents import MAX_INSTANCES, parse_document
 from d2plan.errors import InputError
+from d2plan.etp.grammar.chunks import Who
 from d2plan.etp.grammar.division import divide
 from d2plan.etp.grammar.order import order_clauses
 from d2plan.etp.grammar.people import People
@@ -46,7 +47,9 @@ class GrammarPlanner:
         story, corrected = correct_words(request.story, request.concepts)
         context.notes += corrected
         items = plain_wording(find_items(story, request.concepts))
-        for clause in order_clauses(divide(find_chunks(items))):
+        chunks = find_chunks(items)
+        context.people.named = context.people.peek(chunk for chunk in chunks if isinstance(chunk, Who))
+        for clause in order_clauses(divide(chunks)):
             tell(context, clause)
         cast = context.people.cast
         if not cast:

@@ -22,7 +22,7 @@ def plain_questions(items: Sequence[Item]) -> list[Item]:
     sentences = _split(items)
     place = 0
     while place < len(sentences):
-        sentence = _drop_tag(sentences[place])
+        sentence = _join_at_once(_drop_tag(sentences[place]))
         if sentence[-1].text == "?" and sentence[0].text.lower() in _WHY:
             sentence = _state(sentence)
         elif sentence[-1].text == "?" and sentence[0].text.lower() == "who" and place + 1 < len(sentences):
@@ -56,6 +56,16 @@ def _drop_tag(sentence: list[Item]) -> list[Item]:
     if asks and tag[-1].has("pronoun") and all(item.has("not") for item in tag[1:-1]):
         return [*sentence[:comma], _stop(sentence[-1])]
     return sentence
+
+
+def _join_at_once(sentence: list[Item]) -> list[Item]:
+    """Write "no sooner had she sat down than he ran" as "as soon as she sat down, he ran"."""
+    hardly = sentence[0].text.lower() in ("no sooner", "hardly", "scarcely", "barely")
+    if not (hardly and len(sentence) > 1 and sentence[1].text.lower() in ("had", "has", "did")):
+        return sentence
+    once = Item("as soon as", {"mark": "once"}, start=sentence[0].start)
+    rest = [Item(",", {"comma": ""}, start=i.start) if i.text.lower() in ("than", "when") else i for i in sentence[2:]]
+    return [once, *rest]
 
 
 def _state(sentence: list[Item]) -> list[Item]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from d2plan.etp.grammar.chunks import Chunk, Place, Reading, Who, at, determined, verb_at
+from d2plan.etp.grammar.chunks import Chunk, Place, Reading, Verb, Who, at, determined, verb_at
 from d2plan.etp.grammar.nouns import read_gear, read_place, read_who
 from d2plan.etp.grammar.verbs import read_verb
 from d2plan.etp.grammar.words import Item
@@ -26,9 +26,23 @@ def find_chunks(items: Sequence[Item]) -> list[Chunk]:
     while place < len(items):
         found = _read(items, place, chunks)
         chunk, place = found
+        if isinstance(chunk, Verb) and _only_describes(chunk, items, place, chunks):
+            chunk = Chunk("prep", "with", "beside")
         if chunk is not None:
             chunks.append(chunk)
     return chunks
+
+
+def _only_describes(verb: Verb, items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
+    """Tell "Mia, wearing a hat, waves", which is "with a hat", from "Mia waves, wearing a hat"."""
+    if not (verb.ing and verb.item.has("wears") and len(verb.text.split()) == 1 and before):
+        return False
+    comma = before[-1].kind == "comma" and len(before) > 1
+    gear = read_gear(items, place, before)
+    who = before[-1 - comma]
+    if not isinstance(who, Who) or who.head in ("everyone", "classes", "groups") or gear is None:
+        return False
+    return not comma or at(items, gear[1]).has("comma")
 
 
 def _read(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading:

@@ -1,5 +1,7 @@
 """What a clause says of place, light, and who stands where."""
 
+from dataclasses import replace
+
 from d2plan.errors import InputError
 from d2plan.etp.grammar.chunks import Chunk, Place, Who
 from d2plan.etp.grammar.clauses import Clause
@@ -47,6 +49,7 @@ def tell_setting(context: Context, telling: Telling) -> None:
                 context.left_out.append(part.text)
             elif found and found != part.value and source and part.mode == "to":
                 telling.changes = [change for change in telling.changes if change.dimension != (SCENE, "place")]
+                telling.changes = [_already(context, change) for change in telling.changes]
                 telling.add(Change((SCENE, "place"), part.value, before=found))
                 telling.moving = True
             elif found and found != part.value:
@@ -64,6 +67,12 @@ def tell_setting(context: Context, telling: Telling) -> None:
         place = str(change.value) if change.dimension == (SCENE, "place") else place
     if place and light and light not in ALLOWED_LIGHTS[place]:
         raise InputError(f'"{clause.text}": it is never "{light}" {PLACES[place][0]}; choose another place or light.')
+
+
+def _already(context: Context, change: Change) -> Change:
+    """Let who "flies from the forest to the castle" fly in the forest already."""
+    going = change.dimension[1] == "action" and not change.needs_before and change.dimension not in context.stage.ever
+    return replace(change, before=change.value) if going else change
 
 
 def _go(context: Context, telling: Telling, part: Place) -> None:
@@ -116,6 +125,10 @@ def _light(context: Context, telling: Telling, part: Chunk) -> None:
         return
     if about:
         context.note(f'"{part.text}" is shown as "{light}".')
+    if part.kind == "light_change" and dimension not in stage.ever and _ends_rain(part.text.lower()):
+        telling.add(Change(dimension, light, before="rain"))
+        telling.moving = True
+        return
     still = len(stage.moments) == 1 and stage.now.setting and part.text.lower().startswith(_STILL)
     begun = bool(stage.now.told) and not still
     if part.kind == "light_change" and begun:
@@ -126,6 +139,11 @@ def _light(context: Context, telling: Telling, part: Chunk) -> None:
         telling.moving = True
     else:
         telling.add(Change(dimension, light, state=True))
+
+
+def _ends_rain(text: str) -> bool:
+    ends = ("stop", "end", "over", "pass", "clear", "lets up", "let up", "eases", "dies", "goes away", "gone")
+    return ("rain" in text or "storm" in text) and any(word in text for word in ends)
 
 
 def tell_positions(context: Context, telling: Telling) -> None:

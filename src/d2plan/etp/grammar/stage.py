@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 Dimension = tuple[int, str]
 SCENE = -1
@@ -146,7 +147,7 @@ class Stage:
         Returns:
             Actions of the same moment that had to give way.
         """
-        changes = [change for change in changes if self._counts(change)]
+        changes = [change for change in changes if self._counts(change) and not self._colours(change)]
         if not changes:
             if self.now.told and (relation == "later" or (relation == "sentence" and not self.waits)):
                 self.waits = relation
@@ -185,6 +186,16 @@ class Stage:
         unchanged = change.dimension in self.ever and self.now.get(change.dimension) == change.value
         gone = change.value is None and change.dimension in self.ever and self.now.get(change.dimension) is None
         return not (unchanged or gone)
+
+    def _colours(self, change: Change) -> bool:
+        """Let "it is blue" say the colour of a hat that was told without one."""
+        named = change.state and bool(change.value) and change.dimension[0] != SCENE and change.dimension[1] != "action"
+        if not named or self.now.get(change.dimension) != "" or change.dimension not in self.ever:
+            return False
+        for moment in self.moments:
+            if moment.get(change.dimension) == "":
+                moment.put(change.dimension, change.value)
+        return True
 
     def _opens(self, changes: list[Change], relation: str, moving: bool) -> bool:
         if not self.now.told:
@@ -226,6 +237,14 @@ class Stage:
         if change.begins:
             self.begun.append(change)
 
+    def _drop_rests(self) -> None:
+        """Drop moments in which somebody only stands who was not said to do anything else before."""
+        for former, moment in pairwise(self.moments):
+            for who, figure in moment.figures.items():
+                old = former.figures.get(who, Figure())
+                if figure.action in ("standing", "parked") and not old.action:
+                    figure.action = ""
+
     def _known_before(self, dimension: Dimension) -> bool:
         """Tell an accessory that is told late of somebody who was seen before: it was not worn from the beginning."""
         who, what = dimension
@@ -257,6 +276,8 @@ class Stage:
             # "A crown is put on Ben while Mia waves": the first moment shows both.
             del self.moments[0]
             self.invented = False
+        if len(self.moments) > 2:
+            self._drop_rests()
         kept: list[Moment] = []
         for moment in self.moments:
             for who in cast:

@@ -176,6 +176,10 @@ def _find_subjects(context: Context, clause: Clause, telling: Telling) -> list[i
         if _is_lost(context, clause, who):
             worn = context.last[-1]
             telling.gears = [Gear("gear", who.text, worn.accessory, colour=worn.colour, definite=True)]
+            if verb is not None and verb.item.has("be"):
+                telling.gears[0].colour = next((part.value for part in clause.parts if part.kind == "colour"), "")
+                clause.parts, clause.split, clause.subjects = [*telling.gears, *clause.parts], clause.split + 1, []
+                return [worn.owner]
             continue
         meant = people.find(who, can, marked=marks_of(context, clause, who))
         telling.whose.append((who, meant))
@@ -205,6 +209,9 @@ def _is_lost(context: Context, clause: Clause, who: Who) -> bool:
     thing = who.head == "pronoun" and who.text.lower() in ("it", "they") and bool(context.last)
     if thing and verb is not None and verb.passive and verb.item.has("shifts", "loses", "takes", "gives"):
         return not any(isinstance(part, Gear) for part in clause.parts)
+    if thing and verb is not None and verb.item.has("be") and context.last[-1].owner in context.people.cast:
+        kinds = [part.kind for part in clause.parts]
+        return "colour" in kinds and not set(kinds) & {"state", "gear", "place", "light"}
     return thing and verb is not None and verb.item.has("falls") and not verb.item.has("mute", "action")
 
 

@@ -22,7 +22,11 @@ def read_verb(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
     if at(items, place).text.lower() == "to" and "base" in at(items, place + 1).forms:
         verb.infinitive, spot = True, place + 1
     # "Her" in "everyone but her wakes up" owns nothing.
-    owned = determined(items, place) and not (before and before[-1].kind == "who")
+    owned = determined(items, place) and not (before and before[-1].kind in ("who", "gear"))
+    being = before[-1] if before and isinstance(before[-1], Verb) else None
+    if being is not None and being.item.has("be", "stays") and at(items, place).has("state") and not verb_at(items, place + 1):
+        # "Is awake" is no waking.
+        return None
     if owned or (before and before[-1].text.lower() in ("a", "an", "the")):
         return None
     main, after_be = _find_main(items, spot, verb, spot == place and bool(before) and before[-1].kind == "who")
