@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from d2plan.etp.grammar.words import Item
 
 VERBS = (
-    "action ending halting waking moves appears vanishes stays starts wishes stops causes urges looks mute wears gets "
+    "action copies ending halting waking moves appears vanishes stays starts wishes stops causes urges looks mute wears gets "
     "loses shifts gives takes swaps turns falls be have do"
 ).split()
 

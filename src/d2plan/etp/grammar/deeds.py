@@ -93,7 +93,9 @@ def tell_deed(context: Context, telling: Telling, verb: Verb) -> bool:
 def _is_take_off(context: Context, telling: Telling, verb: Verb) -> bool:
     """Tell "the bird takes off" from "the boy takes off his hat"."""
     takes = verb.item.has("takes") and verb.item.text.lower().startswith(("take", "took", "taking"))
-    others = telling.gears or telling.direct or any(part.text.lower() in ("it", "them") for part in telling.clause.parts)
+    parts = telling.clause.parts
+    others = telling.gears or telling.direct or any(part.text.lower() in ("it", "them") for part in parts)
+    others = others or any(part.kind in ("unknown", "all_gear", "who") or part.value == "garment" for part in parts)
     return takes and telling.particle == "off" and bool(telling.subjects) and not others and not verb.passive
 
 

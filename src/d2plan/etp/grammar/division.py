@@ -124,7 +124,9 @@ class _Builder:
                 self.current = Clause("join", list(clause.subjects), sentence=self.sentence)
                 self._mark(self.current, mark.value, low)
                 return
-            self._mark(clause, mark.value, low)
+            clause.in_turn = clause.in_turn or (mark.value == "next" and self._lists(place))
+            if not clause.in_turn:
+                self._mark(clause, mark.value, low)
             return
         trailing = following.kind == "stop" and mark.value in ("next", "same")
         if trailing and low not in _SUBORDINATE:
@@ -140,6 +142,10 @@ class _Builder:
         comma = self.around.before(place).kind == "comma"
         self.current.fronted = self.around.before(place - comma).kind == "join"
         self._mark(self.current, mark.value, low)
+
+    def _lists(self, place: int) -> bool:
+        """Tell "first Mia, then Tom falls asleep" from "Mia then falls asleep"."""
+        return isinstance(self.around.after(place), Who) and self.around.before(place).kind in ("comma", "join")
 
     def _take_first(self, mark: Chunk) -> None:
         """Keep "but at the beginning", which goes before what was told."""
@@ -337,8 +343,8 @@ class _Builder:
         if verb.ing and before.text.lower() in _NOT_DOING:
             clause.parts.append(Chunk("other", verb.text, "noun"))
             return
-        if clause.verb is None and verb.item.has("do") and self.clauses:
-            clause.copied = self.clauses[-1]
+        if clause.verb is None and self._says_again(place, verb) and self.clauses:
+            clause.copied = next((one for one in reversed(self.clauses) if one.verb), self.clauses[-1])
         elif clause.verb is None:
             clause.verb, clause.split = verb, len(clause.parts)
             self._find_stranger(clause)
@@ -359,6 +365,16 @@ class _Builder:
         else:
             self._add_verb(place, verb)
 
+    def _says_again(self, place: int, verb: Verb) -> bool:
+        """Tell "so does Mia", "Mia joins in" and "then she is not", which take over what was told."""
+        if verb.item.has("do", "copies"):
+            return True
+        behind = self.around.after(place, ("filler", "negation", "other"))
+        alone = behind.kind == "stop" and not any(part.kind in ("other", "state", "gear") for part in self.current.parts)
+        others = [self.around.at(spot).kind for spot in (place + 1, place + 2)]
+        bare = all(kind in ("filler", "negation", "stop") for kind in others[: 1 + (others[0] != "stop")])
+        return verb.item.has("be", "have") and verb.text == verb.item.text and alone and bare and bool(self.current.subjects)
+
     def _add_verb(self, place: int, verb: Verb) -> None:
         """Begin a clause with a verb that follows a whole clause."""
         clause = self.current
@@ -371,7 +387,7 @@ class _Builder:
             self.current.verb, self.current.unreal = verb, not real
         elif verb.finite or verb.infinitive:
             self.open("join")
-            if verb.item.has("do"):
+            if verb.item.has("do", "copies"):
                 self.current.copied = clause
             else:
                 self.current.verb = verb

@@ -48,6 +48,11 @@ def tell_gear(context: Context, telling: Telling, verb: Verb) -> bool:
     """
     item = verb.item
     gears = _about_gear(context, telling, verb)
+    if gears and item.text.lower().startswith(("keep", "kept", "leave", "left")) and telling.particle != "off":
+        # "He keeps the hat on": nothing changes, but it is on.
+        wear_all(context, telling, gears, telling.subjects, state=True)
+        telling.gears = [gear for gear in telling.gears if not any(gear is used for used in gears)]
+        return True
     if item.has("swaps") and not gears and not item.has("turns") and not verb.negated:
         return swap_worn(context, telling)
     if not gears or verb.unreal or not item.has(*_CHANGING, *_STATES, "stays", "be", "stops"):

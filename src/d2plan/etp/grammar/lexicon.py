@@ -14,7 +14,7 @@ _FILE = Path(__file__).with_name("words.yaml")
 _VOWELS = "aeiou"
 _BE = {"be": "base", "am": "s", "is": "s", "are": "s", "was": "past", "were": "past", "been": "part", "being": "ing"}
 _PLAIN_VERBS = (
-    "ending halting waking moves appears vanishes stays starts wishes stops causes urges looks mute wears gets loses "
+    "copies ending halting waking moves appears vanishes stays starts wishes stops causes urges looks mute wears gets loses "
     "shifts gives takes swaps turns falls"
 ).split()
 _PLAIN_LISTS = {

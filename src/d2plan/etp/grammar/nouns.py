@@ -272,7 +272,11 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
 
 def _is_own(items: Sequence[Item], place: int) -> bool:
     """Read "his" in "his is black", which is the hat that was named last."""
-    own = items[place].has("possessive") and at(items, place + 1).has("be")
+    low, after = items[place].text.lower(), at(items, place + 1)
+    moved = after.text.lower() in ("on", "off", "away", "back", "down", "aside") or after.has("stop", "join", "comma")
+    if low in ("hers", "theirs", "mine") or (low == "his" and moved):
+        return not after.has("be")
+    own = items[place].has("possessive") and after.has("be")
     return own and at(items, place + 2).has("colour") and not at(items, place + 3).has("gear")
 
 
@@ -316,7 +320,8 @@ def read_place(items: Sequence[Item], place: int, before: list[Chunk]) -> Readin
     first = items[place]
     if first.has("at", "way"):
         mode = "at" if first.has("at") else "to"
-        mode = "from" if first.text.lower() in _SOURCES else mode
+        away = bool(before) and first.text.lower() == "of" and before[-1].text.lower().endswith((" out", " off"))
+        mode = "from" if away or first.text.lower() in _SOURCES else mode
         spot += 1
         if (
             mode == "at"

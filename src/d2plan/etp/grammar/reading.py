@@ -8,7 +8,7 @@ from d2plan.etp.grammar.verbs import read_verb
 from d2plan.etp.grammar.words import Item
 
 _PREPOSITIONS = ("in", "on", "with", "onto", "around", "from", "to", "off")
-_ONTO = ("on", "onto", "around", "over", "off", "from", "back on")
+_ONTO = ("in", "round", "about", "to", "on", "onto", "around", "over", "off", "from", "back on")
 _FILLERS = "filler determiner possessive ordinal number modal to owner mark at way be have".split()
 
 

@@ -39,6 +39,11 @@ def tell(context: Context, clause: Clause) -> None:
     if clause.copied is not None:
         _tell_again(context, clause, clause.copied)
         return
+    if clause.in_turn:
+        for number, who in enumerate(clause.subjects):
+            one = replace(clause, subjects=[who], in_turn=False, later=clause.later or number > 0)
+            tell(context, replace(one, parts=list(clause.parts)))
+        return
     people.heard, people.coming = clause.heard, clause.coming
     telling = _gather(context, clause)
     if clause.verb is not None and any(
@@ -70,8 +75,10 @@ def _tell_again(context: Context, clause: Clause, former: Clause) -> None:
         context.not_shown(clause.text, "what is done again is not understood")
         return
     verb = former.verb
-    if verb is not None and any(part.kind == "negation" for part in clause.parts):
-        verb = replace(verb, negated=True)
+    if verb is None:
+        context.not_shown(clause.text, "what is done again is not understood")
+        return
+    verb = replace(verb, negated=any(part.kind == "negation" for part in clause.parts))
     again = replace(former, verb=verb, subjects=clause.subjects, link="join", moved="")
     tell(context, replace(again, same=clause.same, later=clause.later))
 

@@ -11,6 +11,7 @@ from d2plan.world.cast import ACTIONS
 
 _WITH = ("with", "together with", "along with", "alongside")
 _NO_LONGER = (" no longer ", " any more ", " anymore ", " any longer ", " no more ")
+_IN_HAIR = ("in", "round", "about")
 ON_SOMEBODY = ("on", "onto", "around", "over", "to", "for")
 
 
@@ -129,7 +130,12 @@ class Telling:
     @property
     def targets(self) -> list[int]:
         """On whom, to whom."""
-        return [index for prep, _, found in self.objects if prep in ON_SOMEBODY for index in found]
+        return [
+            index
+            for prep, who, found in self.objects
+            if prep in ON_SOMEBODY or (who.body and prep in _IN_HAIR)
+            for index in found
+        ]
 
     @property
     def sources(self) -> list[int]:
