@@ -192,7 +192,8 @@ def _do(context: Context, telling: Telling, verb: Verb, action: str, able: list[
     if verb.item.has("about"):
         context.note(f'"{verb.text}" is shown as "{pose(context, able[0], action)}".')
     steady = _is_steady(verb)
-    begins = verb.aspect == "start" or verb.item.text.lower().startswith(_BEGINS)
+    said = verb.item.text.lower()
+    begins = verb.aspect == "start" or said.startswith(_BEGINS) or said.endswith((" off", " away", " down"))
     rest = [index for index in telling.companions if action in context.actions_of(index) and index not in able]
     rest = [index for index in rest if not context.stage.now.told.get((index, "action"))]
     rest = [index for index in rest if index in telling.equals] if steady else rest

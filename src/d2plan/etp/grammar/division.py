@@ -192,6 +192,10 @@ class _Builder:
             # "When it gets dark, they sleep": the weather is a clause of its own.
             self.open("join")
             clause = self.current
+        if clause.verb is None and clause.subjects and self.link and _ends_with_gear(clause):
+            # "Mia a red one, Ben a blue one"
+            self.open("join")
+            clause = self.current
         if clause.verb is None:
             if before.kind == "prep" and starts == "ing" and before.text.lower() == "with":
                 self._open_with(who)
@@ -418,3 +422,9 @@ class _Builder:
         while spot < len(self.chunks) and self.chunks[spot].kind in _AROUND:
             spot += 1
         return spot < len(self.chunks) and isinstance(self.chunks[spot], Who) and self._starts(spot) == "finite"
+
+
+def _ends_with_gear(clause: Clause) -> bool:
+    parts = [part for part in clause.parts if part.kind not in ("comma", "join")]
+    last = parts[-1] if parts else None
+    return isinstance(last, Gear) and not last.prep and not any(part.kind in ("prep", "filler") for part in parts)

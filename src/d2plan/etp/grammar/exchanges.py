@@ -34,6 +34,8 @@ def swap(context: Context, telling: Telling, gears: list[Gear]) -> None:
     if len(gears) == 1 and len(pair) == 2:
         one, other = (context.worn(index) for index in pair)
         name = gears[0].value
+        if name not in one and name not in other:
+            context.not_shown(telling.clause.text, f"nobody was told to wear a {name} before")
         for index, value in ((pair[0], other.get(name)), (pair[1], one.get(name))):
             telling.add(Change((index, name), value))
         return

@@ -1,10 +1,10 @@
 """What a clause changes in what somebody wears: put on, take off, give, take, swap."""
 
-from d2plan.etp.grammar.chunks import Gear, Verb, Who
+from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.exchanges import is_plural, former_owner, recolour, swap, swap_worn
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.stage import Change
-from d2plan.etp.grammar.telling import Context, Telling, Worn
+from d2plan.etp.grammar.telling import ON_SOMEBODY, Context, Telling, Worn
 from d2plan.etp.grammar.wearing import name_gear, owner_of, take_off, take_off_all, wear_all
 
 _CHANGING = ("shifts", "gets", "loses", "gives", "takes", "swaps", "falls", "turns")
@@ -102,7 +102,9 @@ def tell_attributes(context: Context, telling: Telling) -> None:
             continue
         owners = _beside(telling, parts, place)
         prep = gear.prep or (_first_prep(parts, place))
-        if prep == "without":
+        if not gear.prep and (wearers := _worn_on(telling, parts, place)):
+            wear_all(context, telling, [gear], wearers, state=True)
+        elif prep == "without":
             take_off(context, telling, gear, owners, state=True)
         elif prep in ("with", "in", "wearing") and owners:
             wear_all(context, telling, [gear], owners, state=True)
@@ -115,6 +117,16 @@ def tell_attributes(context: Context, telling: Telling) -> None:
             context.not_shown(f"{telling.clause.text}", f'what happens with "{gear.text}" is not understood')
             telling.shown = True
     telling.gears = []
+
+
+def _worn_on(telling: Telling, parts: list[Chunk], place: int) -> list[int]:
+    """Find on whose head it is in "a crown on his head"; also "Mia a red one", where the verb is left out."""
+    clause = telling.clause
+    on, head = (parts[place + 1 : place + 3] + [Chunk("stop", ""), Chunk("stop", "")])[:2]
+    if on.text.lower() in ON_SOMEBODY and isinstance(head, Who) and head.body:
+        return next((found for _, who, found in telling.objects if who is head), telling.subjects)
+    bare = clause.verb is None and all(isinstance(part, Gear) and not part.prep for part in parts)
+    return telling.subjects if bare else []
 
 
 def _first_prep(parts: list, place: int) -> str:  # type: ignore[type-arg]  # a list of chunks

@@ -228,6 +228,12 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         gear.owner = Who("who", items[place].text, items[place].value("possessive"), head="pronoun")
         gear.text = items[place].text
         return gear, place + 1
+    whose = at(items, place + 1).has("owner") and at(items, place + 2).has("be", "stop", "comma")
+    if items[place].has("name") and at(items, place + 1).text == "'s" and whose:
+        # "Mia's is red" speaks of her hat.
+        gear.owner = Who("who", items[place].text, items[place].value("name"))
+        gear.text = f"{items[place].text}'s"
+        return gear, place + 2
     if _is_lone_one(items, place, before):
         gear.text, gear.prep = items[place].text, before[-1].text.lower()
         return gear, place + 1

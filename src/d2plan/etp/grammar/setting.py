@@ -134,11 +134,16 @@ def _light(context: Context, telling: Telling, part: Chunk) -> None:
     if part.kind == "light_change" and begun:
         telling.add(Change(dimension, light, before="" if dimension not in stage.ever else "?"))
         telling.moving = True
-    elif dimension in stage.ever or len(stage.moments) > 1 or (begun and telling.clause.later):
+    elif dimension in stage.ever or len(stage.moments) > 1 or (begun and _comes_later(telling.clause, part)):
         telling.add(Change(dimension, light))
         telling.moving = True
     else:
         telling.add(Change(dimension, light, state=True))
+
+
+def _comes_later(clause: Clause, part: Chunk) -> bool:
+    """Tell "then, at night," and "He drives. At night, he sleeps" from "He sleeps at night"."""
+    return clause.later or (clause.link == "sentence" and part in clause.parts[: clause.split])
 
 
 def _ends_rain(text: str) -> bool:

@@ -104,6 +104,7 @@ class Stage:
         self.late: list[Change] = []
         self.early: list[Change] = []
         self.waits = ""
+        self.moved = False
         self.invented = False
         self.bare = False
         self.framed = False
@@ -150,10 +151,11 @@ class Stage:
         changes = [change for change in changes if self._counts(change) and not self._colours(change)]
         if not changes:
             if self.now.told and (relation == "later" or (relation == "sentence" and not self.waits)):
-                self.waits = relation
+                self.waits, self.moved = relation, moving
             return []
         self.framed = self.framed or (relation == "same" and self.bare and len(self.moments) == 2)
         # "Then John barks and Mia runs": what cannot be shown still says when the next thing happens.
+        moving = moving or (bool(self.waits) and self.moved)
         relation = self._relate(relation)
         if self._opens(changes, relation, moving):
             self._open()

@@ -63,6 +63,13 @@ def _spread_colours(items: list[Item]) -> list[Item]:
     plain: list[Item] = []
     place = 0
     while place < len(items):
+        described = _read_whose(items, place)
+        if described:
+            comma = bool(plain) and plain[-1].has("comma")
+            plain = [*(plain[:-1] if comma else plain), *described]
+            # The comma behind it closes what the one before it opened.
+            place += 4 + (comma and at(items, place + 4).has("comma"))
+            continue
         end = _find_colour_behind(items, place) if plain and plain[-1].has("gear", "comma") else 0
         if end:
             several = any(item.has("everyone", "everyone") for item in items[place:end])
@@ -97,3 +104,12 @@ def _put_before_gear(plain: list[Item], colour: Item, several: bool) -> None:
             if not several:
                 return
         spot -= 1
+
+
+def _read_whose(items: Sequence[Item], place: int) -> list[Item]:
+    """Write "whose hat is red" as "with a red hat"; nothing where that does not stand here."""
+    gear, colour = at(items, place + 1), at(items, place + 3)
+    if items[place].text.lower() != "whose" or not (gear.has("gear") and colour.has("colour")):
+        return []
+    start = items[place].start
+    return [Item("with", {"beside": "", "filler": ""}, start=start), Item("a", {"determiner": ""}, start=start), colour, gear]
