@@ -89,7 +89,7 @@ class Batch:
         detections: of each, where a detector looked.
         seconds: by phase.
         kept: the picture whose variants all of them are.
-        room: where each draws itself and does not keep that picture, ``[scenes, 1, h, w]``, from the masks on.
+        room: how much each draws itself and does not keep that picture, ``[scenes, 1, h, w]``, 0..1, from the masks on.
     """
 
     scenes: list[PreparedScene]
@@ -220,7 +220,8 @@ def restore_kept(batch: Batch, index: int) -> None:
         index: of the U-Net call that was made last.
     """
     if batch.kept is not None and batch.room is not None:
-        batch.latents = torch.where(batch.room, batch.latents, batch.kept.trajectory[index])
+        # lerp gives exactly the one or the other where the weight is 0 or 1.
+        batch.latents = torch.lerp(batch.kept.trajectory[index].expand_as(batch.latents), batch.latents, batch.room)
 
 
 def use_controls(batch: Batch, index: int, rows: Sequence[int], blends: bool) -> list[ControlUse]:
@@ -318,7 +319,7 @@ def make_masks(backbone: Backbone, batch: Batch, engine: Engine) -> None:
                 find_room(masks, list_changed(item, batch.kept.prepared))
                 for masks, item in zip(batch.masks, batch.scenes, strict=True)
             ]
-            batch.room = torch.stack(rooms)[:, None].to(batch.latents.device)
+            batch.room = torch.stack(rooms)[:, None].to(batch.latents)
         engine.clear()
 
 

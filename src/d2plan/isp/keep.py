@@ -12,7 +12,6 @@ from d2plan.isp.prepare import PreparedScene, find_changed
 
 # How far beyond its mask what changes may reach, as a part of the picture's shorter side: hats and raised arms.
 _REACH = 1 / 16
-_OWN = 0.5  # from which part of a cell on an unchanged instance keeps it, so that no neighbour's pose redraws its edge
 _LEAST_STAYING = 0.5  # of an area found anew, that lies in the old one
 
 
@@ -94,18 +93,21 @@ def _join_notes(
 
 
 def find_room(masks: MaskResult, changed: Sequence[bool]) -> Tensor:
-    """Mark where a variant draws itself; everywhere else the kept picture stays.
+    """Weigh where a variant draws itself; everywhere else the kept picture stays.
+
+    A hard edge between the two shows as stripes where a new pose meets a neighbour, so the weight falls as the
+    neighbour's own mask rises.
 
     Args:
         masks: from ``join_masks``.
         changed: by instance.
 
     Returns:
-        ``[h, w]``, bool: the changed instances' masks, widened, without the cells that are an unchanged one's.
+        ``[h, w]``, 0..1: 1 in the changed instances' masks, widened; less by what unchanged ones have of a cell.
     """
     moving = torch.tensor(changed, dtype=torch.bool)
     areas = masks.partition.masks[1:]
     claimed = areas[moving].sum(dim=0) > 0
     radius = round(_REACH * min(claimed.shape))
-    wide = max_pool2d(claimed[None].float(), 2 * radius + 1, 1, radius)[0] > 0
-    return wide & ~(areas[~moving] >= _OWN).any(dim=0)
+    wide = max_pool2d(claimed[None].float(), 2 * radius + 1, 1, radius)[0]
+    return wide * (1 - areas[~moving].sum(dim=0).clamp(max=1))
