@@ -157,7 +157,7 @@ def _tell_action(context: Context, telling: Telling, verb: Verb) -> bool:
     if verb.negated or verb.aspect == "stop":
         for index in able:
             _end(context, telling, index, pose(context, index, action))
-        telling.moving = verb.aspect == "stop" or not verb.progressive
+        telling.moving = (verb.aspect == "stop" or not verb.progressive) and not telling.no_longer
         telling.shown = True
         return True
     if len(able) < len(telling.subjects):

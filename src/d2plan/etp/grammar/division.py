@@ -83,6 +83,7 @@ class _Builder:
 
     def close(self, keep: bool = False) -> None:
         if self._has_content(self.current):
+            self._take_too(self.current)
             self.clauses.append(self.current)
         elif self.clauses and self.current.parts and not keep:
             self.clauses[-1].parts += self.current.parts
@@ -92,6 +93,13 @@ class _Builder:
             self.suspended = None
         self.current = Clause("join", sentence=self.sentence)
         self.link = ""
+
+    def _take_too(self, clause: Clause) -> None:
+        """Read "Mia, too." as the same that was told before."""
+        words = [part.text.lower() for part in clause.parts if part.kind not in ("comma", "join")]
+        too = bool(words) and all(word in ("too", "also", "as well", "likewise", "again", "then") for word in words)
+        if clause.verb is None and clause.copied is None and clause.subjects and too and not clause.relative:
+            clause.copied = next((one for one in reversed(self.clauses) if one.verb), None)
 
     def _has_content(self, clause: Clause) -> bool:
         return bool(clause.subjects or clause.verb) or any(
@@ -134,7 +142,7 @@ class _Builder:
             self._mark(clause, mark.value, low)
             return
         if clause.verb is not None or any(part.kind not in ("comma", "join", "filler") for part in clause.parts):
-            fronted = clause.verb is None and not clause.subjects
+            fronted = clause.verb is None and not clause.subjects and not clause.is_weather
             onwards = clause.later and mark.value == "next" and any(part.kind == "place" for part in clause.parts)
             if not fronted or onwards:
                 link = clause.link if clause.empty else "join"

@@ -96,7 +96,8 @@ def tell_attributes(context: Context, telling: Telling) -> None:
         context: the story so far.
         telling: the clause.
     """
-    parts = [part for part in telling.clause.parts if part.kind not in ("comma", "join", "filler", "other")]
+    small = ("comma", "join", "filler", "other")
+    parts = [part for part in telling.clause.parts if part.kind not in small or part.value == "body"]
     for place, gear in enumerate(parts):
         if not isinstance(gear, Gear) or not any(gear is left for left in telling.gears):
             continue
@@ -111,6 +112,9 @@ def tell_attributes(context: Context, telling: Telling) -> None:
         elif prep == "instead of" or prep == "rather than":
             take_off(context, telling, gear, telling.subjects)
         else:
+            if gear.owner is not None and gear.owner.head != "pronoun":
+                owner = context.people.find(gear.owner)[0]
+                context.last.append(Worn(gear.value, gear.colour, owner))
             context.last += [Worn(gear.value, gear.colour, index) for index in telling.subjects[:1] if gear.value]
             if telling.shown and not telling.clause.verb:
                 continue
@@ -123,6 +127,8 @@ def _worn_on(telling: Telling, parts: list[Chunk], place: int) -> list[int]:
     """Find on whose head it is in "a crown on his head"; also "Mia a red one", where the verb is left out."""
     clause = telling.clause
     on, head = (parts[place + 1 : place + 3] + [Chunk("stop", ""), Chunk("stop", "")])[:2]
+    if on.text.lower() in ON_SOMEBODY and head.value == "body":
+        return telling.subjects
     if on.text.lower() in ON_SOMEBODY and isinstance(head, Who) and head.body:
         return next((found for _, who, found in telling.objects if who is head), telling.subjects)
     bare = clause.verb is None and all(isinstance(part, Gear) and not part.prep for part in parts)

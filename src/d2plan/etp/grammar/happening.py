@@ -26,6 +26,8 @@ def apply(context: Context, telling: Telling) -> None:
         _is_setting(context, telling),
         _is_framed(context, telling),
     )
+    if context.stage.split:
+        context.note(f'"{clause.text}" is a moment of its own, after what stands before it.')
     for change in context.stage.late[late:] if not clause.later else []:
         name, gear = people.name(change.dimension[0]), change.dimension[1]
         context.note(f'"{clause.text}": {name} is shown with the {gear} from this moment on, not before.')

@@ -228,6 +228,9 @@ def _add_light(builder: _Builder) -> None:
                     f"is {forms['ing']}",
                     f"was {forms['ing']}",
                     f"has {forms['part']}",
+                    f"had {forms['part']}",
+                    f"has been {forms['ing']}",
+                    f"had been {forms['ing']}",
                     forms["ing"],
                     f"will {base}",
                 ]

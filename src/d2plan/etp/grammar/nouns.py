@@ -185,7 +185,8 @@ def _read_class_behind(items: Sequence[Item], spot: int, who: Who) -> int:
     closed = at(items, after + 1).has("comma", "stop")
     if comma and not (closed or _describes(items, after + 1)):
         return spot
-    if comma and items[after].value("class") != items[spot - 1].senses.get("named_class", ""):
+    listed = not at(items, after + 1).has("comma") or at(items, after + 2).has("join")
+    if comma and listed and items[after].value("class") != items[spot - 1].senses.get("named_class", ""):
         # "Mia, the boy, and the dog run" are three.
         return spot
     who.said_class = items[after].value("class")
@@ -248,7 +249,7 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         if item.has("colour"):
             gear.extras += [item.text] if gear.colour else []
             gear.colour = gear.colour or item.value("colour")
-        elif item.has("determiner") and at(items, spot - 1).has("ordinal") and spot > place:
+        elif item.has("determiner") and at(items, spot - 1).has("ordinal", "number") and spot > place:
             # "The other a hat" are two.
             return None
         elif item.has("determiner", "number"):

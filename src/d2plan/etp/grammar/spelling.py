@@ -75,7 +75,7 @@ def _correct(word: str, names: set[str], begins: bool) -> str:
 
 
 def _nearest(low: str) -> str:
-    """Find the one known word that doubled letters or a swap of two neighbours make of it.
+    """Find the one known word that doubled letters, a swap of two neighbours, or one letter more make of it.
 
     Other slips are left alone: one letter turns too many real words into others, such as "horse" into "house".
     """
@@ -84,7 +84,23 @@ def _nearest(low: str) -> str:
     doubled = _without_doubles().get(_DOUBLE.sub(r"\1", low), ())
     if doubled:
         return doubled[0] if len(doubled) == 1 else ""
-    return _only(low, {low[:i] + low[i + 1] + low[i] + low[i + 2 :] for i in range(len(low) - 1)} & _known_words())
+    swapped = {low[:i] + low[i + 1] + low[i] + low[i + 2 :] for i in range(len(low) - 1)} & _known_words()
+    return _only(low, swapped or _with_one_more(low))
+
+
+@cache
+def _shortened() -> dict[str, tuple[str, ...]]:
+    """List the known words by what is left of them without one inner letter."""
+    short: dict[str, tuple[str, ...]] = {}
+    for word in sorted(_known_words()):
+        for cut in {word[:i] + word[i + 1 :] for i in range(1, len(word) - 1)} if len(word) > _SHORTEST + 1 else ():
+            short[cut] = (*short.get(cut, ()), word)
+    return short
+
+
+def _with_one_more(low: str) -> set[str]:
+    """Find known words with one letter more, such as "wearing" for "wering"; the ends must be the same."""
+    return set(_shortened().get(low, ())) if len(low) > _SHORTEST else set()
 
 
 def _only(low: str, near: set[str]) -> str:

@@ -30,6 +30,7 @@ class Moment:
         place: a place of the world, or empty.
         light: a light of the world, or empty.
         setting: only place, light and who stands where were told.
+        passing: only told what somebody no longer does; what they do instead happens in the same moment.
         told: what was told of this moment itself; True where it holds, False where more may follow in the same moment.
     """
 
@@ -38,6 +39,7 @@ class Moment:
     light: str = ""
     told: dict[Dimension, bool] = field(default_factory=dict)
     setting: bool = True
+    passing: bool = False
 
     def get(self, dimension: Dimension) -> str | None:
         """Give the value of a dimension; None where an accessory is not worn."""
@@ -105,6 +107,8 @@ class Stage:
         self.early: list[Change] = []
         self.waits = ""
         self.moved = False
+        self.split = False
+        self.blank = False
         self.invented = False
         self.bare = False
         self.framed = False
@@ -150,6 +154,7 @@ class Stage:
         """
         changes = [change for change in changes if self._counts(change) and not self._colours(change)]
         if not changes:
+            self.blank = self.blank or (not self.now.told and moving)
             if self.now.told and (relation == "later" or (relation == "sentence" and not self.waits)):
                 self.waits, self.moved = relation, moving
             return []
@@ -157,7 +162,12 @@ class Stage:
         # "Then John barks and Mia runs": what cannot be shown still says when the next thing happens.
         moving = moving or (bool(self.waits) and self.moved)
         relation = self._relate(relation)
+        self.split = False
+        if self.blank and not self.now.told and relation in ("later", "sentence"):
+            # "Ben eats a cake. Then he smiles": eating is not seen, but it is no smiling either.
+            self.begun += [change for change in changes if change.dimension[1] == "action"]
         if self._opens(changes, relation, moving):
+            self.split = relation == "join"
             self._open()
         elif relation == "sentence" and self.now.told and self.now.setting and len(self.moments) == 1:
             self.merged += [change for change in changes if not change.state]
@@ -178,6 +188,7 @@ class Stage:
         for change in changes:
             self._settle(change)
         self.now.setting = self.now.setting and setting
+        self.now.passing = not moving and all(change.weak and change.value for change in changes)
         self.waits = ""
         return lost
 
@@ -207,6 +218,7 @@ class Stage:
         if (
             relation == "sentence"
             and not self.now.setting
+            and not self.now.passing
             and (moving or any(change.dimension in self.ever for change in changes))
         ):
             return True
@@ -218,7 +230,7 @@ class Stage:
 
     def _open(self) -> None:
         moment = deepcopy(self.now)
-        moment.told, moment.setting = {}, True
+        moment.told, moment.setting, moment.passing = {}, True, False
         self.moments.append(moment)
 
     def _settle(self, change: Change) -> None:

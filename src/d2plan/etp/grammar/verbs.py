@@ -23,6 +23,9 @@ def read_verb(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         verb.infinitive, spot = True, place + 1
     # "Her" in "everyone but her wakes up" owns nothing.
     owned = determined(items, place) and not (before and before[-1].kind in ("who", "gear"))
+    if at(items, place).has("body") and before and before[-1].kind in ("prep", "particle"):
+        # "With a hat on head" is no heading anywhere.
+        return None
     being = before[-1] if before and isinstance(before[-1], Verb) else None
     if being is not None and being.item.has("be", "stays") and at(items, place).has("state") and not verb_at(items, place + 1):
         # "Is awake" is no waking.

@@ -29,6 +29,9 @@ def plain_wording(items: Sequence[Item]) -> list[Item]:
             plain[-1] = Item(plain[-1].text, {"have": "have"}, frozenset({"s"}), plain[-1].start)
         elif low in _DRESSED and not at(plain, len(plain) - 1).has("be", "gets", "have", "adverb", "pronoun", "name"):
             plain.append(Item(item.text, {"wears": "wear"}, frozenset({"ing"}), item.start))
+        elif low == "of" and (place + 1 == len(items) or items[place + 1].has("stop", "comma", "join")):
+            # "She takes it of."
+            plain.append(Item("off", {"filler": "", "at": ""}, start=item.start))
         elif low == "but not" and not _is_somebody(items, place + 1):
             plain += [Item("but", {"join": ""}, start=item.start), Item("not", {"not": ""}, start=item.start + 1)]
         else:
@@ -63,6 +66,12 @@ def _spread_colours(items: list[Item]) -> list[Item]:
     plain: list[Item] = []
     place = 0
     while place < len(items):
+        worn = _read_worn_by(items, place) if plain and items[place].has("gear") else 0
+        if worn and _give_owner(plain, items[place], items[worn - 1 : worn]):
+            place = worn + 1
+            while at(items, place).has("be", "have", "wears", "not") and not at(items, place - 1).has("wears"):
+                place += 1
+            continue
         described = _read_whose(items, place)
         if described:
             comma = bool(plain) and plain[-1].has("comma")
@@ -113,3 +122,32 @@ def _read_whose(items: Sequence[Item], place: int) -> list[Item]:
         return []
     start = items[place].start
     return [Item("with", {"beside": "", "filler": ""}, start=start), Item("a", {"determiner": ""}, start=start), colour, gear]
+
+
+def _read_worn_by(items: Sequence[Item], place: int) -> int:
+    """Find behind who wears it in "the hat that Mia is wearing"; 0 where nothing like that follows."""
+    spot = place + 1 + (at(items, place + 1).text.lower() in ("that", "which"))
+    if not at(items, spot).has("pronoun", "name"):
+        return 0
+    verb = spot + 1
+    while at(items, verb).has("be", "have") and not at(items, verb).has("wears"):
+        verb += 1
+    wears = at(items, verb).has("wears") and at(items, verb).text.lower().startswith(("wear", "wore", "worn"))
+    return spot + 1 if wears and not at(items, verb + 1).has("gear", "determiner", "colour") else 0
+
+
+def _give_owner(plain: list[Item], gear: Item, owner: Sequence[Item]) -> bool:
+    """Write "the red hat" as "her red hat", where that is who wears it."""
+    spot = len(plain) - 1
+    while spot >= 0 and plain[spot].has("colour", "adjective", "other_colour"):
+        spot -= 1
+    if spot < 0 or plain[spot].text.lower() not in ("the", "that", "this", "those", "these"):
+        return False
+    who, start = owner[0], plain[spot].start
+    if who.has("name"):
+        plain[spot : spot + 1] = [who, Item("'s", {"owner": "", "be": ""}, frozenset({"s"}), start)]
+    else:
+        own = {"he": "his", "she": "her", "it": "its", "they": "their"}[who.value("pronoun")]
+        plain[spot] = Item(own, {"possessive": who.value("pronoun")}, start=start)
+    plain.append(gear)
+    return True
