@@ -120,7 +120,11 @@ def tell_states(context: Context, telling: Telling) -> None:
                 raise impossible(context, index, part.text)
             if negated:
                 _end(context, telling, index, action)
-            elif not acted or part.text.lower().startswith("with"):
+            elif acted and part.text.lower().startswith("with"):
+                context.note(
+                    f'"{telling.clause.text}": a picture shows one action of each, so "{part.text}" is left out.'
+                )
+            elif not acted:
                 telling.add(Change((index, "action"), action, state=not becoming and verb is None, begins=becoming))
     who_does = [(who, telling.subjects) for who in telling.clause.subjects]
     for who, found in [*who_does, *((who, found) for _, who, found in telling.objects)]:
@@ -222,7 +226,7 @@ def _end(context: Context, telling: Telling, index: int, action: str) -> None:
     elif dimension not in context.stage.ever and (
         telling.no_longer or (telling.clause.verb is not None and telling.clause.verb.aspect == "stop")
     ):
-        telling.add(Change(dimension, context.rest(index), action, weak=True))
+        telling.add(Change(dimension, context.rest(index), action, weak=True, passes=telling.no_longer))
 
 
 def _tell_waking(context: Context, telling: Telling, verb: Verb) -> None:

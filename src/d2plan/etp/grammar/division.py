@@ -382,10 +382,18 @@ class _Builder:
         if verb.item.has("do", "copies"):
             return True
         behind = self.around.after(place, ("filler", "negation", "other"))
-        alone = behind.kind == "stop" and not any(part.kind in ("other", "state", "gear") for part in self.current.parts)
+        alone = behind.kind == "stop" and not any(
+            part.kind in ("other", "state", "gear") for part in self.current.parts
+        )
         others = [self.around.at(spot).kind for spot in (place + 1, place + 2)]
         bare = all(kind in ("filler", "negation", "stop") for kind in others[: 1 + (others[0] != "stop")])
-        return verb.item.has("be", "have") and verb.text == verb.item.text and alone and bare and bool(self.current.subjects)
+        return (
+            verb.item.has("be", "have")
+            and verb.text == verb.item.text
+            and alone
+            and bare
+            and bool(self.current.subjects)
+        )
 
     def _add_verb(self, place: int, verb: Verb) -> None:
         """Begin a clause with a verb that follows a whole clause."""

@@ -1,7 +1,7 @@
 """What a clause changes in what somebody wears: put on, take off, give, take, swap."""
 
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
-from d2plan.etp.grammar.exchanges import is_plural, former_owner, recolour, swap, swap_worn
+from d2plan.etp.grammar.exchanges import former_owner, is_plural, recolour, swap, swap_worn
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.telling import ON_SOMEBODY, Context, Telling, Worn
@@ -48,7 +48,11 @@ def tell_gear(context: Context, telling: Telling, verb: Verb) -> bool:
     """
     item = verb.item
     gears = _about_gear(context, telling, verb)
-    if gears and item.text.lower().startswith(("keep", "kept", "leave", "left")) and telling.particle != "off":
+    if (
+        gears
+        and telling.particle == "on"
+        and item.text.lower().startswith(("keep", "kept", "leave", "left", "leaving"))
+    ):
         # "He keeps the hat on": nothing changes, but it is on.
         wear_all(context, telling, gears, telling.subjects, state=True)
         telling.gears = [gear for gear in telling.gears if not any(gear is used for used in gears)]

@@ -146,6 +146,9 @@ def _possesses(items: Sequence[Item], spot: int) -> bool:
     """Tell "her" in "her hat" from "her" in "sees her"."""
     if not items[spot].has("possessive") or at(items, spot + 1).has("name"):
         return False
+    thing = at(items, spot + 1)
+    if thing.has("prop", "scenery", "place") or (not thing.senses and thing.text.islower()):
+        return not thing.has(*VERBS) or at(items, spot - 1).has("at", "way")
     for item in items[spot + 1 : spot + 5]:
         if item.has("gear", "class", "companion", "garment", "body", "other_colour", "colour"):
             return True
@@ -281,8 +284,8 @@ def _is_own(items: Sequence[Item], place: int) -> bool:
     """Read "his" in "his is black", which is the hat that was named last."""
     low, after = items[place].text.lower(), at(items, place + 1)
     moved = after.text.lower() in ("on", "off", "away", "back", "down", "aside") or after.has("stop", "join", "comma")
-    if low in ("hers", "theirs", "mine") or (low == "his" and moved):
-        return not after.has("be")
+    if not after.has("be"):
+        return low in ("hers", "theirs", "mine") or (low == "his" and moved)
     own = items[place].has("possessive") and after.has("be")
     return own and at(items, place + 2).has("colour") and not at(items, place + 3).has("gear")
 

@@ -30,6 +30,7 @@ class People:
         self.positions: dict[int, str] = {}
         self.notes: list[str] = []
         self.named: list[int] = []
+        self.guesses: dict[int, str] = {}
         self.heard: list[Who] = []
         self.coming: list[Who] = []
 
@@ -304,6 +305,8 @@ class People:
 
     def _choose(self, who: Who, order: list[int], can: Can | None) -> list[int]:
         fitting = [index for index in dict.fromkeys(order) if self.fits(index, who.value)]
+        # "He jumps, she sits" are two, even where nobody's sex is known.
+        fitting = [index for index in fitting if self.guesses.get(index, who.value) == who.value] or fitting
         if not fitting:
             raise InputError(f'The story says "{who.text}", but nobody before fits that; write the name.')
         able = [index for index in fitting if can is None or can(index)] or fitting
@@ -328,6 +331,8 @@ class People:
             self.note(
                 f'"{who.text}" is taken as {self.name(chosen)}, not {self.name(rivals[0])}; write the name if not.'
             )
+        if rivals and who.value != "it":
+            self.guesses.setdefault(chosen, who.value)
         elif not rivals:
             self.genders.setdefault(chosen, who.value)
         return [chosen]

@@ -73,7 +73,8 @@ def _state(sentence: list[Item]) -> list[Item]:
     rest = sentence[1:-1]
     if rest and rest[0].has("be", "do", "have", "modal"):
         verb = next(
-            (place for place in range(2, len(rest)) if rest[place].has(*VERBS, "state", "at", "not", "adverb")), len(rest)
+            (place for place in range(2, len(rest)) if rest[place].has(*VERBS, "state", "at", "not", "adverb")),
+            len(rest),
         )
         rest = [*rest[1:verb], rest[0], *rest[verb:]]
     return [*rest, _stop(sentence[-1])]

@@ -42,7 +42,12 @@ def _only_describes(verb: Verb, items: Sequence[Item], place: int, before: list[
     who = before[-1 - comma]
     if not isinstance(who, Who) or who.head in ("everyone", "classes", "groups") or gear is None:
         return False
-    return not comma or at(items, gear[1]).has("comma")
+    spot = len(before) - 2 - comma
+    while spot > 0 and before[spot].kind in ("comma", "join"):
+        spot -= 1
+    # "Mia and Tom, wearing hats," are both meant.
+    several = spot >= 0 and before[spot].kind == "who" and before[spot + 1].kind in ("comma", "join")
+    return not several and (not comma or at(items, gear[1]).has("comma"))
 
 
 def _read(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading:

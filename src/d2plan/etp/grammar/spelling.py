@@ -12,7 +12,7 @@ _DOUBLE = re.compile(r"(.)\1+")
 _SMALL = ("determiner", "pronoun", "possessive", "mark", "join", "everyone", "be")
 _SHORTEST = 4
 # Words of their own that doubling would turn into others.
-_MEANT = frozenset({"hoping", "hoped", "caring", "staring", "planed", "planing"})
+_MEANT = frozenset({"hoping", "hoped", "caring", "staring", "planed", "planing", "price", "steak", "union"})
 
 
 @cache

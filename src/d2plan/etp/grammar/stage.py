@@ -74,6 +74,7 @@ class Change:
         before: what it must have been just before, where that is known; NOTHING asks for nothing.
         weak: something else may follow in the same moment.
         state: it is not new, only told now: it may have been so all the time.
+        passes: it only says what is no longer done; what is done instead follows in the same moment.
         begins: it can be seen to begin, such as falling asleep.
     """
 
@@ -83,6 +84,7 @@ class Change:
     weak: bool = False
     state: bool = False
     begins: bool = False
+    passes: bool = False
 
     @property
     def puts_on(self) -> bool:
@@ -188,7 +190,7 @@ class Stage:
         for change in changes:
             self._settle(change)
         self.now.setting = self.now.setting and setting
-        self.now.passing = not moving and all(change.weak and change.value for change in changes)
+        self.now.passing = all(change.passes for change in changes)
         self.waits = ""
         return lost
 
@@ -197,6 +199,9 @@ class Stage:
 
     def _counts(self, change: Change) -> bool:
         unchanged = change.dimension in self.ever and self.now.get(change.dimension) == change.value
+        # "He still has a hat on" says nothing of its colour.
+        worn = change.state and change.value == "" and change.dimension[0] != SCENE and change.dimension[1] != "action"
+        unchanged = unchanged or (worn and change.dimension in self.ever and self.now.get(change.dimension) is not None)
         gone = change.value is None and change.dimension in self.ever and self.now.get(change.dimension) is None
         return not (unchanged or gone)
 

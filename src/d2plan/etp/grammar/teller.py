@@ -6,8 +6,8 @@ from d2plan.errors import InputError
 from d2plan.etp.grammar.chunks import Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import Clause
 from d2plan.etp.grammar.deeds import can_do, tell_deed, tell_states
-from d2plan.etp.grammar.gear import can_change_gear, tell_attributes, tell_gear
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
+from d2plan.etp.grammar.gear import can_change_gear, tell_attributes, tell_gear
 from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
 from d2plan.etp.grammar.marked import marks_of
 from d2plan.etp.grammar.people import Can

@@ -143,7 +143,9 @@ class Telling:
         return [index for prep, _, found in self.objects if prep in ("from", "off") for index in found]
 
     def add(self, change: Change) -> None:
-        """Keep a change."""
+        """Keep a change; of an accessory that nobody named nothing can be said."""
+        if not change.dimension[1]:
+            return
         self.changes.append(change)
         self.shown = True
 

@@ -27,7 +27,12 @@ def read_verb(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         # "With a hat on head" is no heading anywhere.
         return None
     being = before[-1] if before and isinstance(before[-1], Verb) else None
-    if being is not None and being.item.has("be", "stays") and at(items, place).has("state") and not verb_at(items, place + 1):
+    if (
+        being is not None
+        and being.item.has("be", "stays")
+        and at(items, place).has("state")
+        and not verb_at(items, place + 1)
+    ):
         # "Is awake" is no waking.
         return None
     if owned or (before and before[-1].text.lower() in ("a", "an", "the")):

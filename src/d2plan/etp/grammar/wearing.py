@@ -4,6 +4,8 @@ from d2plan.etp.grammar.chunks import Gear
 from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.telling import Context, Telling, Worn
 
+_MANY = ("two ", "three ", "both ", "2 ", "3 ", "several ", "four ")
+
 
 def name_gear(context: Context, gear: Gear) -> None:
     """Fill in "a blue one", and the colour of an accessory that was spoken of before."""
@@ -24,6 +26,10 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
             continue
         owner = owner_of(context, gear, telling)
         name_gear(context, gear)
+        if len(wearers) == 1 and gear.text.lower().startswith(_MANY) and gear.value != "sunglasses":
+            context.not_shown(telling.clause.text, "nobody can wear two of a kind")
+            telling.shown = True
+            continue
         if not gear.value:
             context.not_shown(telling.clause.text, "which accessory is meant is not said")
             telling.shown = True
@@ -41,6 +47,7 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
             context.last.append(Worn(gear.value, gear.colour, index))
         if owner is not None and not state and owner not in whose:
             telling.add(Change((owner, gear.value), None, gear.colour))
+            context.last.insert(-1, Worn(gear.value, gear.colour, owner))
 
 
 def owner_of(context: Context, gear: Gear, telling: Telling) -> int | None:

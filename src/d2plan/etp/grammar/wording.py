@@ -121,7 +121,12 @@ def _read_whose(items: Sequence[Item], place: int) -> list[Item]:
     if items[place].text.lower() != "whose" or not (gear.has("gear") and colour.has("colour")):
         return []
     start = items[place].start
-    return [Item("with", {"beside": "", "filler": ""}, start=start), Item("a", {"determiner": ""}, start=start), colour, gear]
+    return [
+        Item("with", {"beside": "", "filler": ""}, start=start),
+        Item("a", {"determiner": ""}, start=start),
+        colour,
+        gear,
+    ]
 
 
 def _read_worn_by(items: Sequence[Item], place: int) -> int:

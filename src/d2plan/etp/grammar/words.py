@@ -143,7 +143,9 @@ def _find_name(
         if [word.lower() for word in name] != [word.lower() for word in spoken] or not spoken:
             continue
         common = tuple(low[place : place + len(name)]) in lexicon.phrases
-        careless = words == low and not lexicon.phrases[tuple(low[place : place + len(name)])].forms if common else False
+        careless = (
+            words == low and not lexicon.phrases[tuple(low[place : place + len(name)])].forms if common else False
+        )
         if common and not careless and (tuple(spoken) != name or name == tuple(word.lower() for word in name)):
             continue
         return len(name), Item(" ".join(spoken), {"name": index}, start=place)
