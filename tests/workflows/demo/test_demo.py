@@ -13,10 +13,18 @@ from d2plan.documents import InstanceScore, Score, load_run, load_scene
 from d2plan.errors import FileError, InputError
 from d2plan.isp.colours import colours_of, shade_colour
 from d2plan.media.images import read_image
-from d2plan.workflows.demo.demo import DemoRequest, make_demo_folder, run_demo
+from d2plan.workflows.demo.demo import DemoRequest, bring_guest, make_demo_folder, run_demo
 from d2plan.workflows.demo.gallery import FILM, PAGE, SHEET, Facts, Film, Gallery, Scored, Trained
 from d2plan.workflows.demo.page import write_page
-from d2plan.workflows.demo.scenes import CHARACTERS, choose_characters, choose_guests, plan_film, plan_gallery
+from d2plan.workflows.demo.scenes import (
+    CHARACTERS,
+    LEFT,
+    RIGHT,
+    choose_characters,
+    choose_guests,
+    plan_film,
+    plan_gallery,
+)
 from d2plan.workflows.runs.timetable import Timetable
 from tests.tiny import DEFAULTS, write_tiny
 
@@ -108,7 +116,7 @@ def test_everything_that_the_page_names_lies_in_the_folder(demo):
     folder, _ = demo
     page = Page((folder / PAGE).read_text(encoding="utf-8"))
     assert page.open == []
-    assert len(page.images) == 1 + 2 * 8 + 15 + 12
+    assert len(page.images) == 1 + 2 * 8 + 18 + 15
     for link in page.links:
         assert "//" not in link and not link.startswith("/")
         assert (folder / unquote(link)).is_file()
@@ -134,16 +142,16 @@ def test_a_name_on_the_page_has_the_colour_of_its_masks(gallery):
     for kind in ("span", "h3"):
         assert [style.partition(";")[0] for tag, style in tinted if tag == kind] == [f"--plain:{it}" for it in wanted]
     lines = [style for tag, style in tinted if tag == "li"]
-    assert len(lines) == 6 * 2 + 6 and all(any(it in line for it in wanted) for line in lines)
+    assert len(lines) == 9 * 2 + 6 and all(any(it in line for it in wanted) for line in lines)
 
 
 def test_scores_stand_below_what_was_asked_for(gallery):
     page = Page(write_page(gallery).read_text(encoding="utf-8"))
     said = "".join(page.texts)
-    assert said.count("<blue> scarf") == said.count("John, 3rd of 20") == said.count("swapped with the other") == 18
+    assert said.count("<blue> scarf") == said.count("John, 3rd of 20") == said.count("swapped with the other") == 24
     kinds = [values["class"] for tag, values in page.tags if tag == "span" and "chip " in values.get("class", "")]
-    assert kinds.count("chip yes") == 15 and len(kinds) == 15 + 9 + 3 * 18
-    assert "0 of 18" in page.texts
+    assert kinds.count("chip yes") == 18 and len(kinds) == 18 + 12 + 3 * 24
+    assert "0 of 24" in page.texts
 
 
 def test_a_page_without_scores_says_why(gallery):
@@ -155,12 +163,26 @@ def test_a_page_without_scores_says_why(gallery):
 def test_each_row_shows_three_pictures_of_one_kind(demo):
     folder, _ = demo
     runs = [load_run(path / "run.json") for path in sorted((folder / "pictures").iterdir())]
-    assert [len(run.adapters) for run in runs] == [2] * 3 + [0] * 3 + [2] * 3 + [1] * 6
-    together, plain, changed = runs[:3], runs[3:6], runs[6:9]
+    assert [len(run.adapters) for run in runs] == [2] * 3 + [0] * 3 + [2] * 3 + [1] * 6 + [2] * 3
+    together, plain, changed, boxed = runs[:3], runs[3:6], runs[6:9], runs[15:]
     assert [run.seed for run in together] == [run.seed for run in plain]
     assert len({(run.seed, run.scene.global_prompt, run.scene.instances[0]) for run in changed}) == 1
     assert len({run.scene.instances[1].sub_prompt for run in changed}) == 3
     assert {use.name for run in runs for use in run.adapters} == {"John", "Rex"}
+    assert len({(run.seed, run.scene.global_prompt, run.scene.instances[1].sub_prompt) for run in boxed}) == 1
+    boxes = [tuple(item.box for item in run.scene.instances) for run in boxed]
+    assert boxes == [(None, None), (LEFT, RIGHT), (RIGHT, LEFT)]
+
+
+def test_boxes_are_drawn_over_their_picture_and_told(demo):
+    folder, _ = demo
+    page = Page((folder / PAGE).read_text(encoding="utf-8"))
+    drawn = [values["style"] for tag, values in page.tags if values.get("class") == "box"]
+    john, rex = (shade_colour(colour).plain for colour in colours_of(["John", "Rex"]))
+    left, right = (f"left:{x}%;top:6%;width:48%;height:92%;--plain:".__add__ for x in (2, 50))
+    assert drawn == [left(john), right(rex), right(john), left(rex)]
+    told = [text for text in page.texts if "its box" in text]
+    assert [text.split()[2] for text in told] == ["2%", "50%", "50%", "2%"]
 
 
 def test_scene_files_make_the_pictures_again(demo):
@@ -233,16 +255,16 @@ def test_characters_that_cannot_be_shown_are_told(choices, told):
 def test_guests_make_two_of_one_class_and_three_at_once():
     characters = (*choose_characters(CHARACTERS, IDENTIFIERS), *choose_guests((*IDENTIFIERS, "<v3>", "<v4>")))
     paths = [Path(f"{who.stem}.safetensors") for who in characters]
-    *_, alike, three = plan_gallery(characters, paths, "mini", 0)
+    *_, alike, three, _ = plan_gallery(characters, paths, "mini", 0)
     for shot in alike.shots:
         assert shot.scene.global_prompt.startswith("a photo of a man and a man ")
         assert [item.concept for item in shot.scene.instances] == ["john.safetensors", "sam.safetensors"]
     for shot in three.shots:
         assert shot.scene.global_prompt.startswith("a photo of a man, a dog and a woman ")
         assert len({item.sub_prompt for item in shot.scene.instances}) == 3
-    assert len({shot.name for row in plan_gallery(characters, paths, "mini", 0) for shot in row.shots}) == 21
+    assert len({shot.name for row in plan_gallery(characters, paths, "mini", 0) for shot in row.shots}) == 24
     cats = (*choose_characters(("cat:1", "woman:2"), IDENTIFIERS), *characters[2:])
-    *_, alike, three = plan_gallery(cats, paths, "mini", 0)
+    *_, alike, three, _ = plan_gallery(cats, paths, "mini", 0)
     assert "a woman and a woman" in alike.shots[0].scene.global_prompt
     assert "a cat, a woman and a man" in three.shots[0].scene.global_prompt
 
@@ -258,6 +280,15 @@ def test_the_packaged_guests_are_small_and_of_the_packaged_base():
             who.class_word,
             who.identifier,
         )
+
+
+def test_a_guest_is_named_in_its_file_as_the_judge_and_the_page_call_it(tmp_path):
+    who = choose_guests(("<v1>", "<v2>", "<v3>"))[0]
+    source = Path(str(files("d2plan"))) / "assets" / "demo" / f"{who.stem}.safetensors"
+    was, now = load_adapter(source), load_adapter(bring_guest(who, source, tmp_path))
+    assert (now.name, now.identifier, now.class_word) == ("Sam", "<v3>", "man")
+    assert all(was.deltas[path].down.equal(delta.down) for path, delta in now.deltas.items())
+    assert was.deltas.keys() == now.deltas.keys()
 
 
 def test_a_film_is_shown_or_its_lack_is_told(demo, gallery):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from d2plan.documents import InstanceScore, RunRecord, Score, load_run
+from d2plan.documents import Instance, InstanceScore, RunRecord, Score, load_run
 from d2plan.isp.colours import Colour, colours_of, shade_colour
 from d2plan.media.images import read_image
 from d2plan.workflows.demo.gallery import PICTURES, Gallery, link_to
@@ -58,18 +58,19 @@ def _write_card(gallery: Gallery, row: Row, shot: Shot) -> str:
     record = load_run(gallery.folder / PICTURES / shot.name / RECORD)
     seconds = sum(record.timings.values())
     return (
-        f"<article class=card><div class=shown>{write_picture(gallery, shot)}"
+        f"<article class=card><div class=shown>{write_picture(gallery, shot, _write_boxes(record))}"
         f"{_write_areas(gallery, shot, record)}</div>{_write_prompts(gallery, row, shot, record)}"
         f"<p class=soft>{record.unet_calls} steps in {seconds:.1f} s, seed {record.seed}</p></article>"
     )
 
 
-def write_picture(gallery: Gallery, shot: Shot) -> str:
+def write_picture(gallery: Gallery, shot: Shot, over: str = "") -> str:
     """Write a picture that opens when it is touched.
 
     Args:
         gallery: the demo.
         shot: which of its pictures.
+        over: what lies over it, in HTML.
 
     Returns:
         A link with an image, in HTML.
@@ -81,7 +82,25 @@ def write_picture(gallery: Gallery, shot: Shot) -> str:
     height, width = read_image(path).shape[:2]
     link = link_to(gallery, path)
     image = f'<img src="{link}" alt="{escape(shot.label)}" width={width} height={height}>'
-    return f'<a class=picture href="{link}">{image}</a>'
+    return f'<a class=picture href="{link}">{image}{over}</a>'
+
+
+def _write_boxes(record: RunRecord) -> str:
+    """Write the outline of each box that was given by hand, in its concept's colour."""
+    outlines = []
+    for item, colour in zip(record.scene.instances, colours_of([use.name for use in record.adapters]), strict=True):
+        if item.box is not None:
+            x0, y0, x1, y1 = (100 * side for side in item.box)
+            place = f"left:{x0:g}%;top:{y0:g}%;width:{x1 - x0:g}%;height:{y1 - y0:g}%"
+            outlines.append(f'<i class=box style="{place};--plain:{shade_colour(colour).plain}"></i>')
+    return "".join(outlines)
+
+
+def _tell_box(instance: Instance) -> str:
+    if instance.box is None:
+        return ""
+    x0, y0, x1, y1 = instance.box
+    return f"<br><span class=soft>its box: {x0:.0%} to {x1:.0%} across, {y0:.0%} to {y1:.0%} down</span>"
 
 
 def _write_areas(gallery: Gallery, shot: Shot, record: RunRecord) -> str:
@@ -109,7 +128,7 @@ def _write_prompts(gallery: Gallery, row: Row, shot: Shot, record: RunRecord) ->
         word, said = escape(use.identifier), escape(instance.sub_prompt)
         said = said.replace(word, f"<mark>{word}</mark>", 1) if word else said
         chips = _write_marks(found[index] if found else [])
-        lines.append(f'<li class="{kind}" {tint_name(colours[index])}>{said}{chips}</li>')
+        lines.append(f'<li class="{kind}" {tint_name(colours[index])}>{said}{_tell_box(instance)}{chips}</li>')
     return f"<ul class=says>{''.join(lines)}</ul>"
 
 

@@ -6,14 +6,14 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
 import torch
 import yaml
 
-from d2plan.adapter.file import load_adapter
+from d2plan.adapter.file import load_adapter, save_adapter
 from d2plan.backbone.load import Backbone, find_base, load_backbone
 from d2plan.config import load_defaults
 from d2plan.errors import D2PlanError, FileError, InputError
@@ -136,7 +136,7 @@ def run_demo(request: DemoRequest, folder: Path, report: Report | None = None, j
         for stage, who in zip(stages[1:3], live, strict=True)
     }
     for who, adapter in guests.items():
-        write_file(folder / ADAPTERS / f"{who.stem}.safetensors", adapter.read_bytes())
+        bring_guest(who, adapter, folder / ADAPTERS)
     # Scene files lie in a folder of their own, and name the adapters from there.
     adapters = [Path("..") / ADAPTERS / f"{who.stem}.safetensors" for who in characters]
     rows = plan_gallery(characters, adapters, _name_base(request.base), request.seed)
@@ -213,6 +213,25 @@ def _find_guests(backbone: Backbone, live: Sequence[Character]) -> dict[Characte
         for who, path in found.items()
         if path.is_file() and load_adapter(path).base_fingerprint == backbone.fingerprint
     }
+
+
+def bring_guest(who: Character, source: Path, folder: Path) -> Path:
+    """Copy the adapter of one who was learnt before, named as the page, the masks and the judge call it.
+
+    Args:
+        who: the guest.
+        source: its adapter's file.
+        folder: where to.
+
+    Returns:
+        The copy.
+
+    Raises:
+        FileError: it cannot be read or written.
+    """
+    target = folder / f"{who.stem}.safetensors"
+    save_adapter(target, replace(load_adapter(source), name=who.name))
+    return target
 
 
 def _name_base(base: str) -> str:

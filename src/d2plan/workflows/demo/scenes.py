@@ -22,9 +22,13 @@ NAMES = MappingProxyType(
     )
 )
 
-
 # They come with the package, learnt before: a second man, and a third for three at once.
 GUESTS = (("Sam", "man", 60), ("Mia", "woman", 3))
+# Halves of the picture, x0, y0, x1, y1.
+LEFT, RIGHT = (0.02, 0.06, 0.5, 0.98), (0.5, 0.06, 0.98, 0.98)
+
+Box = tuple[float, float, float, float]
+_SERIES_SEED, _BOXED_SEED = 50, 61
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ def plan_gallery(characters: tuple[Character, ...], adapters: Sequence[Path], ba
             f"Only {other.name}'s sub-prompt changes",
             f"Same seed, same global prompt, same sub-prompt for {one.name}; only what {other.name} wears or does is "
             "another. The rest of the picture should stay as it is.",
-            tuple(drafts.compose("changed", "forest", {0: mine[0], 1: deed}, seed=50) for deed in its[1:]),
+            tuple(drafts.compose("changed", "forest", {0: mine[0], 1: deed}, seed=_SERIES_SEED) for deed in its[1:]),
             changed=1,
         ),
         *(
@@ -175,6 +179,14 @@ def plan_gallery(characters: tuple[Character, ...], adapters: Sequence[Path], ba
             for index, (who, deeds) in enumerate(zip((one, other), (mine, its), strict=True))
         ),
         *_plan_guests(drafts, characters),
+        Row(
+            "Where the boxes say",
+            f"Same words, same seed: once without boxes, then with {one.name}'s box (dashed) on the left and "
+            f"{other.name}'s on the right, then the other way round. A warm-up of one step leaves the layout to them.",
+            tuple(
+                drafts.arrange("snow", {0: mine[1], 1: its[3]}, sides) for sides in ((), (LEFT, RIGHT), (RIGHT, LEFT))
+            ),
+        ),
     ]
 
 
@@ -270,6 +282,28 @@ class _Drafts:
 
     def compose(self, name: str, place: str, deeds: dict[int, str], seed: int | None = None) -> Shot:
         """Draft a picture of the characters named by index, each with what it does."""
+        scene = self._write_scene(place, deeds)
+        label = ", ".join(f"{self.characters[index].name}: {_shorten(deed)}" for index, deed in deeds.items())
+        # Pictures that share their seed keep what they say alike, as those of a series do.
+        first = () if seed is None else self.first.setdefault(seed, scene.instances)
+        scene = scene.model_copy(update={"variant_of": first})
+        return self._number(f"{name}-{place}", label, scene, self.count if seed is None else seed)
+
+    def arrange(self, place: str, deeds: dict[int, str], boxes: Sequence[Box]) -> Shot:
+        """Draft a picture of characters each of whom has a box, LEFT or RIGHT; without boxes one as any other."""
+        scene, label = self._write_scene(place, deeds), "no boxes"
+        if boxes:
+            pairs = zip(scene.instances, boxes, strict=True)
+            instances = tuple(item.model_copy(update={"box": box}) for item, box in pairs)
+            # A longer warm-up settles a layout of its own, and where that differs its figures show beside the boxes.
+            scene = scene.model_copy(update={"instances": instances, "warmup": 1})
+            sides = ("left" if box == LEFT else "right" for box in boxes)
+            label = "boxes: " + ", ".join(
+                f"{self.characters[who].name} {side}" for who, side in zip(deeds, sides, strict=True)
+            )
+        return self._number(f"boxes-{place}", label, scene, _BOXED_SEED)
+
+    def _write_scene(self, place: str, deeds: dict[int, str]) -> Scene:
         whos = [self.characters[index] for index in deeds]
         instances = tuple(
             Instance(
@@ -282,11 +316,7 @@ class _Drafts:
         said = [f"a {who.class_word}" for who in whos]
         listed = said if len(said) < 3 else [", ".join(said[:-1]), said[-1]]
         prompt = f"a photo of {' and '.join(listed)} {PLACES[place][0]}"
-        label = ", ".join(f"{who.name}: {_shorten(deed)}" for who, deed in zip(whos, deeds.values(), strict=True))
-        # Pictures that share their seed keep what they say alike, as those of a series do.
-        first = () if seed is None else self.first.setdefault(seed, instances)
-        scene = Scene(base=self.base, global_prompt=prompt, instances=instances, variant_of=first)
-        return self._number(f"{name}-{place}", label, scene, self.count if seed is None else seed)
+        return Scene(base=self.base, global_prompt=prompt, instances=instances)
 
     def draw_plain(self, seed: int, place: str, *deeds: str) -> Shot:
         """Draft a picture by the base alone, with everything in one prompt."""
