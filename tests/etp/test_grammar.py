@@ -273,3 +273,51 @@ def test_a_heap_of_words_gives_a_plan_or_one_sentence_never_another_error():
             planned += 1
             assert len(made.beats) >= 2
     assert planned > 20
+
+
+@pytest.mark.parametrize(
+    ("story", "beats"),
+    [
+        ("John eats a cake. Then he smiles.", [{"John": ""}, {"John": "smiling"}]),
+        (
+            "Why is Mia smiling? Because Rex runs! Then she sits.",
+            [{"Mia": "smiling", "Rex": "running"}, {"Mia": "sitting", "Rex": "running"}],
+        ),
+        (
+            "Mia's hat is red, and John's is blue. They swap.",
+            [
+                {"Mia": "wearing a red hat", "John": "wearing a blue hat"},
+                {"Mia": "wearing a blue hat", "John": "wearing a red hat"},
+            ],
+        ),
+        (
+            "Mia sits and John waves. Then it's the other way round.",
+            [{"Mia": "sitting", "John": "waving"}, {"Mia": "waving", "John": "sitting"}],
+        ),
+        (
+            "No sooner had Mia sat down than Rex jumped.",
+            [{"Mia": "sitting", "Rex": ""}, {"Mia": "sitting", "Rex": "jumping"}],
+        ),
+        ("Mia isn't sitting any longer. She runs.", [{"Mia": "sitting"}, {"Mia": "running"}]),
+        (
+            "John hands Mia the hat he is wearing.",
+            [{"John": "wearing a hat", "Mia": ""}, {"John": "", "Mia": "wearing a hat"}],
+        ),
+        (
+            "First Mia, then John falls asleep.",
+            [{"Mia": "sleeping", "John": ""}, {"Mia": "sleeping", "John": "sleeping"}],
+        ),
+        ("Rex stands there. He runs.", [{"Rex": "standing"}, {"Rex": "running"}]),
+    ],
+)
+def test_turns_of_phrase_are_read_as_a_person_reads_them(story, beats):
+    assert shown(story) == beats
+
+
+def test_who_is_meant_is_told_by_what_they_wear():
+    names = {"Mia": "girl", "Lily": "girl"}
+    beats = shown(
+        "Mia wears a red hat and Lily wears a blue hat. The one in the red hat runs. The girl in the blue hat waves.",
+        names,
+    )
+    assert beats[-1] == {"Mia": "wearing a red hat running", "Lily": "wearing a blue hat waving"}

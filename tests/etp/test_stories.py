@@ -6,6 +6,7 @@ from tests.etp.storybook import facts, judge, load_stories
 
 STORIES = load_stories(Path(__file__).parent / "stories" / "dev.yaml")
 OPEN = load_stories(Path(__file__).parent / "stories" / "open.yaml")
+OPEN_A = load_stories(Path(__file__).parent / "stories" / "open_a.yaml")
 
 
 @pytest.mark.parametrize("entry", STORIES, ids=[entry["story"][:50] for entry in STORIES])
@@ -15,11 +16,12 @@ def test_the_grammar_plans_the_development_stories_as_a_person_would(entry):
     assert verdict.right == verdict.prompts
 
 
-def test_a_strangers_stories_are_planned_and_none_is_wrong_in_silence():
-    verdicts = [(entry["story"], judge(entry)) for entry in OPEN]
+@pytest.mark.parametrize(("stories", "least", "share"), [(OPEN, 80, 0.95), (OPEN_A, 130, 0.97)], ids=["open", "open_a"])
+def test_a_strangers_stories_are_planned_and_none_is_wrong_in_silence(stories, least, share):
+    verdicts = [(entry["story"], judge(entry)) for entry in stories]
     prompts, right = (sum(getattr(verdict, kind) for _, verdict in verdicts) for kind in ("prompts", "right"))
-    assert prompts >= 80
-    assert right / prompts >= 0.95, [story for story, verdict in verdicts if verdict.fault]
+    assert prompts >= least
+    assert right / prompts >= share, [story for story, verdict in verdicts if verdict.fault]
     assert [story for story, verdict in verdicts if verdict.fault and not verdict.told] == []
 
 
@@ -40,6 +42,14 @@ def test_a_wrong_expectation_is_found_out():
     verdict = judge(wrong)
     assert (verdict.prompts, verdict.right, verdict.told) == (2, 1, False)
     assert "'running', not 'sitting'" in verdict.fault
+
+
+def test_daylight_may_be_left_unsaid():
+    night = {"story": "Rex sleeps at night. Then the sun rises and he runs.", "characters": {"Rex": "dog"}}
+    beats = [{"Rex": "sleeping"}, {"Rex": "running"}]
+    for day in ("a dog", "a dog by day"):
+        assert judge({**night, "beats": beats, "places": ["at night", day]}).fault == ""
+    assert "not 'at night'" in judge({**night, "beats": beats, "places": ["at night", "at night"]}).fault
 
 
 def test_phrases_are_compared_by_what_they_say():

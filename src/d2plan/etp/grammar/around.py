@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from d2plan.etp.grammar.chunks import Chunk
+from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
+from d2plan.etp.grammar.clauses import Clause
 
+_DESCRIBING = ("prep", "gear", "place", "position", "relation")
 _PREPOSITIONS = ("in", "on", "at", "with", "for", "of", "to", "from", "by", "during", "under")
 
 
@@ -40,6 +42,74 @@ class Around:
         while spot > 0 and self.chunks[spot].kind in ("comma", "join"):
             spot -= 1
         return self.chunks[spot]
+
+    def starts(self, place: int, link: str, urges: bool) -> str:
+        """Say what verb follows somebody.
+
+        Args:
+            place: of somebody.
+            link: "join" or "comma" where that stands before them.
+            urges: whether they may be urged to do something, as in "makes him run".
+
+        Returns:
+            "finite", "ing", "infinitive", "base", or nothing where none follows.
+        """
+        before = self.before(place).kind
+        # "Is wearing it and John stands": an object does not begin a list of subjects.
+        listing = bool(link) or before in ("stop", "mark")
+        spot, listed = place + 1, ""
+        while spot < len(self.chunks):
+            chunk = self.chunks[spot]
+            if isinstance(chunk, Verb):
+                return "" if listed == "comma" else _form_of(chunk, urges)
+            if chunk.kind == "relative":
+                return "finite" if link == "join" else ""
+            if chunk.kind == "state" and before == "prep":
+                return ""
+            closing = self._closes(spot)
+            coordinated = listing and chunk.kind in ("join", "comma") and not closing and spot + 1 < len(self.chunks)
+            listed = chunk.kind if coordinated and listed != "join" else listed
+            step = 1 if closing else self._step(spot, coordinated, link)
+            if not step:
+                return ""
+            spot += step
+        return ""
+
+    def _closes(self, spot: int) -> bool:
+        """Find the second comma of "and Mia, in the orange hat, is running"."""
+        gear = isinstance(self.at(spot - 1), Gear)
+        return self.at(spot).kind == "comma" and gear and self.after(spot).kind == "verb"
+
+    def _step(self, spot: int, coordinated: bool, link: str) -> int:
+        """Say how many chunks may stand between somebody and their verb here."""
+        chunk, following = self.at(spot), self.at(spot + 1)
+        if coordinated and (isinstance(following, Who) or following.kind in ("mark", "filler")):
+            return 2
+        # "and a boy with a red hat waves", "and the cat next to Mia sleeps"
+        described = link == "join" and (chunk.kind in _DESCRIBING or self.at(spot - 1).kind == "prep")
+        small = chunk.kind in ("filler", "mark") or (chunk.kind == "other" and chunk.value in ("adverb", "adjective"))
+        return int(described or small)
+
+    def has_attribute(self, place: int) -> bool:
+        """Tell "they run, she with a hat, he without one"."""
+        return self.at(place + 1).text.lower() in ("with", "in", "without") and isinstance(self.at(place + 2), Gear)
+
+    def says_again(self, place: int, verb: Verb, clause: Clause) -> bool:
+        """Tell "so does Mia", "Mia joins in" and "then she is not", which take over what was told."""
+        if verb.item.has("do", "copies"):
+            return True
+        behind = self.after(place, ("filler", "negation", "other"))
+        alone = behind.kind == "stop" and not any(part.kind in ("other", "state", "gear") for part in clause.parts)
+        others = [self.at(spot).kind for spot in (place + 1, place + 2)]
+        bare = all(kind in ("filler", "negation", "stop") for kind in others[: 1 + (others[0] != "stop")])
+        lone = verb.item.has("be", "have") and verb.text == verb.item.text
+        return lone and alone and bare and bool(clause.subjects)
+
+
+def _form_of(verb: Verb, urges: bool) -> str:
+    if verb.infinitive or verb.ing:
+        return "infinitive" if verb.infinitive else "ing"
+    return "base" if urges and verb.item.forms == {"base"} and verb.text == verb.item.text else "finite"
 
 
 def in_prepositional(parts: Sequence[Chunk], spot: int) -> bool:

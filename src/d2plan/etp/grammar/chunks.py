@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from d2plan.etp.grammar.words import Item
 
 VERBS = (
-    "action copies ending halting waking moves appears vanishes stays starts wishes stops causes urges looks mute wears gets "
-    "loses shifts gives takes swaps turns falls be have do"
+    "action copies ending halting waking moves appears vanishes stays starts wishes stops causes urges looks mute "
+    "wears gets loses shifts gives takes swaps turns falls be have do"
 ).split()
 
 

@@ -11,7 +11,6 @@ _UNREAL = ("if", "unless", "as if", "as though", "so that", "in order to")
 _REAL_BEFORE_TO = ("moves", "stays", "appears", "ending", "waking", "urges", "causes", "starts", "stops", "halting")
 _NEXT_TIME = ("the next", "next", "the following", "that", "later")
 _NOT_DOING = ("from", "of", "for", "by", "about")
-_DESCRIBING = ("prep", "gear", "place", "position", "relation")
 _SEVERAL = ("everyone", "classes", "groups")
 _AROUND = ("place", "light", "position", "comma", "filler", "other")
 
@@ -193,7 +192,7 @@ class _Builder:
 
     def _take_who(self, place: int, who: Who) -> None:
         clause, before = self.current, self.around.before(place)
-        starts = self._starts(place)
+        starts = self.around.starts(place, self.link, self._urges())
         if self._excludes(place, who, starts):
             return
         if clause.is_weather and before.kind != "prep":
@@ -272,7 +271,7 @@ class _Builder:
         ):
             self.open("join")
             self.current.subjects, self.current.verb, self.current.gapped = [who], verb, True
-        elif self.link == "comma" and self._has_attribute(place):
+        elif self.link == "comma" and self.around.has_attribute(place):
             self._open_with(who)
         elif self._echoes(place):
             self.open("join")
@@ -280,11 +279,6 @@ class _Builder:
         else:
             return False
         return True
-
-    def _has_attribute(self, place: int) -> bool:
-        """Tell "they run, she with a hat, he without one"."""
-        following = self.around.at(place + 1)
-        return following.text.lower() in ("with", "in", "without") and isinstance(self.around.at(place + 2), Gear)
 
     def _open_with(self, who: Who) -> None:
         self.open("with")
@@ -298,55 +292,13 @@ class _Builder:
         later = following.kind == "mark" and following.value == "next" and behind.kind == "stop"
         return too or (bool(self.link) and later)
 
+    def _urges(self) -> bool:
+        """Say whether "makes him run" may follow."""
+        return self.current.verb is not None and self.current.verb.item.has("causes", "looks", "urges")
+
     def _last_object_has_prep(self) -> bool:
         parts = [part for part in self.current.parts if part.kind not in ("comma", "join")]
         return len(parts) > 1 and isinstance(parts[-1], Who) and parts[-2].kind == "prep"
-
-    def _starts(self, place: int) -> str:
-        """Say what verb follows somebody: "finite", "ing", "infinitive", or none."""
-        spot, listed = place + 1, ""
-        while spot < len(self.chunks):
-            chunk = self.chunks[spot]
-            if isinstance(chunk, Verb):
-                if listed == "comma":
-                    return ""
-                if chunk.infinitive:
-                    return "infinitive"
-                base = chunk.item.forms == {"base"} and chunk.text == chunk.item.text
-                return "ing" if chunk.ing else "base" if base and self._is_one(place) else "finite"
-            if chunk.kind == "relative":
-                return "finite" if self.link == "join" else ""
-            if chunk.kind == "state" and self.around.before(place).kind == "prep":
-                return ""
-            # "Is wearing it and John stands": an object does not begin a list of subjects.
-            listing = bool(self.link) or self.around.before(place).kind in ("stop", "mark")
-            coordinated = listing and chunk.kind in ("join", "comma") and spot + 1 < len(self.chunks)
-            if (
-                chunk.kind == "comma"
-                and isinstance(self.chunks[spot - 1], Gear)
-                and self.around.after(spot).kind == "verb"
-            ):
-                # "and Ivy, in the orange hat, is running"
-                spot += 1
-                continue
-            listed = chunk.kind if coordinated and listed != "join" else listed
-            if coordinated and (
-                isinstance(self.chunks[spot + 1], Who) or self.chunks[spot + 1].kind in ("mark", "filler")
-            ):
-                spot += 2
-            elif self.link == "join" and (chunk.kind in _DESCRIBING or self.chunks[spot - 1].kind == "prep"):
-                # "and a boy with a red hat waves", "and the cat next to Mia sleeps"
-                spot += 1
-            elif chunk.kind in ("filler", "mark") or (chunk.kind == "other" and chunk.value in ("adverb", "adjective")):
-                spot += 1
-            else:
-                return ""
-        return ""
-
-    def _is_one(self, place: int) -> bool:
-        who = self.chunks[place]
-        causes = self.current.verb is not None and self.current.verb.item.has("causes", "looks", "urges")
-        return causes and isinstance(who, Who)
 
     def _take_verb(self, place: int, verb: Verb) -> None:
         clause, before = self.current, self.around.before(place)
@@ -355,7 +307,7 @@ class _Builder:
         if verb.ing and before.text.lower() in _NOT_DOING:
             clause.parts.append(Chunk("other", verb.text, "noun"))
             return
-        if clause.verb is None and self._says_again(place, verb) and self.clauses:
+        if clause.verb is None and self.around.says_again(place, verb, self.current) and self.clauses:
             clause.copied = next((one for one in reversed(self.clauses) if one.verb), self.clauses[-1])
         elif clause.verb is None:
             clause.verb, clause.split = verb, len(clause.parts)
@@ -376,24 +328,6 @@ class _Builder:
             self.current.verb = verb
         else:
             self._add_verb(place, verb)
-
-    def _says_again(self, place: int, verb: Verb) -> bool:
-        """Tell "so does Mia", "Mia joins in" and "then she is not", which take over what was told."""
-        if verb.item.has("do", "copies"):
-            return True
-        behind = self.around.after(place, ("filler", "negation", "other"))
-        alone = behind.kind == "stop" and not any(
-            part.kind in ("other", "state", "gear") for part in self.current.parts
-        )
-        others = [self.around.at(spot).kind for spot in (place + 1, place + 2)]
-        bare = all(kind in ("filler", "negation", "stop") for kind in others[: 1 + (others[0] != "stop")])
-        return (
-            verb.item.has("be", "have")
-            and verb.text == verb.item.text
-            and alone
-            and bare
-            and bool(self.current.subjects)
-        )
 
     def _add_verb(self, place: int, verb: Verb) -> None:
         """Begin a clause with a verb that follows a whole clause."""
@@ -437,7 +371,11 @@ class _Builder:
         spot = place + 1
         while spot < len(self.chunks) and self.chunks[spot].kind in _AROUND:
             spot += 1
-        return spot < len(self.chunks) and isinstance(self.chunks[spot], Who) and self._starts(spot) == "finite"
+        return (
+            spot < len(self.chunks)
+            and isinstance(self.chunks[spot], Who)
+            and self.around.starts(spot, self.link, self._urges()) == "finite"
+        )
 
 
 def _ends_with_gear(clause: Clause) -> bool:

@@ -30,6 +30,13 @@ def swap_worn(context: Context, telling: Telling) -> bool:
 
 
 def swap(context: Context, telling: Telling, gears: list[Gear]) -> None:
+    """Exchange accessories between two, or one accessory for another.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+        gears: what is exchanged.
+    """
     pair = telling.subjects if len(telling.subjects) == 2 else [*telling.subjects, *telling.companions]
     if len(gears) == 1 and len(pair) == 2:
         one, other = (context.worn(index) for index in pair)
@@ -56,6 +63,13 @@ def swap(context: Context, telling: Telling, gears: list[Gear]) -> None:
 
 
 def recolour(context: Context, telling: Telling, gears: list[Gear]) -> None:
+    """Let accessories turn into another colour.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+        gears: what turns.
+    """
     colour = next((part.value for part in telling.clause.parts if part.kind == "colour"), "")
     for gear in gears:
         name_gear(context, gear)
@@ -69,6 +83,7 @@ def recolour(context: Context, telling: Telling, gears: list[Gear]) -> None:
 
 
 def is_plural(gear: Gear) -> bool:
+    """Say whether "hats" or "their scarves" are meant."""
     return gear.text.lower().endswith("s") and not gear.text.lower().startswith(("a ", "the one"))
 
 

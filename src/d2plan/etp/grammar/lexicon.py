@@ -14,8 +14,8 @@ _FILE = Path(__file__).with_name("words.yaml")
 _VOWELS = "aeiou"
 _BE = {"be": "base", "am": "s", "is": "s", "are": "s", "was": "past", "were": "past", "been": "part", "being": "ing"}
 _PLAIN_VERBS = (
-    "copies ending halting waking moves appears vanishes stays starts wishes stops causes urges looks mute wears gets loses "
-    "shifts gives takes swaps turns falls"
+    "copies ending halting waking moves appears vanishes stays starts wishes stops causes urges looks mute wears gets "
+    "loses shifts gives takes swaps turns falls"
 ).split()
 _PLAIN_LISTS = {
     "everyone": "everyone",
@@ -207,9 +207,9 @@ def _add_light(builder: _Builder) -> None:
     verbs = {
         form: (first, kind)
         for first in (
-            "rise come shine break become be get stop end begin set go fall start grow turn pass clear pour rain arrive "
-            "drizzle open gather roll blow appear return give descend fill darken strike sink dip disappear settle glow "
-            "part improve dawn let ease die lift"
+            "rise come shine break become be get stop end begin set go fall start grow turn pass clear pour rain "
+            "arrive drizzle open gather roll blow appear return give descend fill darken strike sink dip disappear "
+            "settle glow part improve dawn let ease die lift"
         ).split()
         for kind, form in builder.inflect(first)
     }

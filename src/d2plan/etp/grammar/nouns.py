@@ -228,47 +228,10 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         The chunk and the place behind it; None where no accessory is named.
     """
     gear = Gear("gear", "")
-    if _is_own(items, place):
-        gear.owner = Who("who", items[place].text, items[place].value("possessive"), head="pronoun")
-        gear.text = items[place].text
-        return gear, place + 1
-    whose = at(items, place + 1).has("owner") and at(items, place + 2).has("be", "stop", "comma")
-    if items[place].has("name") and at(items, place + 1).text == "'s" and whose:
-        # "Mia's is red" speaks of her hat.
-        gear.owner = Who("who", items[place].text, items[place].value("name"))
-        gear.text = f"{items[place].text}'s"
-        return gear, place + 2
-    if _is_lone_one(items, place, before):
-        gear.text, gear.prep = items[place].text, before[-1].text.lower()
-        return gear, place + 1
-    spot, opened = _read_gear_owner(items, place, before, gear)
-    while spot < len(items):
-        item = items[spot]
-        if item.has("gear") and (opened or gear.colour or not item.has(*VERBS)):
-            gear.value, gear.about = item.value("gear"), item.has("about")
-            break
-        if item.text.lower() in ("one", "ones") and (gear.colour or "another" in items[place].text.lower()):
-            break
-        if item.has("colour"):
-            gear.extras += [item.text] if gear.colour else []
-            gear.colour = gear.colour or item.value("colour")
-        elif item.has("determiner") and at(items, spot - 1).has("ordinal", "number") and spot > place:
-            # "The other a hat" are two.
-            return None
-        elif item.has("determiner", "number"):
-            gear.absent = gear.absent or item.text.lower() == "no"
-            gear.definite = gear.definite or item.text.lower() in ("the", "this", "that", "these", "those")
-            opened = True
-        elif item.has("other_colour", "adjective") or (
-            gear.colour and item.has("join") and at(items, spot + 1).has("colour")
-        ):
-            gear.extras += [item.text] if not item.has("join") else []
-        elif not (opened and (not item.senses or item.has("ordinal", "adverb")) and spot - place < 6):
-            return None
-        elif not item.senses:
-            gear.extras.append(item.text)
-        spot += 1
-    else:
+    if short := _read_short(items, place, before, gear):
+        return gear, short
+    spot = _find_gear(items, place, before, gear)
+    if spot is None:
         return None
     gear.text = " ".join(part.text for part in items[place : spot + 1])
     if (
@@ -278,6 +241,65 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
     ):
         gear.prep = before[-1].text.lower()
     return gear, spot + 1
+
+
+def _read_short(items: Sequence[Item], place: int, before: list[Chunk], gear: Gear) -> int:
+    """Read "hers", "Mia's", "one"; give the place behind it, or 0."""
+    item, after = items[place], at(items, place + 1)
+    if _is_own(items, place):
+        gear.owner = Who("who", item.text, item.value("possessive"), head="pronoun")
+        gear.text = item.text
+        return place + 1
+    if item.has("name") and after.text == "'s" and at(items, place + 2).has("be", "stop", "comma"):
+        # "Mia's is red" speaks of her hat.
+        gear.owner = Who("who", item.text, item.value("name"))
+        gear.text = f"{item.text}'s"
+        return place + 2
+    if _is_lone_one(items, place, before):
+        gear.text, gear.prep = item.text, before[-1].text.lower()
+        return place + 1
+    return 0
+
+
+def _find_gear(items: Sequence[Item], place: int, before: list[Chunk], gear: Gear) -> int | None:
+    """Read all up to the accessory itself; None where something else follows."""
+    spot, opened = _read_gear_owner(items, place, before, gear)
+    while spot < len(items):
+        item = items[spot]
+        if item.has("gear") and (opened or gear.colour or not item.has(*VERBS)):
+            gear.value, gear.about = item.value("gear"), item.has("about")
+            return spot
+        if item.text.lower() in ("one", "ones") and (gear.colour or "another" in items[place].text.lower()):
+            return spot
+        if item.has("determiner") and at(items, spot - 1).has("ordinal", "number") and spot > place:
+            # "The other a hat" are two.
+            return None
+        if not item.has("colour") and item.has("determiner", "number"):
+            opened = True
+        elif not _is_before_gear(items, spot, gear, opened and spot - place < 6):
+            return None
+        _note_before_gear(item, gear)
+        spot += 1
+    return None
+
+
+def _is_before_gear(items: Sequence[Item], spot: int, gear: Gear, opened: bool) -> bool:
+    item = items[spot]
+    joined = bool(gear.colour) and item.has("join") and at(items, spot + 1).has("colour")
+    known = item.has("colour", "other_colour", "adjective") or joined
+    return known or (opened and (not item.senses or item.has("ordinal", "adverb")))
+
+
+def _note_before_gear(item: Item, gear: Gear) -> None:
+    """Keep what a word before an accessory says of it."""
+    if item.has("colour"):
+        gear.extras += [item.text] if gear.colour else []
+        gear.colour = gear.colour or item.value("colour")
+    elif item.has("determiner", "number"):
+        gear.absent = gear.absent or item.text.lower() == "no"
+        gear.definite = gear.definite or item.text.lower() in ("the", "this", "that", "these", "those")
+    elif item.has("other_colour", "adjective") or not item.senses:
+        gear.extras.append(item.text)
 
 
 def _is_own(items: Sequence[Item], place: int) -> bool:

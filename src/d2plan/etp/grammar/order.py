@@ -23,9 +23,10 @@ def order_clauses(clauses: list[Clause]) -> list[Clause]:
         _read_perfect(clause)
     for clause, following in pairwise(clauses):
         # "Wearing a hat, John waves."
-        dangling = clause.verb is not None and clause.verb.ing and not clause.subjects and clause.link == "sentence"
-        if dangling and following.sentence == clause.sentence:
-            clause.subjects, following.same = list(following.subjects), not clause.verb.passive
+        verb = clause.verb
+        dangling = verb is not None and verb.ing and not clause.subjects and clause.link == "sentence"
+        if verb is not None and dangling and following.sentence == clause.sentence:
+            clause.subjects, following.same = list(following.subjects), not verb.passive
         _fill_gap(clause, following)
     ordered = move_clauses(_order(clauses))
     _listen(clauses, ordered)

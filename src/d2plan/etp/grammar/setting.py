@@ -61,12 +61,17 @@ def tell_setting(context: Context, telling: Telling) -> None:
             _light(context, telling, part)
     if is_pouring(clause) and not telling.subjects:
         _light(context, telling, Chunk("light_change", clause.text, "rain"))
-    light, place = stage.now.light, stage.now.place
+    _check_light(context, telling)
+
+
+def _check_light(context: Context, telling: Telling) -> None:
+    light, place = context.stage.now.light, context.stage.now.place
     for change in telling.changes:
         light = str(change.value) if change.dimension == (SCENE, "light") else light
         place = str(change.value) if change.dimension == (SCENE, "place") else place
     if place and light and light not in ALLOWED_LIGHTS[place]:
-        raise InputError(f'"{clause.text}": it is never "{light}" {PLACES[place][0]}; choose another place or light.')
+        text = telling.clause.text
+        raise InputError(f'"{text}": it is never "{light}" {PLACES[place][0]}; choose another place or light.')
 
 
 def _already(context: Context, change: Change) -> Change:

@@ -10,7 +10,7 @@ from d2plan.etp.grammar.exchanges import list_all_gear, reverse
 from d2plan.etp.grammar.gear import can_change_gear, tell_attributes, tell_gear
 from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
 from d2plan.etp.grammar.marked import marks_of
-from d2plan.etp.grammar.people import Can
+from d2plan.etp.grammar.people import Can, People
 from d2plan.etp.grammar.setting import is_pouring, tell_positions, tell_setting
 from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.telling import Context, Telling, word_before
@@ -40,21 +40,18 @@ def tell(context: Context, clause: Clause) -> None:
         _tell_again(context, clause, clause.copied)
         return
     if clause.in_turn:
-        for number, who in enumerate(clause.subjects):
-            one = replace(clause, subjects=[who], in_turn=False, later=clause.later or number > 0)
-            tell(context, replace(one, parts=list(clause.parts)))
+        _tell_in_turn(context, clause)
         return
     people.heard, people.coming = clause.heard, clause.coming
     telling = _gather(context, clause)
-    if clause.verb is not None and any(
-        part.kind == "negation" and part.value == "not" for part in clause.parts[: clause.split]
-    ):
-        clause.verb.negated = True
-    if clause.unreal or (clause.verb is not None and clause.verb.unreal):
+    verb = clause.verb
+    if clause.unreal or (verb is not None and verb.unreal):
         context.not_shown(clause.text, "because it only may happen")
         return
-    if clause.verb is not None:
-        _tell_verb(context, telling, clause.verb)
+    if verb is not None:
+        before = clause.parts[: clause.split]
+        verb.negated = verb.negated or any(part.kind == "negation" and part.value == "not" for part in before)
+        _tell_verb(context, telling, verb)
     reverse(context, telling)
     tell_attributes(context, telling)
     tell_states(context, telling)
@@ -66,6 +63,13 @@ def tell(context: Context, clause: Clause) -> None:
     if clause.ends:
         _end_former(context, telling)
     apply(context, telling)
+
+
+def _tell_in_turn(context: Context, clause: Clause) -> None:
+    """Read "first Mia, then Tom falls asleep" as one after the other."""
+    for number, who in enumerate(clause.subjects):
+        one = replace(clause, subjects=[who], in_turn=False, later=clause.later or number > 0)
+        tell(context, replace(one, parts=list(clause.parts)))
 
 
 def _tell_again(context: Context, clause: Clause, former: Clause) -> None:
@@ -161,32 +165,22 @@ def _find_particle(clause: Clause) -> str:
 
 def _find_subjects(context: Context, clause: Clause, telling: Telling) -> list[int]:
     people, verb = context.people, clause.verb
-    can: Can | None = None
-    if verb is not None:
-        gear = verb.item.has(*_GEAR_VERBS) and (bool(telling.gears) or telling.particle == "off")
-        can = can_change_gear(context, telling, verb) if gear else can_do(context, verb)
-    left = people.peek(clause.without)
-    left += [index for who in clause.without if who.head == "pronoun" for index in people.find(who)]
+    can = _who_can(context, telling)
+    left = _find_left_out(people, clause)
     if not clause.subjects:
         return [index for index in _inherit(context, clause) if index not in left]
     found: list[int] = []
     for who in clause.subjects:
-        if who.head == "nobody" and not people.cast:
-            context.not_shown(clause.text)
-            telling.shown = True
-            continue
-        if who.head == "nobody" and verb is not None:
-            found += _find_nobody(context, clause, verb, who, left)
+        if who.head == "nobody":
+            found += _find_nobody(context, telling, who, left)
             continue
         if who.head == "pronoun" and who.value == "it" and _weather(context, clause):
             continue
         if _is_lost(context, clause, who):
+            if verb is not None and verb.item.has("be"):
+                return _colour_it(context, telling, who)
             worn = context.last[-1]
             telling.gears = [Gear("gear", who.text, worn.accessory, colour=worn.colour, definite=True)]
-            if verb is not None and verb.item.has("be"):
-                telling.gears[0].colour = next((part.value for part in clause.parts if part.kind == "colour"), "")
-                clause.parts, clause.split, clause.subjects = [*telling.gears, *clause.parts], clause.split + 1, []
-                return [worn.owner]
             continue
         meant = people.find(who, can, marked=marks_of(context, clause, who))
         telling.whose.append((who, meant))
@@ -201,13 +195,40 @@ def _find_subjects(context: Context, clause: Clause, telling: Telling) -> list[i
     return found
 
 
-def _find_nobody(context: Context, clause: Clause, verb: Verb, who: Who, left: list[int]) -> list[int]:
+def _who_can(context: Context, telling: Telling) -> Can | None:
+    verb = telling.clause.verb
+    if verb is None:
+        return None
+    gear = verb.item.has(*_GEAR_VERBS) and (bool(telling.gears) or telling.particle == "off")
+    return can_change_gear(context, telling, verb) if gear else can_do(context, verb)
+
+
+def _find_left_out(people: People, clause: Clause) -> list[int]:
+    pronouns = [who for who in clause.without if who.head == "pronoun"]
+    return [*people.peek(clause.without), *(index for who in pronouns for index in people.find(who))]
+
+
+def _find_nobody(context: Context, telling: Telling, who: Who, left: list[int]) -> list[int]:
     """Read "nobody runs" as all that do not, and "nobody but Rex runs" as Rex who does."""
+    clause = telling.clause
+    if clause.verb is None or not context.people.cast:
+        context.not_shown(clause.text)
+        telling.shown = True
+        return []
     if left:
         context.note(f'"{clause.text}": what the others do instead is not said, so they go on.')
         return left
-    verb.negated = True
+    clause.verb.negated = True
     return context.people.find(replace(who, head="everyone", text="all"))
+
+
+def _colour_it(context: Context, telling: Telling, who: Who) -> list[int]:
+    """Read "it is blue" of a hat."""
+    clause, worn = telling.clause, context.last[-1]
+    colour = next((part.value for part in clause.parts if part.kind == "colour"), "")
+    telling.gears = [Gear("gear", who.text, worn.accessory, colour=colour, definite=True)]
+    clause.parts, clause.split, clause.subjects = [*telling.gears, *clause.parts], clause.split + 1, []
+    return [worn.owner]
 
 
 def _is_lost(context: Context, clause: Clause, who: Who) -> bool:

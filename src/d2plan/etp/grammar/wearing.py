@@ -20,6 +20,15 @@ def name_gear(context: Context, gear: Gear) -> None:
 
 
 def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: list[int], state: bool = False) -> None:
+    """Put accessories on.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+        gears: what is put on.
+        wearers: on whom.
+        state: they wear it already; nothing is put on.
+    """
     for gear in gears:
         if gear.absent:
             take_off(context, telling, gear, wearers, state=True)
@@ -51,6 +60,16 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
 
 
 def owner_of(context: Context, gear: Gear, telling: Telling) -> int | None:
+    """Find whose an accessory is.
+
+    Args:
+        context: the story so far.
+        gear: the words.
+        telling: the clause that names it.
+
+    Returns:
+        A number among the concepts; None where nothing is said.
+    """
     if gear.owner is None:
         return None
     if gear.owner.head == "pronoun" and not telling.subjects and gear.value:
@@ -71,6 +90,16 @@ def owner_of(context: Context, gear: Gear, telling: Telling) -> int | None:
 
 
 def wearers_of(context: Context, telling: Telling, gear: Gear) -> list[int]:
+    """Find who wears an accessory that a clause is about.
+
+    Args:
+        context: the story so far.
+        telling: the clause.
+        gear: the words.
+
+    Returns:
+        Numbers among the concepts.
+    """
     owner = owner_of(context, gear, telling)
     if owner is not None:
         return [owner]
@@ -81,6 +110,14 @@ def wearers_of(context: Context, telling: Telling, gear: Gear) -> list[int]:
 
 
 def take_off_all(context: Context, telling: Telling, gears: list[Gear], sources: list[int] | None = None) -> None:
+    """Take accessories off.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+        gears: what is taken off.
+        sources: from whom, where that is said.
+    """
     missing = telling.clause.verb is not None and telling.clause.verb.negated
     for gear in gears:
         name_gear(context, gear)
@@ -95,6 +132,15 @@ def take_off_all(context: Context, telling: Telling, gears: list[Gear], sources:
 
 
 def take_off(context: Context, telling: Telling, gear: Gear, whose: list[int], state: bool = False) -> None:
+    """Take one accessory off.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+        gear: what is taken off.
+        whose: from whom.
+        state: they do not wear it; nothing is taken off.
+    """
     telling.shown = True
     name_gear(context, gear)
     for index in whose:
