@@ -140,11 +140,11 @@ def test_rows_read_the_whole_scene_where_the_scene_asks_for_it(tiny: Backbone) -
     assert (alone.read.global_prompt, subs.read.global_prompt) == (written, written)
     assert every.read.global_prompt == "a photo of a man wearing sunglasses and a dog running on the beach"
     assert subs.read.sub_prompts == every.read.sub_prompts
-    assert subs.read.sub_prompts[1] == "a photo of a man wearing sunglasses and a <v2> dog running on the beach"
+    assert subs.read.sub_prompts[1] == "a photo of a <v2> dog running and a <v2> dog running on the beach"
     assert every.scene.instances == alone.scene.instances, "a record says what was asked for"
     torch.testing.assert_close(every.text.states[0], alone.text.states[0])
     assert not torch.equal(every.text.states[1], alone.text.states[1])
-    # k of "dog" and j of "<v2>": behind two words more, and in the place of the class word.
+    # k of "dog": behind two words more; j: of the second "<v2>", which stands where the dog does.
     assert every.columns[1].class_positions[0] == alone.columns[1].class_positions[0] + 2
     assert every.columns[1].identifier_positions == every.columns[1].class_positions
 

@@ -217,11 +217,9 @@ def prepare_scene(
     regions = tuple(
         open_region(item, size, f"instances[{index}].mask") for index, item in enumerate(resolved.instances)
     )
-    changed = find_changed(resolved, adapters, kept) if kept else (False,) * len(adapters)
-    # What changes has its place in the kept picture already, as if it were drawn there by hand.
     namings = [
-        Naming(item.class_word or "", find_call(item, adapter), item.sub_prompt, _place(region), region.drawn or moves)
-        for item, adapter, region, moves in zip(resolved.instances, adapters, regions, changed, strict=True)
+        Naming(item.class_word or "", find_call(item, adapter), item.sub_prompt, _place(region))
+        for item, adapter, region in zip(resolved.instances, adapters, regions, strict=True)
     ]
     # First with the words as written, which a sentence about them must quote.
     columns = find_columns(backbone.tokenizers, resolved.global_prompt, namings)
@@ -281,7 +279,10 @@ def _choose_prompts(
     if any(find_cut(text, backbone) for text in (woven.global_prompt, *woven.sub_prompts)):
         note = "weave: the woven prompts are too long, so each row reads its own as it is written; shorten them."
         return written, columns, (note,)
-    named = [naming._replace(sub_prompt=text) for naming, text in zip(namings, woven.sub_prompts, strict=True)]
+    named = [
+        naming._replace(sub_prompt=text, mention=mention)
+        for naming, text, mention in zip(namings, woven.sub_prompts, woven.mentions, strict=True)
+    ]
     try:
         notes = tuple(
             f"instances[{index}].sub_prompt is read as it is written: only one that names its own concept once and "

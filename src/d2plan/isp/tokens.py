@@ -17,14 +17,14 @@ class Naming(NamedTuple):
         identifier: its name in the sub-prompt; empty for an adapter that states none.
         sub_prompt: the text that holds it.
         place: how far to the right it was put by hand, 0..1; None where nobody said.
-        drawn: its whole area was given by hand.
+        mention: which mention of the identifier in the sub-prompt is meant, from 0.
     """
 
     class_word: str
     identifier: str
     sub_prompt: str
     place: float | None = None
-    drawn: bool = False
+    mention: int = 0
 
 
 class Columns(NamedTuple):
@@ -91,7 +91,7 @@ def _find(tokenizers: Sequence[CLIPTokenizer], global_prompt: str, namings: Sequ
         raise InputError(f"instances[{index}].class_word: {error}") from error
     try:
         word = naming.identifier or naming.class_word
-        return Columns(class_positions, find_span(tokenizers, naming.sub_prompt, word))
+        return Columns(class_positions, find_span(tokenizers, naming.sub_prompt, word, naming.mention))
     except InputError as error:
         raise InputError(f"instances[{index}].sub_prompt: {error}") from error
 

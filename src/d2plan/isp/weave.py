@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from d2plan.backbone.text import count_word, find_characters
 from d2plan.isp.tokens import Naming, count_before
-from d2plan.world.cast import ACTIONS
+from d2plan.world.cast import ACCESSORIES, ACTIONS
 
 # What may stand before a noun phrase, as in "a photo of a", and up to two adjectives behind it.
 _BEFORE = re.compile(r"\s*(?:(?:an?|the)\s+)?(?:[\w-]+\s+of\s+)?(?:(?:an?|the)\s+)?", re.IGNORECASE)
@@ -21,6 +21,12 @@ _ACTION_BEFORE = re.compile(rf"{_ACTION}\s+$", re.IGNORECASE)
 _ACTION_BEHIND = re.compile(rf"{_SIDE}\s+(?:(?:who\s+)?is\s+)?{_ACTION}", re.IGNORECASE)
 # In a sub-prompt also at the end, behind what it wears.
 _ACTION_LAST = re.compile(rf"{_SIDE}\s+(?:wearing|with)\s.*{_ACTION}$", re.IGNORECASE)
+# How a global prompt tells of looks: an adjective, or what one wears or holds; a place behind it is the scene's.
+_PLAIN_BEFORE = re.compile(r"(?:^|[^\w\s<>-]|\b(?:an?|the|of|and|with|beside|by|to|behind|near))\s*$", re.IGNORECASE)
+_LOOKS_BEHIND = re.compile(
+    rf"{_SIDE}\s+(?:(?:wearing|with|who|whose|that|holding|dressed)\b|in\s+(?:[\w-]+\s+){{1,3}}?(?:{'|'.join(ACCESSORIES)})s?\b)",
+    re.IGNORECASE,
+)
 _LEAST_REPEATED = 2  # words at the end of a phrase that the global prompt ends with too, such as "the beach"
 
 
@@ -31,11 +37,13 @@ class Woven(NamedTuple):
         global_prompt: c_g, in which every class word is followed by what its sub-prompt says of it.
         sub_prompts: the same for each instance, with its own identifier; its sub-prompt where that cannot be woven in.
         alone: the places of those whose sub-prompt could not.
+        mentions: of each instance, which mention of its name stands where it is called in the global prompt, from 0.
     """
 
     global_prompt: str
     sub_prompts: tuple[str, ...]
     alone: tuple[int, ...] = ()
+    mentions: tuple[int, ...] = ()
 
 
 def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
@@ -45,17 +53,20 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
     middle; a global model that reads only class words settles poses that no sub-prompt asked for. The paper leaves
     both as they are; this is the project's own.
 
-    Of two of one class no prompt can say which figure does what: such a mention stays the bare class word in every row
-    but its own, and there all mentions of the class are the instance itself, because that row paints in its own mask
-    alone. The row of one whose area was drawn by hand knows nobody else at all, so that it is what stands there,
-    wherever the layout would have put it.
+    An instance's row knows nobody else: all figures are the instance itself there. Its row paints in its own mask
+    alone, so that nothing of the others can come into it, and it is what stands there wherever the layout put it. A
+    figure that the global prompt itself describes ("a man in a hat") stays who it is. Of two of one class the global
+    row cannot say which figure does what: it says neither.
 
     Where both prompts name an action of one instance, its sub-prompt's counts; what both say before its name is said
     once.
 
     >>> man, dog = Naming("man", "<v1>", "a photo of a <v1> man waving"), Naming("dog", "<v2>", "a <v2> dog")
-    >>> weave_prompts("a photo of a man and a dog on the beach", [man, dog]).sub_prompts[1]
-    'a photo of a man waving and a <v2> dog on the beach'
+    >>> woven = weave_prompts("a photo of a man and a dog on the beach", [man, dog])
+    >>> woven.global_prompt
+    'a photo of a man waving and a dog on the beach'
+    >>> woven.sub_prompts[1]
+    'a photo of a <v2> dog and a <v2> dog on the beach'
 
     Args:
         global_prompt: c_g; mentions the class word of every instance.
@@ -65,7 +76,8 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
     Returns:
         The prompts.
     """
-    written = Woven(global_prompt, tuple(naming.sub_prompt for naming in namings), tuple(range(len(namings))))
+    count = len(namings)
+    written = Woven(global_prompt, tuple(one.sub_prompt for one in namings), tuple(range(count)), (0,) * count)
     words = {naming.class_word.casefold() for naming in namings}
     if any(count_word(one, other) for one, other in permutations(words, 2)):
         return written
@@ -73,8 +85,9 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
     places = _find_places(global_prompt, namings)
     classes = [naming.class_word.casefold() for naming in namings]
 
-    def is_own(index: int, own: int) -> bool:
-        return namings[own].drawn or classes[index] == classes[own]
+    def is_own(index: int, own: int | None) -> bool:
+        """Say whether an instance's mention is, in the row of one, that one itself."""
+        return own is not None and (index == own or not _is_described(global_prompt, places[index]))
 
     def say(index: int, own: int | None) -> str | None:
         """Say what stands for an instance's mention in a row; None is the bare class word."""
@@ -93,7 +106,10 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
             if said is None:
                 continue
             speaker = own if own is not None and is_own(index, own) else index
-            before, behind = _drop_actions(text[:begin], text[end:], phrases[speaker], namings[speaker])
+            before, behind = text[:begin], text[end:]
+            # What the global prompt lets another one do is not what the row's own does.
+            if speaker != index or _names_action(phrases[speaker], namings[speaker]):
+                before, behind = _drop_actions(before, behind)
             said = _drop_adjectives(said, phrases[speaker], namings[speaker], before)
             said = _drop_repeated(said, namings[speaker].class_word, behind)
             text = _fit_article(before, said) + said + behind
@@ -108,7 +124,11 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
         or count_word(text, naming.identifier) != sum(is_own(other, index) for other in range(len(namings)))
     )
     subs = (written.sub_prompts[index] if index in alone else text for index, text in enumerate(texts))
-    return Woven(write(None), tuple(subs), alone)
+    mentions = tuple(
+        0 if own in alone else sum(is_own(index, own) and place < places[own] for index, place in enumerate(places))
+        for own in range(len(namings))
+    )
+    return Woven(write(None), tuple(subs), alone, mentions)
 
 
 def tell_actions(global_prompt: str, namings: Sequence[Naming]) -> list[str]:
@@ -129,7 +149,9 @@ def tell_actions(global_prompt: str, namings: Sequence[Naming]) -> list[str]:
     for index, (naming, (begin, end)) in enumerate(zip(namings, places, strict=True)):
         phrase = _find_phrase(naming, namings)
         stop = min((other for other, _ in places if other > begin), default=len(global_prompt))
-        _, behind = _drop_actions(global_prompt[:begin], global_prompt[end:stop], phrase, naming)
+        behind = global_prompt[end:stop]
+        if _names_action(phrase, naming):
+            _, behind = _drop_actions(global_prompt[:begin], behind)
         said, left = (re.findall(_ACTION, text, re.IGNORECASE) for text in (phrase or "", behind))
         if said and left:
             notes.append(
@@ -172,15 +194,22 @@ def _leave_out_name(phrase: str, naming: Naming) -> str:
     return " ".join(f"{phrase[:begin]} {stand_in} {phrase[end:]}".split())
 
 
-def _drop_actions(before: str, behind: str, phrase: str | None, naming: Naming) -> tuple[str, str]:
-    """Leave out of the global prompt what an instance does, where its own phrase says what it does."""
-    if phrase is None or not _names_action(phrase, naming):
-        return before, behind
+def _is_described(global_prompt: str, place: tuple[int, int]) -> bool:
+    """Say whether a global prompt tells how one looks, beside the class word and but for an action."""
+    before, behind = _drop_actions(global_prompt[: place[0]], global_prompt[place[1] :])
+    return not _PLAIN_BEFORE.search(before) or bool(_LOOKS_BEHIND.match(behind))
+
+
+def _drop_actions(before: str, behind: str) -> tuple[str, str]:
+    """Leave out of the global prompt, split at a class word, what that one does."""
     found = _ACTION_BEHIND.match(behind)
     return _ACTION_BEFORE.sub("", before), (found["side"] or "") + behind[found.end() :] if found else behind
 
 
-def _names_action(phrase: str, naming: Naming) -> bool:
+def _names_action(phrase: str | None, naming: Naming) -> bool:
+    """Say whether a phrase says what its instance does."""
+    if phrase is None:
+        return False
     begin, end = find_characters(phrase, naming.identifier)
     rest = phrase[end:]
     if count_word(rest, naming.class_word):
