@@ -90,6 +90,12 @@ class Around:
         small = chunk.kind in ("filler", "mark") or (chunk.kind == "other" and chunk.value in ("adverb", "adjective"))
         return int(described or small)
 
+    def names(self, place: int, former: Who) -> bool:
+        """Tell "the boy in the red hat, Sam, stands up" from "the boy, Sam and the dog stand up"."""
+        alone = former.head in ("class", "singles", "one") or former.number == 1
+        behind = self.at(place + 2)
+        return alone and self.at(place + 1).kind == "comma" and behind.kind in ("verb", "relative")
+
     def has_attribute(self, place: int) -> bool:
         """Tell "they run, she with a hat, he without one"."""
         return self.at(place + 1).text.lower() in ("with", "in", "without") and isinstance(self.at(place + 2), Gear)

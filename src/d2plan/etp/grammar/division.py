@@ -209,7 +209,7 @@ class _Builder:
             elif before.kind == "prep" or (self.link and self._last_object_has_prep() and starts != "finite"):
                 clause.parts.append(who)
             else:
-                self._add_subject(clause, who)
+                self._add_subject(place, clause, who)
         elif not self._open_for(place, who, starts):
             if not clause.subjects and not clause.verb.ing and clause.link != "join" and before.kind != "prep":
                 clause.subjects.append(who)
@@ -228,13 +228,19 @@ class _Builder:
         self.current.without.append(who)
         return True
 
-    def _add_subject(self, clause: Clause, who: Who) -> None:
+    def _add_subject(self, place: int, clause: Clause, who: Who) -> None:
         """Add somebody; "two dogs, Rex and Bo" and "Rex and Bo, two dogs" are the same two."""
         if clause.subjects and self.link != "join":
             if clause.subjects[-1].head in _SEVERAL and who.head == "name":
                 clause.subjects[-1] = who
                 return
             if who.head in _SEVERAL and clause.subjects[-1].head == "name":
+                return
+            if who.head == "name" and self.around.names(place, clause.subjects[-1]):
+                for part in clause.parts:
+                    if isinstance(part, Gear) and part.holder is clause.subjects[-1]:
+                        part.holder = who
+                clause.subjects[-1] = who
                 return
         clause.subjects.append(who)
 
@@ -256,7 +262,7 @@ class _Builder:
         elif (
             self.link
             and before.kind in ("join", "comma")
-            and isinstance(following, Gear)
+            and isinstance(self.around.after(place, ("filler", "other", "mark", "position")), Gear)
             and verb.item.has(*GEAR_VERBS)
             and any(isinstance(part, Gear) for part in clause.parts)
         ):

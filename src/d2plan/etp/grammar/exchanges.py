@@ -152,5 +152,5 @@ def former_owner(context: Context, telling: Telling, gears: list[Gear]) -> list[
         One number among the concepts; none where nobody else had it.
     """
     names = [gear.value for gear in gears]
-    had = [one.owner for one in context.last if one.accessory in names and one.owner not in telling.subjects]
+    had = [one.owner for one in context.last if one.accessory in names and one.owner not in (-1, *telling.subjects)]
     return had[-1:]

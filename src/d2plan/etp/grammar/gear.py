@@ -87,7 +87,9 @@ def _change_gear(context: Context, telling: Telling, verb: Verb, gears: list[Gea
     elif item.has("shifts", "loses", "gets", "gives", "takes"):
         return _move(context, telling, verb, gears)
     elif item.has(*_STATES):
-        wear_all(context, telling, gears, telling.subjects, state=not (verb.aspect or _is_new(context, telling, gears)))
+        wear_all(
+            context, telling, gears, telling.subjects, state=not (verb.aspect or _takes_over(context, telling, gears))
+        )
     else:
         return False
     return True
@@ -112,14 +114,19 @@ def tell_attributes(context: Context, telling: Telling) -> None:
         elif prep == "without":
             take_off(context, telling, gear, owners, state=True)
         elif prep in ("with", "in", "wearing") and owners:
+            told = len(telling.changes)
             wear_all(context, telling, [gear], owners, state=True)
+            if gear.definite and gear.holder is not None:
+                # "The boy in the red hat" wore it all the time.
+                telling.changes[told:] = context.stage.hold(telling.changes[told:])
         elif prep == "instead of" or prep == "rather than":
             take_off(context, telling, gear, telling.subjects)
         else:
             if gear.owner is not None and gear.owner.head != "pronoun":
                 owner = context.people.find(gear.owner)[0]
                 context.last.append(Worn(gear.value, gear.colour, owner))
-            context.last += [Worn(gear.value, gear.colour, index) for index in telling.subjects[:1] if gear.value]
+            nobody = [] if gear.owner is not None else [-1]
+            context.last += [Worn(gear.value, gear.colour, who) for who in telling.subjects[:1] or nobody if gear.value]
             if telling.shown and not telling.clause.verb:
                 continue
             context.not_shown(f"{telling.clause.text}", f'what happens with "{gear.text}" is not understood')
@@ -253,7 +260,7 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
     return used
 
 
-def _is_new(context: Context, telling: Telling, gears: list[Gear]) -> bool:
+def _takes_over(context: Context, telling: Telling, gears: list[Gear]) -> bool:
     """Tell "she takes the hat off him and wears it", in which it goes on, from "she wears it"."""
     it = [gear for gear in gears if gear.text.lower() in ("it", "them")]
     return bool(it) and telling.clause.link == "join" and context.last[-1].owner not in telling.subjects
@@ -302,6 +309,6 @@ def _take(context: Context, telling: Telling, gears: list[Gear], approximate: bo
         for index in telling.subjects:
             telling.add(Change((index, gear.value), gear.colour, None))
             context.last.append(Worn(gear.value, gear.colour, index))
-    if approximate:
+    if approximate and telling.subjects:
         names = " and ".join(context.people.name(index) for index in telling.subjects)
         context.note(f'"{telling.clause.text}" is taken to mean that {names} puts it on.')

@@ -5,7 +5,7 @@ from d2plan.etp.grammar.clauses import Clause
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.telling import Context
 
-_WEARING = ("with", "in", "wearing")
+_WEARING = ("with", "in", "wearing", "without")
 
 
 def marks_of(context: Context, clause: Clause, who: Who) -> Can | None:
@@ -52,7 +52,7 @@ def _tells(clause: Clause, place: int, who: Who) -> bool:
 
 
 def _wears(worn: dict[str, str], gear: Gear) -> bool:
-    if gear.absent:
+    if gear.absent or gear.prep == "without":
         return gear.value not in worn
     if not gear.value:
         return gear.colour in worn.values()

@@ -127,7 +127,8 @@ def _find_head(items: Sequence[Item], spot: int, who: Who, opened: bool) -> str:
 def _is_told_apart(items: Sequence[Item], spot: int) -> bool:
     """Read "the one in the hat", "the one who waves", but not "puts the one with stars on"."""
     the = at(items, spot - 1).text.lower() in ("the", "that")
-    return the and at(items, spot).text.lower() == "one" and _describes(items, spot + 1)
+    told = _describes(items, spot + 1) or at(items, spot + 1).has("position")
+    return the and at(items, spot).text.lower() == "one" and told
 
 
 def _find_gap(items: Sequence[Item], spot: int, who: Who) -> str | None:
@@ -202,7 +203,7 @@ def _describes(items: Sequence[Item], place: int) -> bool:
     if at(items, place).has("relative"):
         return True
     gear = any(item.has("gear") or item.text.lower() == "one" for item in items[place + 1 : place + 5])
-    return at(items, place).text.lower() in ("in", "with", "wearing") and gear
+    return at(items, place).text.lower() in ("in", "with", "wearing", "without") and gear
 
 
 def _read_owned(items: Sequence[Item], spot: int, before: list[Chunk]) -> Reading | None:

@@ -137,7 +137,8 @@ def _light(context: Context, telling: Telling, part: Chunk) -> None:
     still = len(stage.moments) == 1 and stage.now.setting and part.text.lower().startswith(_STILL)
     begun = bool(stage.now.told) and not still
     if part.kind == "light_change" and begun:
-        telling.add(Change(dimension, light, before="" if dimension not in stage.ever else "?"))
+        before = "" if dimension not in stage.ever else "?"
+        telling.add(Change(dimension, light, before=before, passes=telling.clause.ends))
         telling.moving = True
     elif dimension in stage.ever or len(stage.moments) > 1 or (begun and _comes_later(telling.clause, part)):
         telling.add(Change(dimension, light))

@@ -30,7 +30,7 @@ class Moment:
         place: a place of the world, or empty.
         light: a light of the world, or empty.
         setting: only place, light and who stands where were told.
-        passing: only told what somebody no longer does; what they do instead happens in the same moment.
+        passing: only told what no longer goes on, or until when; what follows happens in the same moment.
         told: what was told of this moment itself; True where it holds, False where more may follow in the same moment.
     """
 
@@ -165,7 +165,7 @@ class Stage:
         moving = moving or (bool(self.waits) and self.moved)
         relation = self._relate(relation)
         self.split = False
-        if self.blank and not self.now.told and relation in ("later", "sentence"):
+        if self.blank and not self.now.told and relation != "same":
             # "Ben eats a cake. Then he smiles": eating is not seen, but it is no smiling either.
             self.begun += [change for change in changes if change.dimension[1] == "action"]
         if self._opens(changes, relation, moving):
@@ -218,12 +218,13 @@ class Stage:
     def _opens(self, changes: list[Change], relation: str, moving: bool) -> bool:
         if not self.now.told:
             return False
+        if self.now.passing and relation in ("sentence", "later"):
+            return False
         if relation == "later":
             return True
         if (
             relation == "sentence"
             and not self.now.setting
-            and not self.now.passing
             and (moving or any(change.dimension in self.ever for change in changes))
         ):
             return True

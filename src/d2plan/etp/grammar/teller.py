@@ -106,10 +106,10 @@ def _gather(context: Context, clause: Clause) -> Telling:
                 continue
             if _is_predicate(context, clause, telling, part, prep):
                 continue
-            thing = part.text.lower() in ("it", "them") and bool(context.last)
-            if thing and not any(
-                people.fits(index, part.value) for index in people.cast if index not in telling.subjects
-            ):
+            others = [index for index in people.cast if index not in telling.subjects]
+            if part.text.lower() in ("it", "them") and not any(people.fits(index, part.value) for index in others):
+                # A hat, or something that nobody understood, such as a ball.
+                context.left_out += [] if context.last else [part.text]
                 continue
             if part.body:
                 telling.objects.append((prep, part, people.find_own(part, telling.subjects)))
