@@ -70,9 +70,13 @@ def recolour(context: Context, telling: Telling, gears: list[Gear]) -> None:
         telling: the clause; changes are added to it.
         gears: what turns.
     """
-    colour = next((part.value for part in telling.clause.parts if part.kind == "colour"), "")
+    colours = [part.value for part in telling.clause.parts if part.kind == "colour"]
+    colour = colours[-1] if colours else ""
     for gear in gears:
         name_gear(context, gear)
+        if len(colours) > 1:
+            # "From red to blue" says what it was.
+            gear.colour = gear.colour or colours[0]
         if not colour:
             context.not_shown(telling.clause.text)
             telling.shown = True

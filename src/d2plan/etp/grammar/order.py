@@ -78,11 +78,20 @@ def _fill_gap(clause: Clause, following: Clause) -> None:
     if gears and not following.subjects and clause.verb.item.has(*GEAR_VERBS):
         following.verb, following.subjects, following.gapped = clause.verb, list(clause.subjects), True
         following.parts += [part for part in clause.parts if part.kind in ("particle", "prep")]
+    elif not following.subjects and clause.verb.item.has(*GEAR_VERBS) and _is_on_somebody(following):
+        following.verb, following.subjects, following.gapped = clause.verb, list(clause.subjects), True
+        following.parts.append(Gear("gear", "it", definite=True))
     elif following.subjects and not any(part.kind in ("state", "gear", "place", "light") for part in following.parts):
         following.copied = clause
     elif _goes_on(following):
         following.verb, following.gapped = clause.verb, True
         following.subjects = following.subjects or list(clause.subjects)
+
+
+def _is_on_somebody(clause: Clause) -> bool:
+    """Tell "then on the dog" of "puts a crown on the cat, then on the dog"."""
+    parts = [part for part in clause.parts if part.kind not in ("comma", "join", "filler")]
+    return len(parts) == 2 and parts[0].text.lower() in ("on", "onto", "around", "to") and isinstance(parts[1], Who)
 
 
 def _goes_on(clause: Clause) -> bool:

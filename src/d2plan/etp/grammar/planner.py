@@ -6,7 +6,7 @@ from d2plan.etp.grammar.chunks import Who
 from d2plan.etp.grammar.division import divide
 from d2plan.etp.grammar.order import order_clauses
 from d2plan.etp.grammar.people import People
-from d2plan.etp.grammar.reading import find_chunks
+from d2plan.etp.grammar.reading import find_chunks, spell_out
 from d2plan.etp.grammar.spelling import correct_words
 from d2plan.etp.grammar.stage import Figure, Moment
 from d2plan.etp.grammar.teller import tell
@@ -48,6 +48,7 @@ class GrammarPlanner:
         context.notes += corrected
         items = plain_wording(find_items(story, request.concepts))
         chunks = find_chunks(items)
+        spell_out(chunks)
         context.people.named = context.people.peek(chunk for chunk in chunks if isinstance(chunk, Who))
         for clause in order_clauses(divide(chunks)):
             tell(context, clause)

@@ -1,6 +1,7 @@
 """From items to chunks."""
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 
 from d2plan.etp.grammar.chunks import Chunk, Place, Reading, Verb, Who, at, determined, verb_at
 from d2plan.etp.grammar.nouns import read_gear, read_place, read_who
@@ -182,3 +183,26 @@ def _read_small_word(item: Item) -> Chunk | None:
 
 def _leads_to_who(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
     return read_who(items, place, before) is not None or at(items, place).has("possessive", "body")
+
+
+def spell_out(chunks: Sequence[Chunk]) -> None:
+    """Let "everyone" in "everyone jumps: Mia, Tom and Rex" mean those who are listed behind the colon.
+
+    Args:
+        chunks: of the whole story; changed.
+    """
+    for place, chunk in enumerate(chunks):
+        if not (chunk.kind == "stop" and chunk.text == ":"):
+            continue
+        listed = list(takewhile(lambda part: part.kind in ("who", "comma", "join"), chunks[place + 1 :]))
+        names = [part for part in listed if isinstance(part, Who) and part.head == "name"]
+        closed = at_end(chunks, place + 1 + len(listed))
+        before = takewhile(lambda part: part.kind != "stop", reversed(chunks[:place]))
+        alls = [part for part in before if isinstance(part, Who) and part.head == "everyone"]
+        if closed and len(names) > 1 and alls:
+            alls[-1].meant = tuple(int(name.value) for name in names)
+
+
+def at_end(chunks: Sequence[Chunk], place: int) -> bool:
+    """Say whether a sentence ends at a place."""
+    return place >= len(chunks) or chunks[place].kind == "stop"

@@ -54,9 +54,18 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
                 else Change((index, gear.value), gear.colour, None)
             )
             context.last.append(Worn(gear.value, gear.colour, index))
+        if owner is None and not state and gear.definite:
+            owner = _find_holder(context, gear, whose)
         if owner is not None and not state and owner not in whose:
             telling.add(Change((owner, gear.value), None, gear.colour))
             context.last.insert(-1, Worn(gear.value, gear.colour, owner))
+
+
+def _find_holder(context: Context, gear: Gear, whose: list[int]) -> int | None:
+    """Find who wears "the hat" that is put on somebody else, the only one of its kind."""
+    wearing = [index for index in context.people.cast if gear.value in context.worn(index)]
+    alone = len(wearing) == 1 and wearing[0] not in whose
+    return wearing[0] if alone and gear.colour in ("", context.worn(wearing[0])[gear.value]) else None
 
 
 def owner_of(context: Context, gear: Gear, telling: Telling) -> int | None:
