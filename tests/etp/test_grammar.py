@@ -307,6 +307,15 @@ def test_a_heap_of_words_gives_a_plan_or_one_sentence_never_another_error():
             "First Mia, then John falls asleep.",
             [{"Mia": "sleeping", "John": ""}, {"Mia": "sleeping", "John": "sleeping"}],
         ),
+        ("Rex stands. Then he sits wearing.", [{"Rex": "standing"}, {"Rex": "sitting"}]),
+        (
+            "Mia puts her hat on Tom, then on Rex.",
+            [
+                {"Mia": "wearing a hat", "Tom": "", "Rex": ""},
+                {"Mia": "", "Tom": "wearing a hat", "Rex": ""},
+                {"Mia": "", "Tom": "", "Rex": "wearing a hat"},
+            ],
+        ),
         ("Rex stands there. He runs.", [{"Rex": "standing"}, {"Rex": "running"}]),
     ],
 )

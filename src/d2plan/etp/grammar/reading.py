@@ -39,7 +39,7 @@ def _only_describes(verb: Verb, items: Sequence[Item], place: int, before: list[
     if not (verb.ing and verb.item.has("wears") and len(verb.text.split()) == 1 and before):
         return False
     comma = before[-1].kind == "comma" and len(before) > 1
-    gear = read_gear(items, place, before)
+    gear = read_gear(items, place, before) if place < len(items) else None
     who = before[-1 - comma]
     if not isinstance(who, Who) or who.head in ("everyone", "classes", "groups") or gear is None:
         return False
