@@ -221,6 +221,15 @@ def test_training_cut_in_two_gives_the_same_weights(scripts, shard, name, monkey
     assert size < 4_200_000 if name == "clip" else size < 2_000_000
 
 
+def test_written_weights_are_rounded_to_few_digits(scripts):
+    weights = torch.cat([torch.randn(1000, generator=torch.Generator().manual_seed(0)), torch.zeros(1)])
+    rounded = scripts["models"].round_weights(weights)
+    assert float(((rounded - weights).abs() / weights.abs().clamp(min=1e-30)).max()) <= 2**-5
+    assert torch.equal(scripts["models"].round_weights(rounded), rounded)
+    fractions = torch.frexp(rounded)[0] * 32
+    assert torch.equal(fractions, fractions.round()) and len(fractions.unique()) <= 2 * 17 + 1
+
+
 def test_a_card_says_how_long_and_where_it_learnt(scripts, monkeypatch, tmp_path):
     card, models = importlib.import_module("card"), scripts["models"]
     monkeypatch.setattr(card, "WORK", tmp_path)
