@@ -6,6 +6,7 @@ from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import Clause
 
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
+SEVERAL = ("everyone", "classes", "groups")
 _PREPOSITIONS = ("in", "on", "at", "with", "for", "of", "to", "from", "by", "during", "under")
 
 
@@ -67,6 +68,9 @@ class Around:
             if chunk.kind == "state" and before == "prep":
                 return ""
             closing = self._closes(spot)
+            if isinstance(chunk, Who) and chunk.head == "name" and self._spells_out(spot):
+                spot, listing = spot + 1, True
+                continue
             coordinated = listing and chunk.kind in ("join", "comma") and not closing and spot + 1 < len(self.chunks)
             listed = chunk.kind if coordinated and listed != "join" else listed
             step = 1 if closing else self._step(spot, coordinated, link)
@@ -74,6 +78,11 @@ class Around:
                 return ""
             spot += step
         return ""
+
+    def _spells_out(self, spot: int) -> bool:
+        """Find the first name of "the three children Ivy, Nell and Noah"."""
+        former = self.at(spot - 1)
+        return isinstance(former, Who) and former.head in SEVERAL
 
     def _closes(self, spot: int) -> bool:
         """Find the second comma of "and Mia, in the orange hat, is running"."""

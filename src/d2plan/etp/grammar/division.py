@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from d2plan.etp.grammar.around import Around, in_prepositional
+from d2plan.etp.grammar.around import SEVERAL, Around, in_prepositional
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
 
@@ -11,7 +11,6 @@ _UNREAL = ("if", "unless", "as if", "as though", "so that", "in order to")
 _REAL_BEFORE_TO = ("moves", "stays", "appears", "ending", "waking", "urges", "causes", "starts", "stops", "halting")
 _NEXT_TIME = ("the next", "next", "the following", "that", "later")
 _NOT_DOING = ("from", "of", "for", "by", "about")
-_SEVERAL = ("everyone", "classes", "groups")
 _AROUND = ("place", "light", "position", "comma", "filler", "other")
 
 
@@ -74,7 +73,8 @@ class _Builder:
             for clause in self.clauses:
                 clause.unreal = clause.unreal or clause.sentence == self.sentence
         self.sentence += 1
-        self.current = Clause("sentence", sentence=self.sentence)
+        # "Gizmo sits; Clara waves" is "and".
+        self.current = Clause("join" if chunk.text == ";" else "sentence", sentence=self.sentence)
 
     def open(self, link: Link) -> None:
         self.close(keep=True)
@@ -231,10 +231,10 @@ class _Builder:
     def _add_subject(self, place: int, clause: Clause, who: Who) -> None:
         """Add somebody; "two dogs, Rex and Bo" and "Rex and Bo, two dogs" are the same two."""
         if clause.subjects and self.link != "join":
-            if clause.subjects[-1].head in _SEVERAL and who.head == "name":
+            if clause.subjects[-1].head in SEVERAL and who.head == "name":
                 clause.subjects[-1] = who
                 return
-            if who.head in _SEVERAL and clause.subjects[-1].head == "name":
+            if who.head in SEVERAL and clause.subjects[-1].head == "name":
                 return
             if who.head == "name" and self.around.names(place, clause.subjects[-1]):
                 for part in clause.parts:

@@ -216,7 +216,7 @@ def _add_light(builder: _Builder) -> None:
     for light, phrases in _lists(builder, "light_changes"):
         for phrase in phrases:
             words = phrase.split()
-            place = next(index for index, word in enumerate(words) if index and word in verbs)
+            place = _find_verb(words, verbs)
             base = verbs[words[place]][0]
             before, after = " ".join(words[:place]), " ".join(words[place + 1 :])
             forms = dict(builder.inflect(base))
@@ -236,6 +236,12 @@ def _add_light(builder: _Builder) -> None:
                 ]
             for verb in spoken:
                 builder.add(f"{before} {verb} {after}", "light_change", light)
+
+
+def _find_verb(words: list[str], verbs: Mapping[str, tuple[str, str]]) -> int:
+    """Find the verb of "the rain is gone", in which "rain" is none."""
+    places = [place for place, word in enumerate(words) if place and word in verbs]
+    return next((place for place in places if words[place - 1] not in ("the", "a", "an")), places[0])
 
 
 def _add_light_nouns(builder: _Builder) -> None:
