@@ -134,3 +134,18 @@ def in_prepositional(parts: Sequence[Chunk], spot: int) -> bool:
         if parts[spot].text.lower() in _PREPOSITIONS:
             return True
     return spot > 0 and parts[spot - 1].kind == "prep"
+
+
+def find_stranger(clause: Clause) -> None:
+    """Keep in a clause who stands in the subject's place and whom nobody knows."""
+    for spot, part in enumerate(clause.parts):
+        before = clause.parts[spot - 1] if spot else Chunk("stop", "")
+        alone = not clause.subjects or before.kind == "join"
+        behind = clause.parts[spot + 1] if spot + 1 < len(clause.parts) else Chunk("stop", "")
+        if behind.kind == "comma" and before.kind == "stop" and clause.subjects:
+            # "Startled, Tom wakes up."
+            continue
+        odd = part.kind == "unknown" and (alone or (clause.subjects and part.text[:1].isupper()))
+        if odd and before.kind not in ("prep", "gear", "place") and not in_prepositional(clause.parts, spot):
+            clause.stranger = part.text
+            return

@@ -97,6 +97,17 @@ class Place(Chunk):
 
 
 @dataclass
+class Weather(Chunk):
+    """A noun that speaks of a light, such as "night".
+
+    Attributes:
+        light: which one.
+    """
+
+    light: str = ""
+
+
+@dataclass
 class Verb(Chunk):
     """A group of verbs around the one that counts.
 

@@ -49,6 +49,8 @@ class Clause:
         without: who is left out, as in "everyone except Max".
         fronted: "and as soon as it rains": it depends on what follows, not on what stands before it.
         always: it goes on through the whole story.
+        now: it says "now".
+        heading: a colon follows it.
         in_turn: the subjects do it one after the other, as in "first Mia, then Tom falls asleep".
         relative: it begins with "who" or "which".
         heard: who was named in clauses that stand before it and happen after it, the nearest first.
@@ -78,6 +80,8 @@ class Clause:
     fronted: bool = False
     always: bool = False
     relative: bool = False
+    now: bool = False
+    heading: bool = False
     in_turn: bool = False
     heard: list[Who] = field(default_factory=list)
     coming: list[Who] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from d2plan.etp.grammar.around import SEVERAL, Around, in_prepositional
+from d2plan.etp.grammar.around import SEVERAL, Around, find_stranger
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
 
@@ -68,6 +68,7 @@ class _Builder:
         self.link = ""
 
     def _take_stop(self, chunk: Chunk) -> None:
+        self.current.heading = chunk.text == ":"
         self.close()
         if chunk.text == "?":
             for clause in self.clauses:
@@ -87,11 +88,21 @@ class _Builder:
         elif self.clauses and self.current.parts and not keep:
             self.clauses[-1].parts += self.current.parts
         if self.suspended is not None and not keep:
-            if self.suspended is not self.current:
+            if self.suspended is not self.current and not self._tells_all(self.suspended):
                 self.clauses.append(self.suspended)
             self.suspended = None
         self.current = Clause("join", sentence=self.sentence)
         self.link = ""
+
+    def _tells_all(self, clause: Clause) -> bool:
+        """Read "cut to Rex, who runs" as "cut to: Rex runs"; False where the relative clause only describes."""
+        relative = next((one for one in reversed(self.clauses) if one.link == "relative"), None)
+        small = all(part.kind in ("comma", "join", "other", "filler") for part in clause.parts)
+        if relative is None or relative.sentence != clause.sentence or clause.verb is not None or not small:
+            return False
+        relative.link, relative.same, relative.later = clause.link, clause.same, clause.later or relative.later
+        relative.parts += [part for part in clause.parts if part.kind == "other"]
+        return True
 
     def _take_too(self, clause: Clause) -> None:
         """Read "Mia, too." as the same that was told before."""
@@ -135,9 +146,9 @@ class _Builder:
             if not clause.in_turn:
                 self._mark(clause, mark.value, low)
             return
-        trailing = following.kind == "stop" and mark.value in ("next", "same")
-        if trailing and low not in _SUBORDINATE:
-            # "Rex runs at the same time."
+        trailing = following.kind == "stop" and mark.value in ("next", "same") and low not in _SUBORDINATE
+        if trailing or self._stands_within(place, mark):
+            # "Rex runs at the same time.", "sleeps at last in the forest"
             self._mark(clause, mark.value, low)
             return
         if clause.verb is not None or any(part.kind not in ("comma", "join", "filler") for part in clause.parts):
@@ -149,6 +160,11 @@ class _Builder:
         comma = self.around.before(place).kind == "comma"
         self.current.fronted = self.around.before(place - comma).kind == "join"
         self._mark(self.current, mark.value, low)
+
+    def _stands_within(self, place: int, mark: Chunk) -> bool:
+        """Tell "he has now a hat" and "sleeps at last in the forest" from "sleeps, now runs"."""
+        inner = mark.text.lower() in ("now", *LAST_WORDS) and isinstance(self.around.before(place), Verb)
+        return inner and self.around.after(place).kind in ("gear", "place", "light", "state")
 
     def _lists(self, place: int) -> bool:
         """Tell "first Mia, then Tom falls asleep" from "Mia then falls asleep"."""
@@ -165,7 +181,7 @@ class _Builder:
 
     def _mark(self, clause: Clause, value: str, text: str) -> None:
         if value == "next":
-            clause.later = True
+            clause.later, clause.now = True, clause.now or text.endswith("now")
             clause.last = clause.last or text in LAST_WORDS
         elif value == "earlier":
             clause.earlier = True
@@ -317,7 +333,7 @@ class _Builder:
             clause.copied = next((one for one in reversed(self.clauses) if one.verb), self.clauses[-1])
         elif clause.verb is None:
             clause.verb, clause.split = verb, len(clause.parts)
-            self._find_stranger(clause)
+            find_stranger(clause)
         elif self.suspended is not None and verb.finite and self.link != "join":
             self.clauses.append(clause)
             self.current, self.suspended = self.suspended, None
@@ -351,19 +367,6 @@ class _Builder:
                 self.current.copied = clause
             else:
                 self.current.verb = verb
-
-    def _find_stranger(self, clause: Clause) -> None:
-        for spot, part in enumerate(clause.parts):
-            before = clause.parts[spot - 1] if spot else Chunk("stop", "")
-            alone = not clause.subjects or before.kind == "join"
-            behind = clause.parts[spot + 1] if spot + 1 < len(clause.parts) else Chunk("stop", "")
-            if behind.kind == "comma" and before.kind == "stop" and clause.subjects:
-                # "Startled, Tom wakes up."
-                continue
-            odd = part.kind == "unknown" and (alone or (clause.subjects and part.text[:1].isupper()))
-            if odd and before.kind not in ("prep", "gear", "place") and not in_prepositional(clause.parts, spot):
-                clause.stranger = part.text
-                return
 
     def _begins_anew(self, place: int, chunk: Chunk) -> bool:
         """Say whether "and in the forest John waves" begins here."""

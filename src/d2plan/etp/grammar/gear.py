@@ -142,6 +142,14 @@ def _worn_on(telling: Telling, parts: list[Chunk], place: int) -> list[int]:
         return telling.subjects
     if on.text.lower() in ON_SOMEBODY and isinstance(head, Who) and head.body:
         return next((found for _, who, found in telling.objects if who is head), telling.subjects)
+    if (
+        clause.verb is not None
+        and clause.verb.ing
+        and on.kind != "prep"
+        and parts[place] in clause.parts[: clause.split]
+    ):
+        # "Red hat, waving"
+        return telling.subjects
     bare = clause.verb is None and all(isinstance(part, Gear) and not part.prep for part in parts)
     return telling.subjects if bare else []
 

@@ -1,7 +1,9 @@
 """Let what a clause says happen: in which moment it is seen, and what had to be decided."""
 
+from dataclasses import replace
+
 from d2plan.etp.grammar.clauses import Clause
-from d2plan.etp.grammar.stage import SCENE
+from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.telling import Context, Telling
 
 PLAIN_BEINGS = ("be", "stays", "have")
@@ -18,6 +20,9 @@ def apply(context: Context, telling: Telling) -> None:
     late, early = len(context.stage.late), len(context.stage.early)
     if clause.always or _describes(context, telling):
         telling.changes = context.stage.hold(telling.changes)
+    if clause.now and clause.verb is not None and clause.verb.item.has("wears", "have"):
+        # "And now he has a scarf": not before.
+        telling.changes = [_comes_on(change) for change in telling.changes]
     context.opening = clause.sentence if context.opening < 0 and telling.changes else context.opening
     lost = context.stage.apply(
         telling.changes,
@@ -38,6 +43,11 @@ def apply(context: Context, telling: Telling) -> None:
         context.note(f'"{clause.text}": a picture shows one action of each, so "{action}" is left out.')
 
 
+def _comes_on(change: Change) -> Change:
+    worn = change.state and change.value is not None and change.dimension[0] != SCENE
+    return replace(change, state=False, before=None) if worn and change.dimension[1] != "action" else change
+
+
 def _is_framed(context: Context, telling: Telling) -> bool:
     """Say whether what is put on is seen together with something else: "smiling, she puts on a hat"."""
     clause = telling.clause
@@ -56,11 +66,17 @@ def _describes(context: Context, telling: Telling) -> bool:
 
 
 def _relation(clause: Clause) -> str:
-    if clause.later:
+    if clause.later and not _results(clause):
         return "later"
     if clause.same or clause.link in ("relative", "with"):
         return "same"
     return "sentence" if clause.link == "sentence" else "join"
+
+
+def _results(clause: Clause) -> bool:
+    """Tell "he puts the hat away and now he has a scarf", which is one moment, from "and now he runs"."""
+    verb = clause.verb
+    return clause.now and clause.link == "join" and verb is not None and verb.item.has("wears", "have")
 
 
 def _is_setting(context: Context, telling: Telling) -> bool:
@@ -69,5 +85,12 @@ def _is_setting(context: Context, telling: Telling) -> bool:
     plain = verb is None or (verb.item.has(*PLAIN_BEINGS) and not verb.negated)
     scene = all(change.dimension[0] == SCENE for change in telling.changes)
     lights = any(change.dimension[1] == "light" for change in telling.changes)
+    if (
+        verb is None
+        and not telling.clause.subjects
+        and all(part.kind != "light_change" for part in telling.clause.parts)
+    ):
+        # "Exterior, beach, day." is the heading of what follows.
+        return scene
     begins = len(context.stage.moments) == 1 and context.stage.now.setting
     return plain and scene and (begins or not lights)

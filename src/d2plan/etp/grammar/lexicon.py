@@ -159,6 +159,9 @@ def _add_plain_things(builder: _Builder) -> None:
     for colour, names in _lists(builder, "colours"):
         for name in names:
             builder.add(name, "colour", colour)
+    for light, words in _lists(builder, "light_words"):
+        for word in words:
+            builder.add(word, "light_word", light)
     for word, place in cast(dict[str, str], builder.data["here"]).items():
         builder.add(word, "here", place)
 

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
-from d2plan.etp.grammar.chunks import Chunk, Place, Reading, Verb, Who, at, determined, verb_at
+from d2plan.etp.grammar.chunks import Chunk, Place, Reading, Verb, Weather, Who, at, determined, verb_at
 from d2plan.etp.grammar.nouns import read_gear, read_place, read_who
 from d2plan.etp.grammar.verbs import read_verb
 from d2plan.etp.grammar.words import Item
 
 _PREPOSITIONS = ("in", "on", "with", "onto", "around", "from", "to", "off")
 _ONTO = ("in", "round", "about", "to", "on", "onto", "around", "over", "off", "from", "back on")
+# "Wide shot of the desert", "cut to the beach"
+_FILMED = (" of", " on", " to", " see", " shows")
 _FILLERS = "filler determiner possessive ordinal number modal to owner mark at way be have".split()
 
 
@@ -31,7 +33,25 @@ def find_chunks(items: Sequence[Item]) -> list[Chunk]:
             chunk = Chunk("prep", "with", "beside")
         if chunk is not None:
             chunks.append(chunk)
-    return chunks
+    return _read_tags(chunks)
+
+
+def _read_tags(chunks: list[Chunk]) -> list[Chunk]:
+    """Read "snow, night" and "forest", which stand alone between commas, as where and in which light."""
+    return [_read_tag(chunks, place) for place in range(len(chunks))]
+
+
+def _read_tag(chunks: list[Chunk], place: int) -> Chunk:
+    chunk, before = chunks[place], chunks[place - 1] if place else Chunk("stop", "")
+    alone = before.kind in ("stop", "comma") and (
+        place + 1 == len(chunks) or chunks[place + 1].kind in ("stop", "comma")
+    )
+    if alone and isinstance(chunk, Weather):
+        return Chunk("light", chunk.text, chunk.light)
+    if isinstance(chunk, Place) and chunk.mode == "bare":
+        filmed = before.kind in ("other", "mark") and before.text.lower().endswith(_FILMED)
+        chunk.mode = "at" if filmed or (alone and " " not in chunk.text) else "bare"
+    return chunk
 
 
 def _only_describes(verb: Verb, items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
@@ -169,6 +189,8 @@ def _read_rest(items: Sequence[Item], place: int, before: list[Chunk]) -> Readin
 
 
 def _read_small_word(item: Item) -> Chunk | None:
+    if item.has("light_word"):
+        return Weather("other", item.text, "scenery", item.value("light_word"))
     for kind in ("garment", "other_colour", "scenery", "adverb", "adjective", "body"):
         if item.has(kind):
             return Chunk("other", item.text, kind)

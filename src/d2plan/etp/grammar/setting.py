@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from d2plan.errors import InputError
-from d2plan.etp.grammar.chunks import Chunk, Place, Who
+from d2plan.etp.grammar.chunks import Chunk, Place, Weather, Who
 from d2plan.etp.grammar.clauses import Clause
 from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.telling import Context, Telling
@@ -20,6 +20,33 @@ _STILL = (
     "the stars sh",
     "rain is",
 )
+# The storm blows a hat off, and wakes somebody.
+_DRIVEN = ("shifts", "loses", "takes", "causes", "waking", "gives", "be", "have")
+_IS = ("it is", "it was", "the sun is", "the sun was", "the moon is", "the stars are", "rain is", "the rain is")
+_BEGINNING = (
+    "getting becoming growing starting beginning again setting rising going over gone coming sinking stopping already "
+    "almost nearly"
+).split()
+
+
+def find_weather(clause: Clause) -> Chunk | None:
+    """Read "night lies upon the harbour", in which the subject is a light.
+
+    Args:
+        clause: as found.
+
+    Returns:
+        What changes the light; None where something else is told.
+    """
+    verb = clause.verb
+    if verb is None or clause.subjects or verb.negated or verb.unreal or verb.ing or verb.item.has(*_DRIVEN):
+        return None
+    before = [part for part in clause.parts[: clause.split] if part.kind not in ("filler", "comma", "join", "mark")]
+    nouns = [part for part in before if isinstance(part, Weather)]
+    if not nouns or any(part.kind != "other" for part in before) or clause.text.lower().startswith(_STILL):
+        return None
+    ends = verb.item.has("stops", "vanishes", "ending", "halting") or verb.item.text.lower().startswith("leav")
+    return Chunk("light_change", f"{nouns[-1].text} {verb.text}", ("day" if ends else nouns[-1].light) + ":about")
 
 
 def is_pouring(clause: Clause) -> bool:
@@ -101,7 +128,7 @@ def _go(context: Context, telling: Telling, part: Place) -> None:
     if dimension in stage.ever:
         _change_place(context, telling, part)
         return
-    if part.mode == "to" and len(stage.moments) > 1:
+    if (len(stage.moments) > 1 or (telling.clause.later and stage.now.told)) and part.mode != "here":
         context.note(f'Where the story begins is not said; all of it is shown "{PLACES[part.value][0]}".')
     telling.add(Change(dimension, part.value, state=True))
 
@@ -134,6 +161,10 @@ def _light(context: Context, telling: Telling, part: Chunk) -> None:
         telling.add(Change(dimension, light, before="rain"))
         telling.moving = True
         return
+    if part.kind == "light_change" and _goes_on(context, telling, part):
+        telling.clause.same = True
+        telling.add(Change(dimension, light, state=len(stage.moments) == 1))
+        return
     still = len(stage.moments) == 1 and stage.now.setting and part.text.lower().startswith(_STILL)
     begun = bool(stage.now.told) and not still
     if part.kind == "light_change" and begun:
@@ -145,6 +176,18 @@ def _light(context: Context, telling: Telling, part: Chunk) -> None:
         telling.moving = True
     else:
         telling.add(Change(dimension, light, state=True))
+
+
+def _goes_on(context: Context, telling: Telling, part: Chunk) -> bool:
+    """Tell "it is raining", which describes the first moment or a new place, from "it rains" that begins."""
+    stage, clause, text = context.stage, telling.clause, part.text.lower()
+    told = stage.now.told
+    if clause.later or clause.sub or not text.startswith(_IS) or any(word in text for word in _BEGINNING):
+        return False
+    if (SCENE, "light") in told or not told or stage.now.setting:
+        return False
+    context.note(f'"{part.text}" is taken to be so in the moment told before it, not after it.')
+    return True
 
 
 def _comes_later(clause: Clause, part: Chunk) -> bool:

@@ -30,6 +30,7 @@ class Moment:
         place: a place of the world, or empty.
         light: a light of the world, or empty.
         setting: only place, light and who stands where were told.
+        moving: something happened in it, rather than that something was so.
         passing: only told what no longer goes on, or until when; what follows happens in the same moment.
         told: what was told of this moment itself; True where it holds, False where more may follow in the same moment.
     """
@@ -40,6 +41,7 @@ class Moment:
     told: dict[Dimension, bool] = field(default_factory=dict)
     setting: bool = True
     passing: bool = False
+    moving: bool = False
 
     def get(self, dimension: Dimension) -> str | None:
         """Give the value of a dimension; None where an accessory is not worn."""
@@ -190,6 +192,7 @@ class Stage:
         for change in changes:
             self._settle(change)
         self.now.setting = self.now.setting and setting
+        self.now.moving = self.now.moving or moving
         self.now.passing = all(change.passes for change in changes)
         self.waits = ""
         return lost
@@ -225,7 +228,7 @@ class Stage:
         if (
             relation == "sentence"
             and not self.now.setting
-            and (moving or any(change.dimension in self.ever for change in changes))
+            and (moving or any(change.dimension in self.ever or self._follows(change) for change in changes))
         ):
             return True
         for change in changes:
@@ -234,9 +237,13 @@ class Stage:
                 return True
         return False
 
+    def _follows(self, change: Change) -> bool:
+        """Tell "he puts on a hat. He sleeps." from "he wears a hat. He sleeps."."""
+        return self.now.moving and change.dimension[1] == "action"
+
     def _open(self) -> None:
         moment = deepcopy(self.now)
-        moment.told, moment.setting, moment.passing = {}, True, False
+        moment.told, moment.setting, moment.passing, moment.moving = {}, True, False, False
         self.moments.append(moment)
 
     def _settle(self, change: Change) -> None:

@@ -3,20 +3,19 @@
 from dataclasses import replace
 
 from d2plan.errors import InputError
-from d2plan.etp.grammar.chunks import Gear, Place, Verb, Who
+from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import Clause
 from d2plan.etp.grammar.deeds import can_do, tell_deed, tell_states
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
-from d2plan.etp.grammar.gear import can_change_gear, tell_attributes, tell_gear
+from d2plan.etp.grammar.gear import tell_attributes, tell_gear
 from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
 from d2plan.etp.grammar.marked import marks_of
-from d2plan.etp.grammar.people import Can, People
-from d2plan.etp.grammar.setting import is_pouring, tell_positions, tell_setting
+from d2plan.etp.grammar.people import Can
+from d2plan.etp.grammar.setting import find_weather, tell_positions, tell_setting
 from d2plan.etp.grammar.stage import SCENE, Change
+from d2plan.etp.grammar.subjects import GEAR_DEEDS, find_subjects
 from d2plan.etp.grammar.telling import Context, Telling, word_before
 from d2plan.etp.planner import list_names
-
-_GEAR_VERBS = ("shifts", "loses", "gets", "gives", "takes", "swaps", "wears")
 
 
 def tell(context: Context, clause: Clause) -> None:
@@ -48,7 +47,10 @@ def tell(context: Context, clause: Clause) -> None:
     if clause.unreal or (verb is not None and verb.unreal):
         context.not_shown(clause.text, "because it only may happen")
         return
-    if verb is not None:
+    weather = find_weather(clause)
+    if weather is not None:
+        clause.parts = [*map(_light_up, clause.parts), weather]
+    elif verb is not None:
         before = clause.parts[: clause.split]
         verb.negated = verb.negated or any(part.kind == "negation" and part.value == "not" for part in before)
         _tell_verb(context, telling, verb)
@@ -58,11 +60,16 @@ def tell(context: Context, clause: Clause) -> None:
     tell_setting(context, telling)
     tell_positions(context, telling)
     _keep_leftovers(context, telling)
-    if clause.verb is None and clause.subjects and not telling.shown:
+    if clause.verb is None and clause.subjects and not (telling.shown or clause.heading):
         context.not_shown(clause.text, "what happens is not understood")
     if clause.ends:
         _end_former(context, telling)
     apply(context, telling)
+
+
+def _light_up(part: Chunk) -> Chunk:
+    """Let "moonlight bathes the meadow" say where."""
+    return replace(part, mode="at") if isinstance(part, Place) and part.mode == "bare" else part
 
 
 def _tell_in_turn(context: Context, clause: Clause) -> None:
@@ -92,7 +99,7 @@ def _gather(context: Context, clause: Clause) -> Telling:
     telling.gears = [part for part in clause.parts if isinstance(part, Gear)]
     telling.particle = _find_particle(clause)
     people = context.people
-    telling.subjects = _find_subjects(context, clause, telling)
+    telling.subjects = find_subjects(context, clause, telling)
     telling.gears += list_all_gear(context, telling)
     for place, part in enumerate(clause.parts):
         if isinstance(part, Who):
@@ -161,110 +168,6 @@ def _find_particle(clause: Clause) -> str:
         if word in ("off", "away", "back off", "down"):
             return "off"
     return "on" if any(word in ("on", "back on") for word in words) else ""
-
-
-def _find_subjects(context: Context, clause: Clause, telling: Telling) -> list[int]:
-    people, verb = context.people, clause.verb
-    can = _who_can(context, telling)
-    left = _find_left_out(people, clause)
-    if not clause.subjects:
-        return [index for index in _inherit(context, clause) if index not in left]
-    found: list[int] = []
-    for who in clause.subjects:
-        if who.head == "nobody":
-            found += _find_nobody(context, telling, who, left)
-            continue
-        if who.head == "pronoun" and who.value == "it" and _weather(context, clause):
-            continue
-        if _is_lost(context, clause, who):
-            if verb is not None and verb.item.has("be"):
-                return _colour_it(context, telling, who)
-            worn = context.last[-1]
-            telling.gears = [Gear("gear", who.text, worn.accessory, colour=worn.colour, definite=True)]
-            continue
-        meant = people.find(who, can, marked=marks_of(context, clause, who))
-        telling.whose.append((who, meant))
-        found += [index for index in meant if index not in found]
-        context.left_out += who.extras
-    if found != left:
-        found = [index for index in found if index not in left]
-    for who in clause.without:
-        people.find(who)
-    if clause.link not in ("with",) or not people.subjects:
-        people.subjects = found or people.subjects
-    return found
-
-
-def _who_can(context: Context, telling: Telling) -> Can | None:
-    verb = telling.clause.verb
-    if verb is None:
-        return None
-    gear = verb.item.has(*_GEAR_VERBS) and (bool(telling.gears) or telling.particle == "off")
-    return can_change_gear(context, telling, verb) if gear else can_do(context, verb)
-
-
-def _find_left_out(people: People, clause: Clause) -> list[int]:
-    pronouns = [who for who in clause.without if who.head == "pronoun"]
-    return [*people.peek(clause.without), *(index for who in pronouns for index in people.find(who))]
-
-
-def _find_nobody(context: Context, telling: Telling, who: Who, left: list[int]) -> list[int]:
-    """Read "nobody runs" as all that do not, and "nobody but Rex runs" as Rex who does."""
-    clause = telling.clause
-    if clause.verb is None or not context.people.cast:
-        context.not_shown(clause.text)
-        telling.shown = True
-        return []
-    if left:
-        context.note(f'"{clause.text}": what the others do instead is not said, so they go on.')
-        return left
-    clause.verb.negated = True
-    return context.people.find(replace(who, head="everyone", text="all"))
-
-
-def _colour_it(context: Context, telling: Telling, who: Who) -> list[int]:
-    """Read "it is blue" of a hat."""
-    clause, worn = telling.clause, context.last[-1]
-    colour = next((part.value for part in clause.parts if part.kind == "colour"), "")
-    telling.gears = [Gear("gear", who.text, worn.accessory, colour=colour, definite=True)]
-    clause.parts, clause.split, clause.subjects = [*telling.gears, *clause.parts], clause.split + 1, []
-    return [worn.owner]
-
-
-def _is_lost(context: Context, clause: Clause, who: Who) -> bool:
-    """Tell "it falls off" of a hat."""
-    verb = clause.verb
-    thing = who.head == "pronoun" and who.text.lower() in ("it", "they") and bool(context.last)
-    if thing and verb is not None and verb.passive and verb.item.has("shifts", "loses", "takes", "gives"):
-        return not any(isinstance(part, Gear) for part in clause.parts)
-    if thing and verb is not None and verb.item.has("be") and context.last[-1].owner in context.people.cast:
-        kinds = [part.kind for part in clause.parts]
-        return "colour" in kinds and not set(kinds) & {"state", "gear", "place", "light"}
-    return thing and verb is not None and verb.item.has("falls") and not verb.item.has("mute", "action")
-
-
-def _weather(context: Context, clause: Clause) -> bool:
-    """Tell "it is on the beach" from "it" for somebody, where nobody was named yet."""
-    people = context.people
-    if is_pouring(clause) and not any("pouring" in context.actions_of(index) for index in people.cast):
-        return True
-    nobody = not any(people.fits(index, "it") for index in people.cast)
-    return nobody and clause.verb is not None and clause.verb.item.has("be", "mute", "turns", "gets", "moves")
-
-
-def _inherit(context: Context, clause: Clause) -> list[int]:
-    verb = clause.verb
-    if verb is None:
-        lone = not any(part.kind in ("state", "gear") for part in clause.parts)
-        return [] if lone else list(context.people.subjects)
-    named_first = any(isinstance(part, Gear) for part in clause.parts[: clause.split])
-    scenery = any(
-        part.kind == "other" and part.value in ("scenery", "noun", "garment", "body")
-        for part in clause.parts[: clause.split]
-    )
-    if named_first or (scenery and not context.people.subjects):
-        return []
-    return list(context.people.subjects)
 
 
 def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
@@ -371,7 +274,7 @@ def _keep_leftovers(context: Context, telling: Telling) -> None:
             )
             and found
         ):
-            used = telling.clause.verb is not None and telling.clause.verb.item.has(*_GEAR_VERBS)
+            used = telling.clause.verb is not None and telling.clause.verb.item.has(*GEAR_DEEDS)
             if not (used or who.body):
                 context.not_shown(f"{prep} {who.text}", "only left, right and middle can be planned")
 

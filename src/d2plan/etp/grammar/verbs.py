@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from d2plan.etp.grammar.chunks import VERBS, Chunk, Reading, Verb, at, determined, verb_at
+from d2plan.etp.grammar.chunks import VERBS, Chunk, Reading, Verb, Weather, at, determined, verb_at
 from d2plan.etp.grammar.words import Item
 
 
@@ -37,7 +37,12 @@ def read_verb(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         return None
     if owned or (before and before[-1].text.lower() in ("a", "an", "the")):
         return None
-    main, after_be = _find_main(items, spot, verb, spot == place and bool(before) and before[-1].kind == "who")
+    main, after_be = _find_main(
+        items,
+        spot,
+        verb,
+        spot == place and bool(before) and (before[-1].kind == "who" or isinstance(before[-1], Weather)),
+    )
     if main is None:
         return None
     item = items[main]

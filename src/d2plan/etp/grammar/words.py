@@ -155,10 +155,24 @@ def _find_name(
 def _find_phrase(words: list[str], low: list[str], place: int, lexicon: Lexicon) -> tuple[int, Item]:
     for length in range(min(lexicon.longest, len(words) - place), 0, -1):
         entry = lexicon.phrases.get(tuple(low[place : place + length]))
-        if entry is not None:
+        if entry is not None and not _takes_preposition(low, place, length, lexicon):
             text = " ".join(words[place : place + length])
             return length, Item(text, dict(entry.senses), frozenset(entry.forms), place)
     return 1, _read_other(words[place], place)
+
+
+def _takes_preposition(low: list[str], place: int, length: int, lexicon: Lexicon) -> bool:
+    """Tell "sleeps in the rain" from "sleeps in" and "sleeps on"."""
+    last, following = low[place + length - 1], low[place + length : place + length + 1]
+    if length < 2 or last not in ("in", "on", "at", "over", "up") or not following or not following[0].isalpha():
+        return False
+    whole, verb = (lexicon.phrases.get(tuple(low[place : place + size])) for size in (length, length - 1))
+    same = whole and verb and "action" in whole.senses and whole.senses["action"] == verb.senses.get("action")
+    behind = any(
+        tuple(low[place + length - 1 : place + length + size]) in lexicon.phrases for size in range(1, lexicon.longest)
+    )
+    noun = lexicon.phrases.get((following[0],))
+    return bool(same) and (behind or (noun is not None and bool({"determiner", "possessive"} & set(noun.senses))))
 
 
 def _read_other(word: str, place: int) -> Item:

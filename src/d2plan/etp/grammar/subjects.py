@@ -1,0 +1,131 @@
+"""Who acts in a clause, also where the words leave that out."""
+
+from dataclasses import replace
+
+from d2plan.etp.grammar.chunks import Gear, Who
+from d2plan.etp.grammar.clauses import Clause
+from d2plan.etp.grammar.deeds import can_do
+from d2plan.etp.grammar.gear import can_change_gear
+from d2plan.etp.grammar.marked import marks_of
+from d2plan.etp.grammar.people import Can, People
+from d2plan.etp.grammar.setting import find_weather, is_pouring
+from d2plan.etp.grammar.telling import Context, Telling
+
+GEAR_DEEDS = ("shifts", "loses", "gets", "gives", "takes", "swaps", "wears")
+
+
+def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[int]:
+    """Find who acts in a clause.
+
+    Args:
+        context: the story so far.
+        clause: the words.
+        telling: the same clause on its way; an accessory that its subject means is put there.
+
+    Returns:
+        Their numbers among the concepts; empty where the weather or a thing is spoken of.
+    """
+    people, verb = context.people, clause.verb
+    can = _who_can(context, telling)
+    left = _find_left_out(people, clause)
+    if not clause.subjects:
+        return [index for index in _inherit(context, clause) if index not in left]
+    found: list[int] = []
+    for who in clause.subjects:
+        if who.head == "nobody":
+            found += _find_nobody(context, telling, who, left)
+            continue
+        if who.head == "pronoun" and who.value == "it" and _weather(context, clause):
+            continue
+        if _is_lost(context, clause, who):
+            if verb is not None and verb.item.has("be"):
+                return _colour_it(context, telling, who)
+            worn = context.last[-1]
+            telling.gears = [Gear("gear", who.text, worn.accessory, colour=worn.colour, definite=True)]
+            continue
+        meant = people.find(who, can, marked=marks_of(context, clause, who))
+        telling.whose.append((who, meant))
+        found += [index for index in meant if index not in found]
+        context.left_out += who.extras
+    if found != left:
+        found = [index for index in found if index not in left]
+    for who in clause.without:
+        people.find(who)
+    if clause.link not in ("with",) or not people.subjects:
+        people.subjects = found or people.subjects
+    return found
+
+
+def _who_can(context: Context, telling: Telling) -> Can | None:
+    verb = telling.clause.verb
+    if verb is None:
+        return None
+    gear = verb.item.has(*GEAR_DEEDS) and (bool(telling.gears) or telling.particle == "off")
+    return can_change_gear(context, telling, verb) if gear else can_do(context, verb)
+
+
+def _find_left_out(people: People, clause: Clause) -> list[int]:
+    pronouns = [who for who in clause.without if who.head == "pronoun"]
+    return [*people.peek(clause.without), *(index for who in pronouns for index in people.find(who))]
+
+
+def _find_nobody(context: Context, telling: Telling, who: Who, left: list[int]) -> list[int]:
+    """Read "nobody runs" as all that do not, and "nobody but Rex runs" as Rex who does."""
+    clause = telling.clause
+    if clause.verb is None or not context.people.cast:
+        context.not_shown(clause.text)
+        telling.shown = True
+        return []
+    if left:
+        context.note(f'"{clause.text}": what the others do instead is not said, so they go on.')
+        return left
+    clause.verb.negated = True
+    return context.people.find(replace(who, head="everyone", text="all"))
+
+
+def _colour_it(context: Context, telling: Telling, who: Who) -> list[int]:
+    """Read "it is blue" of a hat."""
+    clause, worn = telling.clause, context.last[-1]
+    colour = next((part.value for part in clause.parts if part.kind == "colour"), "")
+    telling.gears = [Gear("gear", who.text, worn.accessory, colour=colour, definite=True)]
+    clause.parts, clause.split, clause.subjects = [*telling.gears, *clause.parts], clause.split + 1, []
+    return [worn.owner]
+
+
+def _is_lost(context: Context, clause: Clause, who: Who) -> bool:
+    """Tell "it falls off" of a hat."""
+    verb = clause.verb
+    thing = who.head == "pronoun" and who.text.lower() in ("it", "they") and bool(context.last)
+    if thing and verb is not None and verb.passive and verb.item.has("shifts", "loses", "takes", "gives"):
+        return not any(isinstance(part, Gear) for part in clause.parts)
+    if thing and verb is not None and verb.item.has("be") and context.last[-1].owner in context.people.cast:
+        kinds = [part.kind for part in clause.parts]
+        return "colour" in kinds and not set(kinds) & {"state", "gear", "place", "light"}
+    return thing and verb is not None and verb.item.has("falls") and not verb.item.has("mute", "action")
+
+
+def _weather(context: Context, clause: Clause) -> bool:
+    """Tell "it is on the beach" from "it" for somebody, where nobody was named yet."""
+    people = context.people
+    if is_pouring(clause) and not any("pouring" in context.actions_of(index) for index in people.cast):
+        return True
+    nobody = not any(people.fits(index, "it") for index in people.cast)
+    return nobody and clause.verb is not None and clause.verb.item.has("be", "mute", "turns", "gets", "moves")
+
+
+def _inherit(context: Context, clause: Clause) -> list[int]:
+    verb = clause.verb
+    if find_weather(clause) is not None:
+        return []
+    if verb is None:
+        lone = not any(part.kind in ("state", "gear") for part in clause.parts)
+        return [] if lone else list(context.people.subjects)
+    # "Red hat, waving" speaks of whoever was named; "the hat falls" does not.
+    named_first = not verb.ing and any(isinstance(part, Gear) for part in clause.parts[: clause.split])
+    scenery = any(
+        part.kind == "other" and part.value in ("scenery", "noun", "garment", "body")
+        for part in clause.parts[: clause.split]
+    )
+    if named_first or (scenery and not context.people.subjects):
+        return []
+    return list(context.people.subjects)
