@@ -50,6 +50,7 @@ class Clause:
         fronted: "and as soon as it rains": it depends on what follows, not on what stands before it.
         always: it goes on through the whole story.
         now: it says "now".
+        hands_on: what is taken in it is given to somebody else at once.
         heading: a colon follows it.
         in_turn: the subjects do it one after the other, as in "first Mia, then Tom falls asleep".
         relative: it begins with "who" or "which".
@@ -82,6 +83,7 @@ class Clause:
     relative: bool = False
     now: bool = False
     heading: bool = False
+    hands_on: bool = False
     in_turn: bool = False
     heard: list[Who] = field(default_factory=list)
     coming: list[Who] = field(default_factory=list)

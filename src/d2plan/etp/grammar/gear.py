@@ -59,6 +59,11 @@ def tell_gear(context: Context, telling: Telling, verb: Verb) -> bool:
         return True
     if item.has("swaps") and not gears and not item.has("turns") and not verb.negated:
         return swap_worn(context, telling)
+    if item.has("moves") and gears and not telling.clause.subjects and telling.targets and not verb.negated:
+        # "The crown goes to Mia."
+        _give(context, telling, gears, telling.targets)
+        telling.gears, telling.moving = [], True
+        return True
     if not gears or verb.unreal or not item.has(*_CHANGING, *_STATES, "stays", "be", "stops"):
         return False
     dressed = verb.passive and item.text.lower().startswith("dress")
@@ -73,7 +78,19 @@ def tell_gear(context: Context, telling: Telling, verb: Verb) -> bool:
     elif not _change_gear(context, telling, verb, gears):
         return False
     telling.gears = [gear for gear in telling.gears if not any(gear is used for used in gears)]
+    _replace_others(context, telling)
     return True
+
+
+def _replace_others(context: Context, telling: Telling) -> None:
+    """Read "he wears a crown instead": what was worn before is gone."""
+    if not any(part.text.lower() == "instead" for part in telling.clause.parts):
+        return
+    come = [change.dimension for change in telling.changes if change.value is not None]
+    for index in dict.fromkeys(who for who, _ in come):
+        for name in context.worn(index):
+            if (index, name) not in come:
+                telling.add(Change((index, name), None))
 
 
 def _change_gear(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> bool:
@@ -120,7 +137,7 @@ def tell_attributes(context: Context, telling: Telling) -> None:
                 # "The boy in the red hat" wore it all the time.
                 telling.changes[told:] = context.stage.hold(telling.changes[told:])
         elif prep == "instead of" or prep == "rather than":
-            take_off(context, telling, gear, telling.subjects)
+            take_off(context, telling, gear, telling.subjects, state=not (gear.definite or gear.owner))
         else:
             if gear.owner is not None and gear.owner.head != "pronoun":
                 owner = context.people.find(gear.owner)[0]
@@ -314,9 +331,12 @@ def _take(context: Context, telling: Telling, gears: list[Gear], approximate: bo
             worn = context.worn(loser)
             gear.colour = gear.colour or worn.get(gear.value, "")
             telling.add(Change((loser, gear.value), None, gear.colour))
+        if telling.clause.hands_on:
+            context.last.append(Worn(gear.value, gear.colour, telling.subjects[0] if telling.subjects else -1))
+            continue
         for index in telling.subjects:
             telling.add(Change((index, gear.value), gear.colour, None))
             context.last.append(Worn(gear.value, gear.colour, index))
-    if approximate and telling.subjects:
+    if approximate and not telling.clause.hands_on and telling.subjects:
         names = " and ".join(context.people.name(index) for index in telling.subjects)
         context.note(f'"{telling.clause.text}" is taken to mean that {names} puts it on.')

@@ -29,7 +29,16 @@ def read_who(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading 
     gap = head.endswith("-gap")
     who.head, who.value = head.removesuffix("-gap"), item.senses.get(head, "")
     spot = spot if gap else _read_apposition(items, spot + 1, who)
-    if at(items, spot).has("owner"):
+    body = spot + 1 + at(items, spot + 1).has("adjective")
+    if (
+        at(items, spot).has("owner")
+        and at(items, body).has("body")
+        and before
+        and before[-1].kind in ("prep", "particle")
+    ):
+        # "On Ben's head" is on Ben.
+        spot = body + 1
+    elif at(items, spot).has("owner"):
         owned = _read_owned(items, spot, before)
         if owned is not None:
             return owned

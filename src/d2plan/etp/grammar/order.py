@@ -22,6 +22,7 @@ def order_clauses(clauses: list[Clause]) -> list[Clause]:
         _turn_active(clause)
         _read_perfect(clause)
     for clause, following in pairwise(clauses):
+        _go_on_with_it(clause, following)
         # "Wearing a hat, John waves."
         verb = clause.verb
         dangling = verb is not None and verb.ing and not clause.subjects and clause.link == "sentence"
@@ -31,6 +32,33 @@ def order_clauses(clauses: list[Clause]) -> list[Clause]:
     ordered = move_clauses(_order(clauses))
     _listen(clauses, ordered)
     return ordered
+
+
+def _go_on_with_it(clause: Clause, following: Clause) -> None:
+    """Read "the hat is taken from Ben and given to Mia": what is done to the hat goes on."""
+    former, verb = clause.verb, following.verb
+    if former is None or verb is None or following.subjects or following.link != "join":
+        return
+    if former.item.has("takes") and not former.passive and verb.item.has("gives", "shifts"):
+        clause.hands_on = not following.later and _hands_it(following)
+    if not former.passive:
+        return
+    gears = [part for part in clause.parts if isinstance(part, Gear)]
+    named = any(isinstance(part, Gear) for part in following.parts)
+    if named or not _is_worn(clause) or not verb.item.has("gives", "shifts", "loses", "takes"):
+        return
+    if "part" in verb.item.forms and "ing" not in verb.item.forms:
+        verb.passive, verb.ing, verb.finite = True, False, True
+        value, colour = (gears[0].value, gears[0].colour) if gears else ("", "")
+        following.parts.insert(0, Gear("gear", "it", value, colour=colour, definite=True))
+        following.split += 1
+
+
+def _hands_it(clause: Clause) -> bool:
+    """Tell "and gives it to Mia" from "and puts it on"."""
+    whos = [part for part in clause.parts if isinstance(part, Who)]
+    others = [who for who in whos if not who.text.lower().endswith(("it", "them", "self"))]
+    return len(whos) - len(others) == 1 and len(others) == 1
 
 
 def _turn_active(clause: Clause) -> None:
