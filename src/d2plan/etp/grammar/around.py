@@ -67,6 +67,9 @@ class Around:
                 return "finite" if link == "join" else ""
             if chunk.kind == "state" and before == "prep":
                 return ""
+            if not listing and chunk.kind == "mark" and chunk.text.lower().startswith(("and ", "but ")):
+                # "Steals it and then gives ..."
+                return ""
             closing = self._closes(spot)
             if isinstance(chunk, Who) and chunk.head == "name" and self._spells_out(spot):
                 spot, listing = spot + 1, True

@@ -300,6 +300,9 @@ def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list
     givers = [] if telling.clause.verb and telling.clause.verb.passive else telling.subjects or telling.sources
     for gear in gears:
         name_gear(context, gear)
+        if not givers and gear.definite:
+            holders = [index for index in context.people.cast if gear.value in context.worn(index)]
+            givers = [index for index in holders if index not in receivers] if len(holders) == 1 else []
         for giver in givers:
             worn = context.worn(giver)
             own = gear.owner is not None or gear.definite

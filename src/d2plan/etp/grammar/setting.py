@@ -182,6 +182,9 @@ def _goes_on(context: Context, telling: Telling, part: Chunk) -> bool:
     """Tell "it is raining", which describes the first moment or a new place, from "it rains" that begins."""
     stage, clause, text = context.stage, telling.clause, part.text.lower()
     told = stage.now.told
+    if clause.sub == "while" and clause.link != "sentence" and told and not clause.later and not clause.fronted:
+        # "Mia jumps while it rains."
+        return (SCENE, "light") not in told
     if clause.later or clause.sub or not text.startswith(_IS) or any(word in text for word in _BEGINNING):
         return False
     if (SCENE, "light") in told or not told or stage.now.setting:
