@@ -39,6 +39,7 @@ class Who(Chunk):
         fresh: introduced by "a" or "another".
         doing: an action that stands before the noun, such as "the sleeping dog".
         side: "left" or "right" where it tells which of several is meant.
+        size: "bigger" or "smaller" where that tells which of several is meant.
         extras: words that no picture shows, such as "little".
         meant: who it is, where that was found by what they wear or do.
         body: whose head or neck it is: "on his head" may be the subject's own.
@@ -51,6 +52,7 @@ class Who(Chunk):
     fresh: bool = False
     doing: str = ""
     side: str = ""
+    size: str = ""
     extras: list[str] = field(default_factory=list)
     body: bool = False
     meant: tuple[int, ...] = ()

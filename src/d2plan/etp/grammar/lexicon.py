@@ -159,9 +159,10 @@ def _add_plain_things(builder: _Builder) -> None:
     for colour, names in _lists(builder, "colours"):
         for name in names:
             builder.add(name, "colour", colour)
-    for light, words in _lists(builder, "light_words"):
-        for word in words:
-            builder.add(word, "light_word", light)
+    for table, kind in (("light_words", "light_word"), ("sizes", "size")):
+        for value, words in _lists(builder, table):
+            for word in words:
+                builder.add(word, kind, value)
     for word, place in cast(dict[str, str], builder.data["here"]).items():
         builder.add(word, "here", place)
 

@@ -91,7 +91,10 @@ def _is_modifier(items: Sequence[Item], spot: int, who: Who, opened: bool) -> bo
     if item.text.lower() in ("left", "right") and _noun_follows(items, spot + 1):
         who.side = item.text.lower()
         return True
-    plain = item.has("adjective", "colour", "other_colour", "adverb") or not item.senses
+    if item.has("size") and (_noun_follows(items, spot + 1) or at(items, spot + 1).text.lower() in ("one", "ones")):
+        who.size = item.value("size")
+        return True
+    plain = item.has("size", "adjective", "colour", "other_colour", "adverb") or not item.senses
     if plain and _noun_follows(items, spot + 1):
         who.extras.append(item.text)
         return True
@@ -108,7 +111,9 @@ def _noun_follows(items: Sequence[Item], spot: int) -> bool:
     for item in items[spot : spot + 4]:
         if item.has("class", "classes", "name", "companion", "groups", "singles"):
             return True
-        if not (item.has("adjective", "colour", "other_colour", "adverb", "ordinal", "number") or not item.senses):
+        if not (
+            item.has("adjective", "colour", "other_colour", "adverb", "ordinal", "number", "size") or not item.senses
+        ):
             return False
     return False
 
@@ -120,7 +125,7 @@ def _find_head(items: Sequence[Item], spot: int, who: Who, opened: bool) -> str:
             return head
     if item.has("companion") and opened:
         return "companion"
-    if item.text.lower() in ("one", "ones") and (who.ordinal >= 0 or _is_told_apart(items, spot)):
+    if item.text.lower() in ("one", "ones") and (who.ordinal >= 0 or who.size or _is_told_apart(items, spot)):
         return "one"
     if opened and (gap := _find_gap(items, spot, who)) is not None:
         return gap

@@ -9,6 +9,8 @@ from d2plan.etp.planner import list_names
 
 _GENDERS = {"man": "he", "boy": "he", "woman": "she", "girl": "she"}
 _CLEAR = {"teapot": "it", "car": "it", "backpack": "it"}
+# "The bigger one" is the man rather than the girl, the dog rather than the bird.
+_SIZES = ("bird", "teapot", "backpack", "cat", "dog", "girl", "boy", "woman", "robot", "man", "car")
 _PEOPLE = ("man", "woman", "boy", "girl")
 
 Can = Callable[[int], bool]
@@ -126,6 +128,8 @@ class People:
             return [self._find_other(who, fitting, present)]
         if who.ordinal > 0:
             return [self._count_to(who, present if len(present) >= who.ordinal else fitting)]
+        if who.size and len(present or fitting) > 1:
+            return self._find_size(who, present or fitting)
         if who.side and len(present or fitting) > 1:
             return self._find_side(who, present or fitting)
         if who.number > 1:
@@ -152,6 +156,15 @@ class People:
             self.note(
                 f'"{who.text}" is taken as {self.name(chosen)}, not {" or ".join(others)}; write the name if not.'
             )
+        return [chosen]
+
+    def _find_size(self, who: Who, choices: list[int]) -> list[int]:
+        """Find "the bigger one" of two kinds; of two of one kind it is a guess."""
+        bigger = who.size == "bigger"
+        rank = {index: _SIZES.index(self.word(index)) if self.word(index) in _SIZES else 0 for index in choices}
+        chosen = max(choices, key=lambda index: rank[index] if bigger else -rank[index])
+        others = " or ".join(self.name(index) for index in choices if index != chosen)
+        self.note(f'"{who.text}" ({who.size}) is taken as {self.name(chosen)}, not {others}; write the name if not.')
         return [chosen]
 
     def _find_side(self, who: Who, choices: list[int]) -> list[int]:

@@ -126,7 +126,7 @@ def _is_mark(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
     item, value = items[place], items[place].value("mark")
     low, following = item.text.lower(), at(items, place + 1)
     if low == "as":
-        return following.has("name", "class", "classes", "pronoun", "determiner", "everyone")
+        return following.has("name", "class", "classes", "pronoun", "determiner", "everyone", "light_change")
     if low in ("before", "after"):
         whom = read_who(items, place + 1, before)
         if whom is not None:
