@@ -7,6 +7,7 @@ from tests.etp.storybook import facts, judge, load_stories
 STORIES = load_stories(Path(__file__).parent / "stories" / "dev.yaml")
 OPEN = load_stories(Path(__file__).parent / "stories" / "open.yaml")
 OPEN_A = load_stories(Path(__file__).parent / "stories" / "open_a.yaml")
+OPEN_B = load_stories(Path(__file__).parent / "stories" / "open_b.yaml")
 
 
 @pytest.mark.parametrize("entry", STORIES, ids=[entry["story"][:50] for entry in STORIES])
@@ -16,7 +17,11 @@ def test_the_grammar_plans_the_development_stories_as_a_person_would(entry):
     assert verdict.right == verdict.prompts
 
 
-@pytest.mark.parametrize(("stories", "least", "share"), [(OPEN, 80, 0.95), (OPEN_A, 130, 0.97)], ids=["open", "open_a"])
+@pytest.mark.parametrize(
+    ("stories", "least", "share"),
+    [(OPEN, 80, 0.95), (OPEN_A, 130, 0.97), (OPEN_B, 120, 0.97)],
+    ids=["open", "open_a", "open_b"],
+)
 def test_a_strangers_stories_are_planned_and_none_is_wrong_in_silence(stories, least, share):
     verdicts = [(entry["story"], judge(entry)) for entry in stories]
     prompts, right = (sum(getattr(verdict, kind) for _, verdict in verdicts) for kind in ("prompts", "right"))

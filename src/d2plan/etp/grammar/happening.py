@@ -17,7 +17,7 @@ def apply(context: Context, telling: Telling) -> None:
         telling: the clause with its changes.
     """
     clause, people = telling.clause, context.people
-    late, early = len(context.stage.late), len(context.stage.early)
+    late, early, count = len(context.stage.late), len(context.stage.early), len(context.stage.moments)
     if clause.always or _describes(context, telling):
         telling.changes = context.stage.hold(telling.changes)
     if clause.now and clause.verb is not None and clause.verb.item.has("wears", "have"):
@@ -33,6 +33,8 @@ def apply(context: Context, telling: Telling) -> None:
     )
     if context.stage.split:
         context.note(f'"{clause.text}" is a moment of its own, after what stands before it.')
+    elif len(context.stage.moments) > count and _is_unmarked(context, telling):
+        context.note(f'"{clause.text}" is taken to happen after what stands before it, not at the same time.')
     for change in context.stage.late[late:] if not clause.later else []:
         name, gear = people.name(change.dimension[0]), change.dimension[1]
         context.note(f'"{clause.text}": {name} is shown with the {gear} from this moment on, not before.')
@@ -41,6 +43,14 @@ def apply(context: Context, telling: Telling) -> None:
         context.note(f'"{clause.text}": {name} is shown with the {gear} from the first moment on.')
     for action in lost:
         context.note(f'"{clause.text}": a picture shows one action of each, so "{action}" is left out.')
+
+
+def _is_unmarked(context: Context, telling: Telling) -> bool:
+    """Tell "Rex runs. Tom sits.", which leaves open when, from "Rex runs. He sits." and "then Tom sits"."""
+    if telling.clause.later or telling.clause.sub or context.stage.moments[-2].setting:
+        return False
+    before = {who for who, _ in context.stage.moments[-2].told}
+    return not before & {change.dimension[0] for change in telling.changes if change.dimension[0] != SCENE}
 
 
 def _comes_on(change: Change) -> Change:

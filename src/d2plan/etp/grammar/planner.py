@@ -4,6 +4,7 @@ from d2plan.documents import MAX_INSTANCES, parse_document
 from d2plan.errors import InputError
 from d2plan.etp.grammar.chunks import Who
 from d2plan.etp.grammar.division import divide
+from d2plan.etp.grammar.missed import find_missed
 from d2plan.etp.grammar.order import order_clauses
 from d2plan.etp.grammar.people import People
 from d2plan.etp.grammar.reading import find_chunks, spell_out
@@ -61,7 +62,10 @@ class GrammarPlanner:
             raise InputError(f"The story has {len(cast)} characters, but a picture holds at most {MAX_INSTANCES}.")
         moments = context.stage.finish(cast)
         _check_moments(context, moments)
-        return request.check(_write_plan(request, context, moments))
+        notes = _collect_notes(context, moments)
+        missed = find_missed(chunks, moments, cast, notes)
+        notes += [f"In no moment: {_quote(missed)}."] if missed else []
+        return request.check(_write_plan(request, context, moments, notes))
 
 
 def _check_moments(context: Context, moments: list[Moment]) -> None:
@@ -82,7 +86,7 @@ def _check_moments(context: Context, moments: list[Moment]) -> None:
         )
 
 
-def _write_plan(request: StoryRequest, context: Context, moments: list[Moment]) -> EventPlan:
+def _write_plan(request: StoryRequest, context: Context, moments: list[Moment], notes: list[str]) -> EventPlan:
     cast = context.people.cast
     concepts = [request.concepts[index] for index in cast]
     instances = [
@@ -114,7 +118,7 @@ def _write_plan(request: StoryRequest, context: Context, moments: list[Moment]) 
         "beats": beats,
         "frames": request.frames,
         "seed": request.seed,
-        "notes": _collect_notes(context, moments),
+        "notes": notes,
     }
     return parse_document(EventPlan, content, "the story")
 

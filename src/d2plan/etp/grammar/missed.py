@@ -1,0 +1,71 @@
+"""What a story names and no moment shows: the net below all rules, so that nothing gets lost in silence."""
+
+from collections.abc import Iterable, Sequence
+
+from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Weather, Who
+from d2plan.etp.grammar.stage import Moment
+
+_RESTING = ("standing", "parked")
+_SEEN_OTHERWISE = ("without", "instead of", "rather than")
+
+
+def find_missed(
+    chunks: Sequence[Chunk], moments: Sequence[Moment], cast: Sequence[int], told: Iterable[str]
+) -> list[str]:
+    """List the words of a story that are in no moment and in no note.
+
+    Args:
+        chunks: of the whole story.
+        moments: of the plan.
+        cast: who takes part.
+        told: notes so far.
+
+    Returns:
+        The words, each once.
+    """
+    said = " ".join(told).lower()
+    missed = [
+        chunk.text
+        for place, chunk in enumerate(chunks)
+        if not _is_shown(chunk, moments, cast) and not _is_denied(chunks, place) and chunk.text.lower() not in said
+    ]
+    return list(dict.fromkeys(missed))
+
+
+def _is_denied(chunks: Sequence[Chunk], place: int) -> bool:
+    """Say whether it is said not to be so."""
+    chunk = chunks[place]
+    if isinstance(chunk, Verb):
+        return chunk.negated or chunk.unreal
+    if isinstance(chunk, Gear) and (chunk.absent or chunk.prep in _SEEN_OTHERWISE):
+        return True
+    while place and chunks[place].kind not in ("stop", "verb", "negation"):
+        place -= 1
+    before = chunks[place]
+    return before.kind == "negation" or (isinstance(before, Verb) and before.negated)
+
+
+def _is_shown(chunk: Chunk, moments: Sequence[Moment], cast: Sequence[int]) -> bool:
+    """Say whether a moment shows what a chunk names; words that name nothing to be seen count as shown."""
+    worn = {entry for moment in moments for figure in moment.figures.values() for entry in figure.gear.items()}
+    if isinstance(chunk, Gear):
+        return not chunk.value or any(chunk.value == name and chunk.colour in ("", colour) for name, colour in worn)
+    if chunk.kind == "colour":
+        return any(chunk.value == colour for _, colour in worn)
+    if isinstance(chunk, Place):
+        return not chunk.value or any(chunk.value == moment.place for moment in moments)
+    if isinstance(chunk, Weather) or chunk.kind in ("light", "light_change"):
+        light = chunk.light if isinstance(chunk, Weather) else chunk.value.partition(":")[0]
+        return light == "day" or any(light == moment.light for moment in moments)
+    if isinstance(chunk, Who):
+        return chunk.head != "name" or int(chunk.value) in cast
+    return _is_done(chunk, moments) if isinstance(chunk, Verb) else chunk.kind != "unknown"
+
+
+def _is_done(verb: Verb, moments: Sequence[Moment]) -> bool:
+    action = verb.item.senses.get("action", "")
+    done = {figure.action for moment in moments for figure in moment.figures.values()}
+    if action:
+        # "Takes off", "goes to bed" may be read as something else.
+        return action in done or action in _RESTING or len(verb.item.senses) > 1 + verb.item.has("about")
+    return not verb.item.has("mute") or len(verb.item.senses) > 1
