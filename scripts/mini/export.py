@@ -22,7 +22,7 @@ DEFAULTS = {
     "steps": 30,
     "guidance_scale": 5.0,
     "warmup_fraction": 0.25,
-    "warmup_one_class": 0.1,
+    "short_warmup_fraction": 0.1,
     "mask_margin": 0.09375,
     "weave": "all",
     "height": 128,

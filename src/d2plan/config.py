@@ -93,8 +93,8 @@ class IspSettings:
         steps: denoising steps.
         guidance_scale: w of eq. (2) and (9).
         warmup_fraction: part of the steps, 0..1, before composition starts; the paper's is 15 of 50.
-        warmup_one_class: the same for a scene of several instances that all are of one class, where the layout has no
-            more to say than where they stand; None is ``warmup_fraction``.
+        short_warmup_fraction: the same for a scene whose layout the global row need not settle: several instances all
+            of one class, or each with a box or mask by hand; None is ``warmup_fraction``.
         calibrate: replace the class word's maps by the identifier's, eq. (7).
         compose: blend the predictions by masks, eq. (9); without it the calibrated global row alone counts.
         values: whose value vectors a replaced map reads, the global row's (eq. 7) or the sub row's.
@@ -116,7 +116,7 @@ class IspSettings:
     steps: int = 50
     guidance_scale: float = 7.5
     warmup_fraction: float = 0.3
-    warmup_one_class: float | None = None
+    short_warmup_fraction: float | None = None
     calibrate: bool = True
     compose: bool = True
     values: Literal["global", "sub"] = "global"
@@ -136,7 +136,12 @@ class IspSettings:
         _need(1 <= self.steps <= 1000, "steps", self.steps, "1..1000")
         _need(0 <= self.guidance_scale <= 100, "guidance_scale", self.guidance_scale, "0..100")
         _need(0 <= self.warmup_fraction <= 1, "warmup_fraction", self.warmup_fraction, "0..1")
-        _need(0 <= (self.warmup_one_class or 0) <= 1, "warmup_one_class", self.warmup_one_class or 0, "0..1")
+        _need(
+            0 <= (self.short_warmup_fraction or 0) <= 1,
+            "short_warmup_fraction",
+            self.short_warmup_fraction or 0,
+            "0..1",
+        )
         _need(self.values in ("global", "sub"), "values", self.values, "global or sub")
         _need(self.weave in ("none", "subs", "all"), "weave", self.weave, "none, subs or all")
         _need(0 <= self.map_level <= 5, "map_level", self.map_level, "0..5")
@@ -162,7 +167,8 @@ class BaseDefaults:
         steps: denoising steps.
         guidance_scale: w of eq. (2).
         warmup_fraction: part of the steps before a scene is composed.
-        warmup_one_class: the same where several instances all are of one class; None is the same.
+        short_warmup_fraction: the same where several instances all are of one class, or all are drawn by hand; None is
+            the same.
         mask_margin: how far masks reach beyond what was found, part of the shorter side.
         weave: which rows of a scene read all of its prompts, "none", "subs" or "all".
         height: of a picture, pixels.
@@ -184,7 +190,7 @@ class BaseDefaults:
     steps: int = 50
     guidance_scale: float = 7.5
     warmup_fraction: float = 0.3
-    warmup_one_class: float | None = None
+    short_warmup_fraction: float | None = None
     mask_margin: float = 1 / 32
     weave: str = "none"
     height: int = 1024
@@ -234,7 +240,7 @@ class BaseDefaults:
             self.steps,
             self.guidance_scale,
             self.warmup_fraction,
-            self.warmup_one_class,
+            self.short_warmup_fraction,
             weave=self.weave,  # type: ignore[arg-type]  # checked there
             mask_margin=self.mask_margin,
         )

@@ -168,8 +168,8 @@ def test_a_sub_prompt_that_cannot_be_woven_in_is_told(tiny: Backbone) -> None:
     assert not man_and_dog(tiny, weave="none", instances=both).warnings
 
 
-def test_a_scene_of_one_class_may_have_a_warm_up_of_its_own(tiny: Backbone) -> None:
-    settings = IspSettings(steps=10, warmup_fraction=0.3, warmup_one_class=0.1)
+def test_a_scene_of_one_class_or_drawn_by_hand_may_have_a_warm_up_of_its_own(tiny: Backbone) -> None:
+    settings = IspSettings(steps=10, warmup_fraction=0.3, short_warmup_fraction=0.1)
     both = man_and_dog(tiny)
     man, dog = both.adapters
     scene = both.scene.model_copy(update={"warmup": None, "steps": None})
@@ -179,7 +179,13 @@ def test_a_scene_of_one_class_may_have_a_warm_up_of_its_own(tiny: Backbone) -> N
     assert prepare_scene(tiny, scene, [man, dog], settings).warmup == 3
     assert prepare_scene(tiny, alone, [man], settings).warmup == 3
     assert prepare_scene(tiny, alike, [man, man], settings).warmup == 1
-    assert prepare_scene(tiny, alike, [man, man], replace(settings, warmup_one_class=None)).warmup == 3
+    assert prepare_scene(tiny, alike, [man, man], replace(settings, short_warmup_fraction=None)).warmup == 3
+    first, second = scene.instances
+    left = first.model_copy(update={"box": (0.0, 0.0, 0.5, 1.0)})
+    right = second.model_copy(update={"box": (0.5, 0.0, 1.0, 1.0)})
+    for members, warmup in (((left, right), 1), ((left, second), 3)):
+        drawn = scene.model_copy(update={"instances": members})
+        assert prepare_scene(tiny, drawn, [man, dog], settings).warmup == warmup
 
 
 @pytest.mark.parametrize("field", ["global_prompt", "negative_prompt"])

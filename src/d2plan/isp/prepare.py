@@ -165,7 +165,8 @@ def resolve_scene(
             )
         instances.append(instance.model_copy(update={"class_word": word}))
     one_class = len(instances) > len({(item.class_word or "").casefold() for item in instances}) == 1
-    short = settings.warmup_one_class if one_class else None
+    by_hand = bool(instances) and all(item.box is not None or item.mask is not None for item in instances)
+    short = settings.short_warmup_fraction if one_class or by_hand else None
     fraction = settings.warmup_fraction if short is None else short
     warmup = int(fraction * steps + 0.5) if scene.warmup is None else scene.warmup
     if warmup > steps:

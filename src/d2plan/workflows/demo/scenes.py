@@ -295,8 +295,7 @@ class _Drafts:
         if boxes:
             pairs = zip(scene.instances, boxes, strict=True)
             instances = tuple(item.model_copy(update={"box": box}) for item, box in pairs)
-            # A longer warm-up settles a layout of its own, and where that differs its figures show beside the boxes.
-            scene = scene.model_copy(update={"instances": instances, "warmup": 1})
+            scene = scene.model_copy(update={"instances": instances})
             sides = ("left" if box == LEFT else "right" for box in boxes)
             label = "boxes: " + ", ".join(
                 f"{self.characters[who].name} {side}" for who, side in zip(deeds, sides, strict=True)
