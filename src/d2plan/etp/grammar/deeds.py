@@ -31,6 +31,7 @@ _BEGINS = tuple(
     "has a seat,have a seat,had a seat,having a seat,doz,drift,nod,"
     "drop,break,burst,settle,open,unzip".split(",")
 )
+_SPEEDING = tuple("rac,zoom,rush,dash,tear,tore,hurtl,whizz,charg,streak,hurr,bolt".split(","))
 _FLY = Item("takes off", {"action": "flying"}, frozenset({"s"}))
 _RUN = Item("takes off", {"action": "running", "about": "running"}, frozenset({"s"}))
 _BESIDE_THE_POINT = ("parked", "opening", "pouring", "driving", "steaming", "flying")
@@ -150,6 +151,8 @@ def _tell_doing(context: Context, telling: Telling, doing: str, found: list[int]
 
 
 def _tell_action(context: Context, telling: Telling, verb: Verb) -> bool:
+    if _races(context, telling, verb):
+        verb = replace(verb, item=replace(verb.item, senses={"action": "driving"}))
     item, action = verb.item, verb.item.value("action")
     able = [index for index in telling.subjects if pose(context, index, action) in context.actions_of(index)]
     if action == "parked" and telling.direct:
@@ -170,6 +173,12 @@ def _tell_action(context: Context, telling: Telling, verb: Verb) -> bool:
     if able:
         _do(context, telling, verb, action, able)
     return True
+
+
+def _races(context: Context, telling: Telling, verb: Verb) -> bool:
+    """Tell "the car races away", which drives, from "the dog races away"."""
+    cars = bool(telling.subjects) and all(context.people.word(index) == "car" for index in telling.subjects)
+    return cars and verb.item.value("action") == "running" and verb.item.text.lower().startswith(_SPEEDING)
 
 
 def _settles(context: Context, telling: Telling, verb: Verb) -> bool:

@@ -159,13 +159,10 @@ def _worn_on(telling: Telling, parts: list[Chunk], place: int) -> list[int]:
         return telling.subjects
     if on.text.lower() in ON_SOMEBODY and isinstance(head, Who) and head.body:
         return next((found for _, who, found in telling.objects if who is head), telling.subjects)
-    if (
-        clause.verb is not None
-        and clause.verb.ing
-        and on.kind != "prep"
-        and parts[place] in clause.parts[: clause.split]
-    ):
-        # "Red hat, waving"
+    before = parts[place] in clause.parts[: clause.split]
+    led = clause.parts[1:2] and parts[place] is clause.parts[0] and clause.parts[1].kind == "comma"
+    if before and on.kind != "prep" and clause.verb is not None and (clause.verb.ing or led):
+        # "Red hat, waving" and "no hat, she sleeps"
         return telling.subjects
     bare = clause.verb is None and all(isinstance(part, Gear) and not part.prep for part in parts)
     return telling.subjects if bare else []
@@ -300,6 +297,9 @@ def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list
     givers = [] if telling.clause.verb and telling.clause.verb.passive else telling.subjects or telling.sources
     for gear in gears:
         name_gear(context, gear)
+        if not gear.value:
+            context.not_shown(telling.clause.text, "which accessory is meant is not said")
+            continue
         if not givers and gear.definite:
             holders = [index for index in context.people.cast if gear.value in context.worn(index)]
             givers = [index for index in holders if index not in receivers] if len(holders) == 1 else []

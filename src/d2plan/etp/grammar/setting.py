@@ -71,6 +71,11 @@ def tell_setting(context: Context, telling: Telling) -> None:
     for part in clause.parts:
         if isinstance(part, Place):
             if not part.value or (part.mode == "bare" and not moves):
+                if _is_liked(context, telling, part):
+                    context.note(f'"{part.text}" is taken as the place.')
+                    found = part.value
+                    _go(context, telling, part)
+                    continue
                 context.left_out += [part.text] if part.value else []
             elif part.mode == "here" and (SCENE, "place") in stage.ever:
                 context.left_out.append(part.text)
@@ -89,6 +94,12 @@ def tell_setting(context: Context, telling: Telling) -> None:
     if is_pouring(clause) and not telling.subjects:
         _light(context, telling, Chunk("light_change", clause.text, "rain"))
     _check_light(context, telling)
+
+
+def _is_liked(context: Context, telling: Telling, part: Place) -> bool:
+    """Say whether "they love the snow" is all that was said of where they are."""
+    verb, known = telling.clause.verb, (SCENE, "place") in context.stage.ever
+    return bool(part.value) and " " in part.text and verb is not None and not (known or verb.negated or verb.unreal)
 
 
 def _check_light(context: Context, telling: Telling) -> None:

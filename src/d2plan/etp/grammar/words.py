@@ -16,9 +16,14 @@ _LATER = re.compile(
 )
 _EARLIER = re.compile(_LATER.pattern.rpartition("(?:later")[0] + r"(?:earlier|before that)\b", re.IGNORECASE)
 _SCENE = r"(?:scene|shot|part|frame|beat|picture|clip|step|act|chapter|panel|keyframe) (?:no\.? ?|#)?"
-_FIRST_SCENE = re.compile(rf"\b{_SCENE}(?:1|one|i)\b ?[:.)-]*", re.IGNORECASE)
+_KIND = r"(?:scene|shot|part|frame|beat|picture|clip|step|act|chapter|panel|keyframe|image|slide)"
+_FIRST_SCENE = re.compile(
+    rf"\b{_SCENE}(?:1|one|i)\b ?[:.)-]*|\b(?:in the |the )?(?:first|1st|opening) {_KIND}\b ?[:,]", re.IGNORECASE
+)
 _NEXT_SCENE = re.compile(
-    rf"\b(?:in )?{_SCENE}(?:\d+|two|three|four|five|six|seven|eight|ii|iii|iv)\b ?[:.)-]*", re.IGNORECASE
+    rf"\b(?:in )?{_SCENE}(?:\d+|two|three|four|five|six|seven|eight|ii|iii|iv)\b ?[:.)-]*|"
+    rf"\b(?:in the |the )?(?:second|2nd|third|3rd|fourth|4th|fifth|5th|sixth|next|last|final) {_KIND}\b ?[:,]",
+    re.IGNORECASE,
 )
 _NUMBERED = re.compile(r"(?:(?<=^)|(?<=[.!?;,:] ))\(?(\d)[.):] (?=[A-Za-z])")
 _SHORT = {
