@@ -190,7 +190,8 @@ def _settles(context: Context, telling: Telling, verb: Verb) -> bool:
 def _find_doers(context: Context, telling: Telling, verb: Verb, able: list[int]) -> list[int]:
     """Say who does what some of the subjects cannot: "John drives the car" is the car driving."""
     item, action = verb.item, verb.item.value("action")
-    passed = [index for index in telling.direct if action in context.actions_of(index)]
+    named = telling.direct or [index for _, _, found in telling.objects for index in found]
+    passed = [index for index in named if action in context.actions_of(index)]
     if action in _BESIDE_THE_POINT and passed:
         names = " and ".join(context.people.name(index) for index in telling.subjects)
         context.note(f'"{telling.clause.text}" is shown without {names} doing it.')

@@ -163,8 +163,11 @@ class _Builder:
 
     def _stands_within(self, place: int, mark: Chunk) -> bool:
         """Tell "he has now a hat" and "sleeps at last in the forest" from "sleeps, now runs"."""
-        inner = mark.text.lower() in ("now", *LAST_WORDS) and isinstance(self.around.before(place), Verb)
-        return inner and self.around.after(place).kind in ("gear", "place", "light", "state")
+        verb = self.around.before(place)
+        if not isinstance(verb, Verb) or not (mark.text.lower() in ("now", *LAST_WORDS) or verb.item.has("be")):
+            return False
+        kinds = ("gear", "place", "light", "state", "colour")
+        return mark.value == "next" and self.around.after(place).kind in kinds
 
     def _lists(self, place: int) -> bool:
         """Tell "first Mia, then Tom falls asleep" from "Mia then falls asleep"."""

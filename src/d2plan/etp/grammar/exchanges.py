@@ -81,7 +81,9 @@ def recolour(context: Context, telling: Telling, gears: list[Gear]) -> None:
             context.not_shown(telling.clause.text)
             telling.shown = True
             continue
-        for index in wearers_of(context, telling, gear):
+        wearing = [index for index in context.people.cast if gear.value in context.worn(index)]
+        several = is_plural(gear) and gear.value != "sunglasses" and gear.owner is None and not telling.subjects
+        for index in wearing if several else wearers_of(context, telling, gear):
             telling.add(Change((index, gear.value), colour, gear.colour))
             context.last.append(Worn(gear.value, colour, index))
 

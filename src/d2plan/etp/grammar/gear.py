@@ -241,10 +241,14 @@ def _tell_being(context: Context, telling: Telling, verb: Verb, gears: list[Gear
     named_first = [gear for gear in gears if gear in telling.clause.parts[: telling.clause.split]]
     if named_first and not telling.clause.subjects:
         colour = next((part.value for part in telling.clause.parts if part.kind == "colour"), "")
+        telling.gears = [gear for gear in telling.gears if gear not in named_first]
+        if colour and telling.clause.later and not verb.negated:
+            recolour(context, telling, named_first)
+            return True
         for gear in named_first:
             gear.colour = gear.colour or colour
-        telling.gears = [gear for gear in telling.gears if gear not in named_first]
-        wear_all(context, telling, named_first, telling.subjects, state=True)
+        wearing = [index for index in context.people.recent if named_first[0].value in context.worn(index)]
+        wear_all(context, telling, named_first, telling.subjects or wearing[:1], state=True)
         return True
     return False
 

@@ -67,5 +67,6 @@ def _is_done(verb: Verb, moments: Sequence[Moment]) -> bool:
     done = {figure.action for moment in moments for figure in moment.figures.values()}
     if action:
         # "Takes off", "goes to bed" may be read as something else.
+        done |= {"running"} if "driving" in done else set()
         return action in done or action in _RESTING or len(verb.item.senses) > 1 + verb.item.has("about")
     return not verb.item.has("mute") or len(verb.item.senses) > 1

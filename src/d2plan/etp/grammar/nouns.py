@@ -270,6 +270,9 @@ def _read_short(items: Sequence[Item], place: int, before: list[Chunk], gear: Ge
         gear.owner = Who("who", item.text, item.value("name"))
         gear.text = f"{item.text}'s"
         return place + 2
+    if before and before[-1].text.lower() == "without" and item.text.lower() in ("it", "them"):
+        gear.text, gear.prep, gear.definite = item.text, "without", True
+        return place + 1
     if _is_lone_one(items, place, before):
         gear.text, gear.prep = item.text, before[-1].text.lower()
         return place + 1
@@ -320,7 +323,9 @@ def _note_before_gear(item: Item, gear: Gear) -> None:
 def _is_own(items: Sequence[Item], place: int) -> bool:
     """Read "his" in "his is black", which is the hat that was named last."""
     low, after = items[place].text.lower(), at(items, place + 1)
-    moved = after.text.lower() in ("on", "off", "away", "back", "down", "aside") or after.has("stop", "join", "comma")
+    moved = after.text.lower() in ("on", "off", "away", "back", "down", "aside", "to") or after.has(
+        "stop", "join", "comma"
+    )
     if not after.has("be"):
         return low in ("hers", "theirs", "mine") or (low == "his" and moved)
     own = items[place].has("possessive") and after.has("be")

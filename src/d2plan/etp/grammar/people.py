@@ -320,6 +320,11 @@ class People:
         fitting = [index for index in dict.fromkeys(order) if self.fits(index, who.value)]
         # "He jumps, she sits" are two, even where nobody's sex is known.
         fitting = [index for index in fitting if self.guesses.get(index, who.value) == who.value] or fitting
+        things = [index for index in dict.fromkeys(order) if self.word(index) in _CLEAR]
+        if not fitting and len(things) == 1 and who.value in ("he", "she"):
+            # "Turbo stops. He is tired": in stories things are somebody.
+            self.note(f'"{who.text}" is taken as {self.name(things[0])}; write the name if not.')
+            fitting = things
         if not fitting:
             raise InputError(f'The story says "{who.text}", but nobody before fits that; write the name.')
         able = [index for index in fitting if can is None or can(index)] or fitting

@@ -35,7 +35,12 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
         if who.head == "nobody":
             found += _find_nobody(context, telling, who, left)
             continue
-        if who.head == "pronoun" and who.value == "it" and _weather(context, clause):
+        if (
+            who.head == "pronoun"
+            and who.value == "it"
+            and _weather(context, clause)
+            and not _is_lost(context, clause, who)
+        ):
             continue
         if _is_lost(context, clause, who):
             if verb is not None and verb.item.has("be"):

@@ -95,6 +95,7 @@ def _tell_again(context: Context, clause: Clause, former: Clause) -> None:
 
 
 def _gather(context: Context, clause: Clause) -> Telling:
+    _join_appositions(clause)
     telling = Telling(clause)
     telling.gears = [part for part in clause.parts if isinstance(part, Gear)]
     telling.particle = _find_particle(clause)
@@ -125,6 +126,19 @@ def _gather(context: Context, clause: Clause) -> Telling:
             telling.objects.append((prep, part, meant))
             context.left_out += part.extras
     return telling
+
+
+def _join_appositions(clause: Clause) -> None:
+    """Read "her hat, a green one," as "her green hat"."""
+    parts = clause.parts
+    for place in range(len(parts) - 2):
+        gear, comma, one = parts[place : place + 3]
+        if not (isinstance(gear, Gear) and comma.kind == "comma" and isinstance(one, Gear)):
+            continue
+        if (gear.owner is not None or gear.definite) and not gear.colour and one.colour and not one.value:
+            gear.colour = one.colour
+            clause.parts = [*parts[: place + 1], *parts[place + 3 :]]
+            return
 
 
 def _is_predicate(context: Context, clause: Clause, telling: Telling, who: Who, prep: str) -> bool:

@@ -46,6 +46,7 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
             continue
         whose = [owner] if state and owner is not None and not telling.clause.subjects else wearers
         if not whose:
+            context.last.append(Worn(gear.value, gear.colour, -1))
             context.not_shown(telling.clause.text, "who wears it is not said")
             telling.shown = True
         for index in whose:
