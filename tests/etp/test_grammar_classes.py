@@ -82,3 +82,16 @@ def test_what_may_be_meant_otherwise_or_is_in_no_moment_is_noted(story, word):
 
 def test_sleeping_in_the_rain_is_no_sleeping_in():
     assert plan("Mia sleeps in the rain. Then she runs.", MORE).prompt_at(0).endswith("in the rain")
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        "Can you make Rex sleep and then run?",
+        "I'd like Rex to sleep and then run.",
+        "Hi! Please make a short video of Rex sleeping. Then he should run. Thank you!",
+        "Show me Rex sleeping, then show him running.",
+    ],
+)
+def test_a_story_may_be_asked_for(story):
+    assert shown(story, MORE) == [{"Rex": "sleeping"}, {"Rex": "running"}]

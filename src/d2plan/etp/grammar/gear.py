@@ -160,6 +160,11 @@ def _worn_on(telling: Telling, parts: list[Chunk], place: int) -> list[int]:
     if on.text.lower() in ON_SOMEBODY and isinstance(head, Who) and head.body:
         return next((found for _, who, found in telling.objects if who is head), telling.subjects)
     before = parts[place] in clause.parts[: clause.split]
+    spot = next((number for number, part in enumerate(clause.parts) if part is parts[place]), 0)
+    tagged = spot and not before and clause.parts[spot - 1].kind == "comma" and " " not in parts[place].text
+    if tagged and clause.verb is not None and clause.verb.ing:
+        # "Running, beach, sunglasses"
+        return telling.subjects
     led = clause.parts[1:2] and parts[place] is clause.parts[0] and clause.parts[1].kind == "comma"
     if before and on.kind != "prep" and clause.verb is not None and (clause.verb.ing or led):
         # "Red hat, waving" and "no hat, she sleeps"
@@ -300,6 +305,9 @@ def _is_back(telling: Telling) -> bool:
 def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list[int]) -> None:
     givers = [] if telling.clause.verb and telling.clause.verb.passive else telling.subjects or telling.sources
     for gear in gears:
+        # "Emma give scarf to man."
+        bare = " " not in gear.text and any(gear.value in context.worn(giver) for giver in givers)
+        gear.definite = gear.definite or bare
         name_gear(context, gear)
         if not gear.value:
             context.not_shown(telling.clause.text, "which accessory is meant is not said")

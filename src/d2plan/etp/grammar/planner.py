@@ -8,6 +8,7 @@ from d2plan.etp.grammar.missed import find_missed
 from d2plan.etp.grammar.order import order_clauses
 from d2plan.etp.grammar.people import People
 from d2plan.etp.grammar.reading import find_chunks, spell_out
+from d2plan.etp.grammar.requests import drop_requests
 from d2plan.etp.grammar.spelling import correct_words
 from d2plan.etp.grammar.stage import Figure, Moment
 from d2plan.etp.grammar.teller import tell
@@ -45,7 +46,7 @@ class GrammarPlanner:
         if not request.concepts:
             raise InputError("No concept is known; give a folder with adapters as --concepts.")
         context = Context(People(request.concepts))
-        story, corrected = correct_words(request.story, request.concepts)
+        story, corrected = correct_words(drop_requests(request.story), request.concepts)
         context.notes += corrected
         items = plain_wording(find_items(story, request.concepts))
         chunks = find_chunks(items)

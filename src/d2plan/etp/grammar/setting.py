@@ -20,6 +20,23 @@ _STILL = (
     "the stars sh",
     "rain is",
 )
+_COMING = (
+    "come",
+    "came",
+    "fall",
+    "fell",
+    "arriv",
+    "set",
+    "rise",
+    "rose",
+    "begin",
+    "began",
+    "break",
+    "broke",
+    "pour",
+    "go",
+    "went",
+)
 # The storm blows a hat off, and wakes somebody.
 _DRIVEN = ("shifts", "loses", "takes", "causes", "waking", "gives", "be", "have")
 _IS = ("it is", "it was", "the sun is", "the sun was", "the moon is", "the stars are", "rain is", "the rain is")
@@ -43,6 +60,10 @@ def find_weather(clause: Clause) -> Chunk | None:
         return None
     before = [part for part in clause.parts[: clause.split] if part.kind not in ("filler", "comma", "join", "mark")]
     nouns = [part for part in before if isinstance(part, Weather)]
+    if not nouns and verb.item.text.lower().startswith(_COMING):
+        # "Now comes the night."
+        behind = [part for part in clause.parts[clause.split :] if part.kind != "filler"]
+        nouns = [part for part in behind[:1] if isinstance(part, Weather)]
     if not nouns or any(part.kind != "other" for part in before) or clause.text.lower().startswith(_STILL):
         return None
     ends = verb.item.has("stops", "vanishes", "ending", "halting") or verb.item.text.lower().startswith("leav")

@@ -172,7 +172,9 @@ def _takes_preposition(low: list[str], place: int, length: int, lexicon: Lexicon
     if length < 2 or last not in ("in", "on", "at", "over", "up") or not following or not following[0].isalpha():
         return False
     whole, verb = (lexicon.phrases.get(tuple(low[place : place + size])) for size in (length, length - 1))
-    same = whole and verb and "action" in whole.senses and whole.senses["action"] == verb.senses.get("action")
+    acts = whole and verb and "action" in whole.senses and whole.senses["action"] == verb.senses.get("action")
+    # "Walks in her orange scarf" is no coming in.
+    same = acts or (last == "in" and whole and verb and "appears" in whole.senses and bool(verb.forms))
     behind = any(
         tuple(low[place + length - 1 : place + length + size]) in lexicon.phrases for size in range(1, lexicon.longest)
     )

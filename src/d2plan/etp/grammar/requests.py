@@ -1,0 +1,35 @@
+"""Stories that are asked for: "please make a video of Rex sleeping", "I'd like Rex to run", "show her sitting"."""
+
+import re
+
+_FILM = r"(?:video|clip|film|movie|animation|story|picture|scene)"
+_ASKING = re.compile(
+    r"(?:(?<=^)|(?<=[.!?:] ))(?:(?:hi|hello|hey)[,!.]? )?(?:"
+    r"(?:(?:can|could|would) you )?(?:please )?(?:make|create|generate|film|render|show|give)(?: me| us)? "
+    rf"an? (?:\w+ )?{_FILM} (?:of|about|in which|where|with|that shows|showing)"
+    r"|(?:can|could|would) you (?:please )?(?:make|let|have|show)(?: me| us)?"
+    r"|(?:i|we)(?:'d| would) (?:like|love)(?: to see)?|(?:i|we) want(?: to see)?"
+    r"|please (?:make|let|have|show)(?: me| us)?|show(?: me| us)?|let us see|let's see"
+    r") (?=\w)",
+    re.IGNORECASE,
+)
+_SHOWN = re.compile(r"\bshow (her|him|it|them|the \w+|a \w+|[A-Z]\w*) (?=\w+ing\b)")
+_MEANT = {"her": "she", "him": "he", "it": "it", "them": "they"}
+
+
+def drop_requests(story: str) -> str:
+    """Drop the words with which a story is asked for.
+
+    >>> drop_requests("Can you make Rex sleep and then run?")
+    'Rex sleep and then run.'
+
+    Args:
+        story: one line.
+
+    Returns:
+        What is to be seen.
+    """
+    told = _ASKING.sub("", story)
+    if told != story:
+        told = told.replace("?", ".")
+    return _SHOWN.sub(lambda found: f"{_MEANT.get(found.group(1), found.group(1))} is ", told)
