@@ -71,6 +71,7 @@ ROWS = (
     Row("values of the sub row", changes=("values=sub",)),
     Row("rows read their own prompts (the paper)", changes=("weave=none",)),
     Row("sub rows alone read all", changes=("weave=subs",)),
+    Row("masks from attention (the paper)", changes=("masks=attention",), everywhere=True),
     Row("warm-up 0.1", changes=("warmup_fraction=0.1",)),
     Row("warm-up 0.4", changes=("warmup_fraction=0.4",)),
     Row("masks anew every 4 steps", changes=("refresh_every=4",)),

@@ -97,7 +97,10 @@ def draw(bench: Bench, case: Case, weave: str, folder: Path) -> dict[str, Path]:
     for concept in case.before.concepts:
         bench.learn(concept)
     paths = [str(bench.adapter_path(concept)) for concept in case.before.concepts]
-    scenes = [shot.scene(paths).model_copy(update={"weave": weave}) for shot in (case.before, case.after)]
+    scenes = [
+        shot.scene(paths).model_copy(update={"weave": weave, "masks": "attention"})
+        for shot in (case.before, case.after)
+    ]
     place = folder / f"{case.before.name}-{weave}-{digest(paths, [scene.model_dump() for scene in scenes])}"
     series = Series(**_fields(scenes[0]), variants=tuple(_variants(*scenes)))
     compose_series(series, place, backbone=bench.backbone)

@@ -25,6 +25,7 @@ DEFAULTS = {
     "short_warmup_fraction": 0.1,
     "mask_margin": 0.09375,
     "weave": "all",
+    "masks": "columns",
     "height": 128,
     "width": 128,
     "rank": 16,

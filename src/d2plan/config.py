@@ -99,6 +99,7 @@ class IspSettings:
         compose: blend the predictions by masks, eq. (9); without it the calibrated global row alone counts.
         values: whose value vectors a replaced map reads, the global row's (eq. 7) or the sub row's.
         weave: which rows read the whole scene, all prompts woven into one: "none" as in the paper, "subs" or "all".
+        masks: where masks come from if the scene does not say: "attention", or "columns" dealt from left to right.
         map_level: where masks take their maps: 0 is the latent's own size, each next level one half of it; the
             nearest one with cross-attention is used.
         map_steps: how many of the last warm-up steps the maps are averaged over.
@@ -121,6 +122,7 @@ class IspSettings:
     compose: bool = True
     values: Literal["global", "sub"] = "global"
     weave: Literal["none", "subs", "all"] = "none"
+    masks: Literal["attention", "columns"] = "attention"
     map_level: int = 1
     map_steps: int = 5
     refresh_every: int = 0
@@ -144,6 +146,7 @@ class IspSettings:
         )
         _need(self.values in ("global", "sub"), "values", self.values, "global or sub")
         _need(self.weave in ("none", "subs", "all"), "weave", self.weave, "none, subs or all")
+        _need(self.masks in ("attention", "columns"), "masks", self.masks, "attention or columns")
         _need(0 <= self.map_level <= 5, "map_level", self.map_level, "0..5")
         _need(1 <= self.map_steps <= 1000, "map_steps", self.map_steps, "1..1000")
         _need(0 <= self.refresh_every <= 1000, "refresh_every", self.refresh_every, "0..1000")
@@ -171,6 +174,7 @@ class BaseDefaults:
             the same.
         mask_margin: how far masks reach beyond what was found, part of the shorter side.
         weave: which rows of a scene read all of its prompts, "none", "subs" or "all".
+        masks: where they come from if a scene does not say, "attention" or "columns".
         height: of a picture, pixels.
         width: of a picture, pixels.
         rank: of an adapter.
@@ -193,6 +197,7 @@ class BaseDefaults:
     short_warmup_fraction: float | None = None
     mask_margin: float = 1 / 32
     weave: str = "none"
+    masks: str = "attention"
     height: int = 1024
     width: int = 1024
     rank: int = 128
@@ -242,6 +247,7 @@ class BaseDefaults:
             self.warmup_fraction,
             self.short_warmup_fraction,
             weave=self.weave,  # type: ignore[arg-type]  # checked there
+            masks=self.masks,  # type: ignore[arg-type]  # checked there
             mask_margin=self.mask_margin,
         )
 

@@ -123,7 +123,8 @@ class SceneFields(Document):
         negative_prompt: what to steer away from; None is the base's null text.
         style: adapters that work on all rows, at most 8.
         controls: ControlNets, at most 8.
-        masks: where masks come from: the attention maps, or a detector on a first picture.
+        masks: where masks come from: the attention maps, a detector on a first picture, or a column for each instance;
+            None is the base's own, and in a series the attention maps.
         detector: what "detect" looks with: a word such as "judge", or a folder; None is the base's own.
         missing: an instance that gets no area is an error, or a note in the record.
         weave: which rows read the whole scene, all prompts woven into one: "all", "subs" (those of the instances
@@ -143,7 +144,7 @@ class SceneFields(Document):
     negative_prompt: Annotated[str, StringConstraints(max_length=4000)] | None = None
     style: Annotated[tuple[Style, ...], Field(max_length=8)] = ()
     controls: Annotated[tuple[Control, ...], Field(max_length=8)] = ()
-    masks: Literal["attention", "detect"] = "attention"
+    masks: Literal["attention", "columns", "detect"] | None = None
     detector: PathText | None = None
     missing: Literal["error", "mark"] = "error"
     weave: Literal["none", "subs", "all"] | None = None

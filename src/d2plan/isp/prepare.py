@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from d2plan.backbone.text import find_cut
 from d2plan.config import IspSettings
 from d2plan.documents import Scene
 from d2plan.errors import InputError
+from d2plan.isp.columns import deal_columns, wants_columns
 from d2plan.isp.notes import call_adapter, tell_idle, tell_shapes, tell_words
 from d2plan.isp.overrides import Region, open_region
 from d2plan.isp.segment import Detector
@@ -165,8 +166,10 @@ def resolve_scene(
             )
         instances.append(instance.model_copy(update={"class_word": word}))
     one_class = len(instances) > len({(item.class_word or "").casefold() for item in instances}) == 1
+    masks = scene.masks or settings.masks
     by_hand = bool(instances) and all(item.box is not None or item.mask is not None for item in instances)
-    short = settings.short_warmup_fraction if one_class or by_hand else None
+    placed = by_hand or wants_columns(scene.model_copy(update={"masks": masks}))
+    short = settings.short_warmup_fraction if one_class or placed else None
     fraction = settings.warmup_fraction if short is None else short
     warmup = int(fraction * steps + 0.5) if scene.warmup is None else scene.warmup
     if warmup > steps:
@@ -174,7 +177,7 @@ def resolve_scene(
     scale = settings.guidance_scale if scene.guidance_scale is None else scene.guidance_scale
     numbers = {"steps": steps, "warmup": warmup, "guidance_scale": scale, "height": height, "width": width}
     weave = scene.weave or settings.weave
-    return scene.model_copy(update={**numbers, "weave": weave, "instances": tuple(instances)})
+    return scene.model_copy(update={**numbers, "weave": weave, "masks": masks, "instances": tuple(instances)})
 
 
 def prepare_scene(
@@ -224,6 +227,13 @@ def prepare_scene(
     ]
     # First with the words as written, which a sentence about them must quote.
     columns = find_columns(backbone.tokenizers, resolved.global_prompt, namings)
+    if wants_columns(resolved):
+        # From here on as if they had been drawn by hand, so that the record says where everybody was put.
+        boxes = deal_columns(resolved, namings)
+        placed = zip(resolved.instances, boxes, strict=True)
+        dealt = tuple(item.model_copy(update={"box": box}) for item, box in placed)
+        resolved = resolved.model_copy(update={"instances": dealt})
+        regions = tuple(replace(region, box=box) for region, box in zip(regions, boxes, strict=True))
     read, columns, unwoven = _choose_prompts(backbone, resolved, namings, columns)
     styles = tuple(
         Weighted(adapter, item.strength) for adapter, item in zip(extras.styles, resolved.style, strict=True)

@@ -21,7 +21,7 @@ from d2plan.media.png_text import hash_file
 _PACKAGES = ("d2plan", "torch", "diffusers", "transformers", "peft")
 _SAMPLES = 4096
 # What a settings object says that a scene says itself.
-_IN_SCENES = ("steps", "guidance_scale", "warmup_fraction", "short_warmup_fraction", "weave", "most_rows")
+_IN_SCENES = ("steps", "guidance_scale", "warmup_fraction", "short_warmup_fraction", "weave", "masks", "most_rows")
 
 
 def record_run(

@@ -1,0 +1,77 @@
+"""Columns: who gets which, and when nobody does."""
+
+from dataclasses import replace
+
+import pytest
+
+from d2plan.backbone.load import Backbone
+from d2plan.config import IspSettings
+from d2plan.isp.columns import deal_columns, wants_columns
+from d2plan.isp.prepare import prepare_scene
+from d2plan.isp.tokens import Naming
+from d2plan.scenes import Control, Instance, Scene
+from tests.isp.concepts import man_and_dog
+
+MAN, DOG = Naming("man", "<v1>", "a <v1> man"), Naming("dog", "<v2>", "a <v2> dog")
+
+
+def scene(prompt: str, *subs: str, **fields: object) -> Scene:
+    instances = tuple(Instance(concept=str(place), sub_prompt=text) for place, text in enumerate(subs))
+    return Scene(global_prompt=prompt, instances=instances, masks="columns", **fields)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "first", "second", "man_is_left"),
+    [
+        ("a man and a dog", MAN, DOG, True),
+        ("a dog and a man", MAN, DOG, False),
+        ("a man on the right and a dog", MAN, DOG, False),
+        ("a man and a dog to the left", MAN, DOG, False),
+        ("a man in the middle and a dog on the left", MAN, DOG, False),
+        ("a man and a dog", MAN._replace(sub_prompt="a <v1> man on the right"), DOG, False),
+    ],
+)
+def test_columns_follow_the_mentions_and_what_the_prompts_say_of_sides(
+    prompt: str, first: Naming, second: Naming, man_is_left: bool
+) -> None:
+    for namings in ([first, second], [second, first]):
+        boxes = deal_columns(scene(prompt, *(one.sub_prompt for one in namings)), namings)
+        man = boxes[namings.index(first)]
+        assert (man[0] < 0.5) == man_is_left
+        assert sorted(box[0] for box in boxes) == [0.05, 0.5] and {box[2] for box in boxes} == {0.5, 0.95}
+
+
+def test_a_position_counts_more_than_a_mention() -> None:
+    asked = scene("a man and a dog", "a <v1> man", "a <v2> dog")
+    left = asked.instances[1].model_copy(update={"position": "left"})
+    boxes = deal_columns(asked.model_copy(update={"instances": (asked.instances[0], left)}), [MAN, DOG])
+    assert boxes[1][0] < boxes[0][0]
+
+
+def test_nobody_gets_a_column_where_a_place_was_given_or_is_not_needed() -> None:
+    asked = scene("a man and a dog", "a man", "a dog")
+    assert wants_columns(asked)
+    assert not wants_columns(asked.model_copy(update={"masks": "attention"}))
+    assert not wants_columns(scene("a man", "a man"))
+    assert wants_columns(scene("m", *["a man"] * 4)) and not wants_columns(scene("m", *["a man"] * 5))
+    for place in ({"box": (0, 0, 0.5, 1)}, {"mask": "m.png"}, {"point": (0.2, 0.5)}):
+        placed = asked.instances[0].model_copy(update=place)
+        assert not wants_columns(asked.model_copy(update={"instances": (placed, asked.instances[1])}))
+    control = Control(model="net", image="pose.png")
+    assert not wants_columns(asked.model_copy(update={"controls": (control,)}))
+
+
+def test_a_scene_in_columns_is_prepared_as_one_drawn_by_hand(tiny: Backbone) -> None:
+    settings = IspSettings(steps=10, warmup_fraction=0.3, short_warmup_fraction=0.1, masks="columns")
+    written = man_and_dog(tiny)
+    plain = written.scene.model_copy(update={"warmup": None, "steps": None, "masks": None})
+    dealt = prepare_scene(tiny, plain, written.adapters, settings)
+    boxes = [item.box for item in dealt.scene.instances]
+    assert boxes == [(0.05, 0.15, 0.5, 0.95), (0.5, 0.15, 0.95, 0.95)] == [region.box for region in dealt.regions]
+    assert (dealt.warmup, dealt.asks, dealt.scene.masks) == (1, False, "columns")
+    again = prepare_scene(tiny, dealt.scene, written.adapters, settings)
+    assert (again.regions, again.warmup) == (dealt.regions, dealt.warmup), "a record makes the same picture"
+    asked = prepare_scene(tiny, plain.model_copy(update={"masks": "attention"}), written.adapters, settings)
+    assert (asked.warmup, asked.asks) == (3, True)
+    other = prepare_scene(tiny, plain, written.adapters, replace(settings, masks="attention"))
+    assert other.scene.masks == "attention" and other.asks
