@@ -40,6 +40,17 @@ def places(story, names=MORE):
             "The children Mia and Ben wave. Then they sit.",
             [{"Mia": "waving", "Ben": "waving"}, {"Mia": "sitting", "Ben": "sitting"}],
         ),
+        (
+            "Mia has a red hat, then a blue one, and then none.",
+            [{"Mia": "wearing a red hat"}, {"Mia": "wearing a blue hat"}, {"Mia": ""}],
+        ),
+        (
+            "Mia has a blue crown. Ben has a red scarf. Ben trades his scarf for Mia's crown.",
+            [
+                {"Mia": "wearing a blue crown", "Ben": "wearing a red scarf"},
+                {"Mia": "wearing a red scarf", "Ben": "wearing a blue crown"},
+            ],
+        ),
         ("Turbo races away. Then he stops.", [{"Turbo": "driving"}, {"Turbo": "parked"}]),
     ],
 )

@@ -153,7 +153,9 @@ class _Builder:
             return
         if clause.verb is not None or any(part.kind not in ("comma", "join", "filler") for part in clause.parts):
             fronted = clause.verb is None and not clause.subjects and not clause.is_weather
-            onwards = clause.later and mark.value == "next" and any(part.kind == "place" for part in clause.parts)
+            onwards = (
+                clause.later and mark.value == "next" and any(part.kind in ("place", "gear") for part in clause.parts)
+            )
             if not fronted or onwards:
                 link = clause.link if clause.empty else "join"
                 self.open(link)

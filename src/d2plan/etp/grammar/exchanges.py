@@ -3,7 +3,7 @@
 from d2plan.etp.grammar.chunks import Gear, Who
 from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.telling import Context, Telling, Worn, impossible
-from d2plan.etp.grammar.wearing import name_gear, take_off, wearers_of
+from d2plan.etp.grammar.wearing import name_gear, owner_of, take_off, wearers_of
 
 _SEVERAL = ("them", "both", "both of them", "all of them", "all", "them both", "them all")
 
@@ -53,6 +53,12 @@ def swap(context: Context, telling: Telling, gears: list[Gear]) -> None:
     gone, come = gears[0], gears[1]
     name_gear(context, gone)
     come.value = come.value or gone.value
+    partner = owner_of(context, come, telling) if come.owner is not None else None
+    if partner is not None and partner not in telling.subjects and len(telling.subjects) == 1:
+        # "Emma trades her scarf for Mia's crown."
+        come.colour = come.colour or context.worn(partner).get(come.value, "")
+        telling.add(Change((partner, come.value), None, come.colour))
+        telling.add(Change((partner, gone.value), gone.colour, None))
     for index in telling.subjects:
         if gone.value != come.value:
             take_off(context, telling, gone, [index])

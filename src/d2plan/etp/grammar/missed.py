@@ -49,6 +49,8 @@ def _is_shown(chunk: Chunk, moments: Sequence[Moment], cast: Sequence[int]) -> b
     """Say whether a moment shows what a chunk names; words that name nothing to be seen count as shown."""
     worn = {entry for moment in moments for figure in moment.figures.values() for entry in figure.gear.items()}
     if isinstance(chunk, Gear):
+        if chunk.owner is not None and chunk.owner.head == "name" and int(chunk.owner.value) not in cast:
+            return False
         return not chunk.value or any(chunk.value == name and chunk.colour in ("", colour) for name, colour in worn)
     if chunk.kind == "colour":
         return any(chunk.value == colour for _, colour in worn)

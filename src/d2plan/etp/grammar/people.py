@@ -219,6 +219,8 @@ class People:
         everybody = list(range(len(self.concepts)))
         known = self.cast or (self.named if len(self.named) > 1 else everybody)
         low = who.text.lower()
+        if known is everybody and len(known) > 2:
+            self.note(f'"{who.text}" are taken as all known characters; write the names if not.')
         if who.number > 2 and len(known) != who.number:
             raise InputError(f'The story speaks of "{who.text}", but {len(known)} were named before.')
         if ("both" in low or who.number == 2 or "two" in low or "pair" in low or "couple" in low) and len(known) != 2:

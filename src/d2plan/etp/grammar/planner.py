@@ -2,7 +2,7 @@
 
 from d2plan.documents import MAX_INSTANCES, parse_document
 from d2plan.errors import InputError
-from d2plan.etp.grammar.chunks import Who
+from d2plan.etp.grammar.chunks import Gear, Who
 from d2plan.etp.grammar.division import divide
 from d2plan.etp.grammar.missed import find_missed
 from d2plan.etp.grammar.order import order_clauses
@@ -51,7 +51,8 @@ class GrammarPlanner:
         items = plain_wording(find_items(story, request.concepts))
         chunks = find_chunks(items)
         spell_out(chunks)
-        context.people.named = context.people.peek(chunk for chunk in chunks if isinstance(chunk, Who))
+        owners = [chunk.owner for chunk in chunks if isinstance(chunk, Gear) and chunk.owner is not None]
+        context.people.named = context.people.peek([*(chunk for chunk in chunks if isinstance(chunk, Who)), *owners])
         for clause in order_clauses(divide(chunks)):
             tell(context, clause)
         cast = context.people.cast

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
-from d2plan.etp.grammar.chunks import Chunk, Place, Reading, Verb, Weather, Who, at, determined, verb_at
+from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Reading, Verb, Weather, Who, at, determined, verb_at
 from d2plan.etp.grammar.nouns import read_gear, read_place, read_who
 from d2plan.etp.grammar.verbs import read_verb
 from d2plan.etp.grammar.words import Item
@@ -75,6 +75,7 @@ def _read(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading:
     readers: tuple[Callable[[Sequence[Item], int, list[Chunk]], Reading | None], ...] = (
         _read_border,
         _read_light,
+        _read_none,
         read_gear,
         read_who,
         _read_body,
@@ -154,6 +155,23 @@ def _read_light(items: Sequence[Item], place: int, before: list[Chunk]) -> Readi
             about = ":about" if item.has("about") else ""
             return Chunk(kind, item.text, item.value(kind) + about), place + 1
     return None
+
+
+def _read_none(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:
+    """Read "none" of "then a blue hat, then none"."""
+    borders = ("mark", "join", "comma")
+    if (
+        items[place].text.lower() != "none"
+        or not (before and before[-1].kind in borders)
+        or not _ends_behind(items, place)
+    ):
+        return None
+    return Gear("gear", items[place].text, absent=True), place + 1
+
+
+def _ends_behind(items: Sequence[Item], place: int) -> bool:
+    """Say whether a sentence or a part of it ends behind a place."""
+    return place + 1 >= len(items) or items[place + 1].has("stop", "comma", "join")
 
 
 def _read_body(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:

@@ -265,6 +265,9 @@ def _arrive(context: Context, telling: Telling) -> None:
 
 
 def _keep_leftovers(context: Context, telling: Telling) -> None:
+    takes_off = any(change.value is None for change in telling.changes)
+    if not takes_off and any(part.kind == "particle" and part.value == "off" for part in telling.clause.parts):
+        context.left_out.append("off")
     for part in telling.clause.parts:
         if part.kind == "unknown":
             context.strange.append(part.text)

@@ -31,6 +31,7 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
     """
     for gear in gears:
         if gear.absent:
+            gear.value = gear.value or (context.last[-1].accessory if context.last else "")
             context.last += [Worn(gear.value, "", index) for index in wearers[:1]]
             take_off(context, telling, gear, wearers, state=True)
             continue
