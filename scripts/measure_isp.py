@@ -72,11 +72,11 @@ ROWS = (
     Row("rows read their own prompts (the paper)", changes=("weave=none",)),
     Row("sub rows alone read all", changes=("weave=subs",)),
     Row("masks from attention (the paper)", changes=("masks=attention",), everywhere=True),
-    Row("warm-up 0.1", changes=("warmup_fraction=0.1",)),
-    Row("warm-up 0.4", changes=("warmup_fraction=0.4",)),
-    Row("masks anew every 4 steps", changes=("refresh_every=4",)),
-    Row("masks late, after 0.3", changes=("mask_start=0.3",)),
-    Row("soft masks, 0.8", changes=("mask_weight=0.8",)),
+    Row("these, warm-up 0.1", changes=("masks=attention", "warmup_fraction=0.1")),
+    Row("these, warm-up 0.4", changes=("masks=attention", "warmup_fraction=0.4")),
+    Row("these, masks anew every 4 steps", changes=("masks=attention", "refresh_every=4")),
+    Row("these, masks late, after 0.3", changes=("masks=attention", "mask_start=0.3")),
+    Row("these, soft masks, 0.8", changes=("masks=attention", "mask_weight=0.8")),
 )
 TITLES = {TWO: "two classes", SAME: "two of one class", THREE: "three at once"}
 
