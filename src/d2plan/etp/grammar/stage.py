@@ -162,7 +162,8 @@ class Stage:
             if self.now.told and (relation == "later" or (relation == "sentence" and not self.waits)):
                 self.waits, self.moved = relation, moving
             return []
-        self.framed = self.framed or (relation == "same" and self.bare and len(self.moments) == 2)
+        gone = any(change.value is None for change in changes)
+        self.framed = self.framed or (relation == "same" and self.bare and len(self.moments) == 2 and not gone)
         # "Then John barks and Mia runs": what cannot be shown still says when the next thing happens.
         moving = moving or (bool(self.waits) and self.moved)
         relation = self._relate(relation)

@@ -103,7 +103,7 @@ def _is_lost(context: Context, clause: Clause, who: Who) -> bool:
     thing = who.head == "pronoun" and who.text.lower() in ("it", "they") and bool(context.last)
     if thing and verb is not None and verb.passive and verb.item.has("shifts", "loses", "takes", "gives"):
         return not any(isinstance(part, Gear) for part in clause.parts)
-    if thing and verb is not None and verb.item.has("be") and context.last[-1].owner in context.people.cast:
+    if thing and verb is not None and verb.item.has("be", "turns") and context.last[-1].owner in context.people.cast:
         kinds = [part.kind for part in clause.parts]
         return "colour" in kinds and not set(kinds) & {"state", "gear", "place", "light"}
     return thing and verb is not None and verb.item.has("falls") and not verb.item.has("mute", "action")

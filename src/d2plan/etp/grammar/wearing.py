@@ -5,6 +5,7 @@ from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.telling import Context, Telling, Worn
 
 _MANY = ("two ", "three ", "both ", "2 ", "3 ", "several ", "four ")
+_OWN = ("his", "hers", "theirs")
 
 
 def name_gear(context: Context, gear: Gear) -> None:
@@ -14,7 +15,8 @@ def name_gear(context: Context, gear: Gear) -> None:
     if gear.about:
         context.note(f'"{gear.text}" is shown as "{gear.value}".')
     context.left_out += gear.extras
-    if not gear.colour and (gear.definite or gear.owner is not None):
+    # "She puts on a red bow, he takes off his" says nothing of the colour of his.
+    if not gear.colour and (gear.definite or gear.owner is not None) and gear.text.lower() not in _OWN:
         known = [worn for worn in context.last if worn.accessory == gear.value]
         gear.colour = known[-1].colour if known else ""
 
