@@ -16,7 +16,9 @@ LAST_WORDS = (
 FIRST_WORDS = (
     "in the beginning,at the beginning,at the very beginning,at the beginning of the story,at the start of the story,"
     "right at the start,originally,initially,at the start,in the opening scene,in the first scene,to start with,"
-    "to begin with"
+    "to begin with,before all that,before all this,before all of that,before all of this,before any of that,"
+    "before any of this,before everything else,long before all that,long before all this,but before all that,"
+    "but before all this,but before any of that,but before any of this"
 ).split(",")
 _ARRIVING = ("moves", "appears", "waking", "ending", "halting")
 GEAR_VERBS = ("wears", "have", "shifts", "gets", "loses", "gives", "takes")
