@@ -71,6 +71,9 @@ def test_a_scene_in_columns_is_prepared_as_one_drawn_by_hand(tiny: Backbone) -> 
     assert (dealt.warmup, dealt.asks, dealt.scene.masks) == (1, False, "columns")
     again = prepare_scene(tiny, dealt.scene, written.adapters, settings)
     assert (again.regions, again.warmup) == (dealt.regions, dealt.warmup), "a record makes the same picture"
+    placed = tuple(item.model_copy(update={"box": (0.1, 0.1, 0.4, 0.9)}) for item in plain.instances)
+    by_hand = prepare_scene(tiny, plain.model_copy(update={"instances": placed}), written.adapters, settings)
+    assert (by_hand.scene.masks, by_hand.warmup) == ("attention", 1), "what is drawn by hand is not softened"
     asked = prepare_scene(tiny, plain.model_copy(update={"masks": "attention"}), written.adapters, settings)
     assert (asked.warmup, asked.asks) == (3, True)
     other = prepare_scene(tiny, plain, written.adapters, replace(settings, masks="attention"))

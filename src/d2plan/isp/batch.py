@@ -17,6 +17,7 @@ from d2plan.backbone.schedulers import Sampling
 from d2plan.backbone.sdxl import decode_latents, guide
 from d2plan.backbone.spatial import ControlUse
 from d2plan.config import IspSettings
+from d2plan.isp.columns import FEATHER
 from d2plan.isp.engine import Engine, EngineOptions, Layout, choose_level, lay_rows, size_ids
 from d2plan.isp.keep import KeptPicture, find_room, is_changed, join_masks, list_changed
 from d2plan.isp.masks import find_masks
@@ -309,7 +310,8 @@ def make_masks(backbone: Backbone, batch: Batch, engine: Engine) -> None:
                 affinity=engine.affinity(span.start + 1) if own is not None else None,
                 margin=batch.settings.mask_margin,
             )
-            result = replace(result, partition=soften(result.partition, batch.settings))
+            feather = max(batch.settings.feather, FEATHER if item.scene.masks == "columns" else 0.0)
+            result = replace(result, partition=soften(result.partition, feather, batch.settings.mask_weight))
             if batch.kept:
                 result = join_masks(result, batch.kept.masks, list_changed(item, batch.kept.prepared))
             batch.masks.append(result)
@@ -323,22 +325,23 @@ def make_masks(backbone: Backbone, batch: Batch, engine: Engine) -> None:
         engine.clear()
 
 
-def soften(partition: Partition, settings: IspSettings) -> Partition:
-    """Let masks run into each other, or the global row into them, as the settings ask.
+def soften(partition: Partition, feather: float, weight: float) -> Partition:
+    """Let masks run into each other, or the global row into them.
 
     Args:
         partition: M_0..M_m.
-        settings: ``feather`` and ``mask_weight``.
+        feather: how far they run into each other, part of the shorter side.
+        weight: how much of its area is an instance's own, 0..1.
 
     Returns:
-        The softer masks; the very same at the default.
+        The softer masks; the very same for 0 and 1.
     """
     masks = partition.masks
-    if len(masks) == 1 or (settings.feather == 0 and settings.mask_weight == 1):
+    if len(masks) == 1 or (feather == 0 and weight == 1):
         return partition
     # The 3x3 binomial kernel has a variance of half a cell, and variances of rounds add up.
-    rounds = round(2 * (settings.feather * min(masks.shape[1:])) ** 2)
-    return make_partition(smooth_map(masks, rounds)[1:] * settings.mask_weight)
+    rounds = round(2 * (feather * min(masks.shape[1:])) ** 2)
+    return make_partition(smooth_map(masks, rounds)[1:] * weight)
 
 
 def finish_batch(backbone: Backbone, batch: Batch) -> list[Composition]:

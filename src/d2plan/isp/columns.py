@@ -9,6 +9,8 @@ from d2plan.isp.tokens import Naming, count_before
 from d2plan.scenes import Scene
 
 MOST = 4  # more would be too narrow for anybody
+# How far columns run into each other, part of the shorter side: where they meet there is nothing to part.
+FEATHER = 0.06
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.05, 0.95, 0.15, 0.95
 _SIDE = re.compile(r"\s+(?:(?:on|at|to)\s+the\s+(left|right)|in\s+the\s+(middle|centre|center))\b", re.IGNORECASE)
 _ORDER = {"left": 0, "right": 2}

@@ -167,8 +167,11 @@ def resolve_scene(
         instances.append(instance.model_copy(update={"class_word": word}))
     one_class = len(instances) > len({(item.class_word or "").casefold() for item in instances}) == 1
     masks = scene.masks or settings.masks
+    columns = wants_columns(scene.model_copy(update={"masks": masks}))
+    if scene.masks is None and masks == "columns" and not columns:
+        masks = "attention"
     by_hand = bool(instances) and all(item.box is not None or item.mask is not None for item in instances)
-    placed = by_hand or wants_columns(scene.model_copy(update={"masks": masks}))
+    placed = by_hand or columns
     short = settings.short_warmup_fraction if one_class or placed else None
     fraction = settings.warmup_fraction if short is None else short
     warmup = int(fraction * steps + 0.5) if scene.warmup is None else scene.warmup
