@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("clip", "vit"))
     parser.add_argument("--card", action="store_true", help="write the cards beside the weights")
     parser.add_argument("--assets", type=Path, default=ASSETS, help="folder with clip and vit")
-    parser.add_argument("--machine", default="2 cores Xeon 2.8 GHz Ice Lake, one core shared")
+    parser.add_argument("--machine", default="one core of an AMD EPYC (Zen 5)")
     parser.add_argument("--date", default=datetime.date.today().isoformat())
     choice = parser.parse_args()
     for name in ("clip", "vit"):
