@@ -112,7 +112,11 @@ def main() -> None:
     backbone, judge = load_backbone(choice.base), load_judge()
     defaults = backbone.defaults
     concepts = choose_concepts(choice.seeds, choice.identities, defaults.identifiers)
-    plan = [row for row in plan_rows(concepts, choice.ours, choice.others) if row[0].title in choice.rows]
+    plan = [
+        row
+        for row in plan_rows(concepts, choice.ours, choice.others)
+        if row[0].title in choice.rows and row[1] in choice.parts
+    ]
     benches = {
         row: Bench(
             backbone, judge, choice.folder, defaults.training(), change_settings(defaults.composing(), row.changes)
@@ -120,7 +124,7 @@ def main() -> None:
         for row in ROWS
     }
     bench = benches[OURS]
-    settings = {name: getattr(choice, name) for name in ("seeds", "identities", "ours", "others", "rows")}
+    settings = {name: getattr(choice, name) for name in ("seeds", "identities", "ours", "others", "rows", "parts")}
     said = f"{choice.identities} identities, {choice.ours} and {choice.others} images"
     facts = {**bench.facts, "composing": asdict(bench.composing)}
     about = begin_run("measure_isp.py", facts, settings, said)
@@ -153,6 +157,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--others", type=int, default=60, help="pictures by each other row, and of each other part")
     titles = [row.title for row in ROWS]
     parser.add_argument("--rows", nargs="+", choices=titles, default=titles, metavar="TITLE", help="only these")
+    parser.add_argument("--parts", nargs="+", choices=tuple(TITLES), default=list(TITLES), help="only these")
     parser.add_argument("--time-limit", type=float, default=float("inf"), help="minutes; nothing is begun after them")
     parser.add_argument("--base", default="mini")
     parser.add_argument("--folder", type=Path, default=WORK, help="where work is kept")
