@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,7 +12,8 @@ import numpy as np
 
 from d2plan import __version__
 from d2plan.backbone.load import Backbone, load_backbone
-from d2plan.errors import FileError, InputError
+from d2plan.documents import revise
+from d2plan.errors import D2PlanError, FileError, InputError
 from d2plan.etp.interpolate import (
     Interpolator,
     InterpolatorOptions,
@@ -19,7 +21,7 @@ from d2plan.etp.interpolate import (
     fit_keyframes,
     open_interpolator,
 )
-from d2plan.etp.plan import EventPlan
+from d2plan.etp.plan import EventPlan, load_plan, write_plan
 from d2plan.etp.planner import Planner, clean_story
 from d2plan.etp.segments import Tempo, chain_segments, film_steps, plan_segments, set_keyframes
 from d2plan.media.images import check_output, make_folder, write_file
@@ -28,8 +30,10 @@ from d2plan.workflows.composing.compose import Report, say_nothing
 from d2plan.workflows.filming.keyframes import Keyframes, make_keyframes, write_storyboard
 from d2plan.workflows.filming.page import VideoFacts, write_video_page
 from d2plan.workflows.filming.plan import check_plan_file, is_plan_file, plan_story, save_plan
+from d2plan.yaml_file import read_yaml
 
-PLAN, KEYFRAMES, SEGMENTS, FRAMES, RECORD = "plan.yaml", "keyframes", "segments", "frames", "video.json"
+PLAN, EARLIER, RECORD = "plan.yaml", "plan.before.yaml", "video.json"
+KEYFRAMES, SEGMENTS, FRAMES = "keyframes", "segments", "frames"
 FOLDER_SUFFIX = ".video"
 
 Planned = Callable[[EventPlan, Path], None]
@@ -51,7 +55,7 @@ class VideoOptions:
         text_model: of the published SEINE.
         interpolation_steps: denoising steps of the interpolator; None is its own.
         keep_frames: write each frame as a picture too.
-        overwrite: replace a video that is there.
+        overwrite: replace a video that is there, and another story's plan.
         device: such as "cpu" or "cuda".
     """
 
@@ -124,13 +128,16 @@ def make_video(
     check_output(target, chosen.overwrite)
     rate = check_rate(chosen.rate)
     folder = target.with_name(target.stem + FOLDER_SUFFIX)
-    plan = find_plan(story, folder, chosen, report)
+    plan, told = find_plan(story, target, chosen, report)
     report("opening the base", 0, 1)
     base = load_backbone(os.path.expanduser(plan.base), chosen.device)
     interpolator = _open(base, chosen)
     check_frames(interpolator, plan.frames)
     report("opening the base", 1, 1)
     make_folder(folder)
+    if (folder / PLAN).is_file() and not _says_the_same(folder / PLAN, plan):
+        # A person may have worked on it, and --overwrite was perhaps meant for the video.
+        os.replace(folder / PLAN, folder / EARLIER)
     save_plan(plan, folder / PLAN, overwrite=True)
     keyframes = make_keyframes(plan, folder / KEYFRAMES, report, device=chosen.device, backbone=base)
     sheet = write_storyboard(plan, keyframes, folder)
@@ -147,35 +154,47 @@ def make_video(
     page = write_video_page(folder, facts)
     report("writing the video", 1, 1)
     segments = len(plan.beats) - 1
-    return VideoResult(target, page, folder, len(frames), segments - kept, kept, (*plan.notes, *keyframes.notes))
+    return VideoResult(target, page, folder, len(frames), segments - kept, kept, (*told, *plan.notes, *keyframes.notes))
 
 
-def find_plan(story: str, folder: Path, options: VideoOptions, report: Report) -> EventPlan:
+def find_plan(story: str, target: Path, options: VideoOptions, report: Report) -> tuple[EventPlan, tuple[str, ...]]:
     """Read or make the plan; a story that was planned here before keeps its plan, as it was or as a person changed it.
 
     Args:
         story: plain words, or the path of a plan's file.
-        folder: of the video's parts.
+        target: the video's file.
         options: how.
         report: is told when planning begins and ends.
 
     Returns:
-        The plan, checked and filled in.
+        The plan, checked and filled in, and sentences for the reader.
 
     Raises:
-        InputError: the story or the plan cannot be used, or the folder belongs to something else.
+        InputError: the story, the plan or an option cannot be used, or the folder belongs to something else.
         FileError: a file cannot be read.
     """
+    folder = target.with_name(target.stem + FOLDER_SUFFIX)
     there = folder / PLAN
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder}: is a file, but the video's parts go there; move it, or name another video.")
     if folder.is_dir() and not there.is_file() and any(folder.iterdir()):
         raise InputError(f"{folder}: holds other things than a video's parts; name another video.")
     report("planning", 0, 1)
-    plan = check_plan_file(story) if is_plan_file(story) else _plan_again(story, there, options)
+    told: tuple[str, ...] = ()
+    if is_plan_file(story):
+        plan = check_plan_file(story)
+        if there.is_file() and not options.overwrite and not _says_the_same(there, plan):
+            raise _refuse_other(there, target)
+    elif there.is_file() and _read_story(there) == clean_story(story):
+        plan = check_plan_file(there)
+        told = (f"The plan in {there} is kept, as it was; delete that file to plan the story anew.",)
+    elif there.is_file() and not options.overwrite:
+        raise _refuse_other(there, target)
+    else:
+        plan = plan_story(clean_story(story), options.concepts, options.planner, options.base)
     changes = {name: getattr(options, name) for name in ("frames", "seed") if getattr(options, name) is not None}
     report("planning", 1, 1)
-    return EventPlan.model_validate({**plan.model_dump(), **changes}) if changes else plan
+    return (revise(plan, changes, "the options") if changes else plan), told
 
 
 def describe(plan: EventPlan, interpolator: Interpolator, rate: Fraction) -> str:
@@ -198,13 +217,31 @@ def describe(plan: EventPlan, interpolator: Interpolator, rate: Fraction) -> str
     return json.dumps(record, ensure_ascii=False)
 
 
-def _plan_again(story: str, there: Path, options: VideoOptions) -> EventPlan:
-    text = clean_story(story)
-    if there.is_file():
-        plan = check_plan_file(there)
-        if plan.story == text:
-            return plan
-    return plan_story(text, options.concepts, options.planner, options.base)
+def _read_story(path: Path) -> str | None:
+    """Give the story of a plan that may be stale or broken; None where it tells none."""
+    try:
+        content = read_yaml(path)
+    except D2PlanError:
+        return None
+    return content.get("story") if isinstance(content, dict) else None
+
+
+def _says_the_same(path: Path, plan: EventPlan) -> bool:
+    """Say whether a plan's file asks for the same as a plan, but for what an option may choose anew."""
+    try:
+        kept = load_plan(path)
+    except D2PlanError:
+        return False
+    free = {"frames": plan.frames, "seed": plan.seed, "notes": plan.notes}
+    return write_plan(kept.model_copy(update=free), path.parent) == write_plan(plan, path.parent)
+
+
+def _refuse_other(there: Path, target: Path) -> InputError:
+    film = shlex.join(["d2plan", "video", str(there), "-o", str(target)])
+    return InputError(
+        f"{there}: is the plan of another film, or was changed by hand; film it with `{film}`, name another video, or "
+        "replace it with --overwrite."
+    )
 
 
 def _open(base: Backbone, options: VideoOptions) -> Interpolator:
