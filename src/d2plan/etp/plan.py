@@ -4,6 +4,7 @@ A plan is a small file that a person can write by hand; no planner is needed for
 than a person could.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -249,15 +250,16 @@ def load_plan(path: str | Path) -> EventPlan:
     return plan.model_copy(update=changes)
 
 
-def write_plan(plan: EventPlan, folder: str | Path) -> str:
+def write_plan(plan: EventPlan, folder: str | Path, as_json: bool = False) -> str:
     """Write a plan as a person would: what is left at its default is left out.
 
     Args:
         plan: the plan.
         folder: where its file will lie; concepts in or below it get relative paths, others absolute ones.
+        as_json: write JSON.
 
     Returns:
-        YAML, which ``load_plan`` reads back as the same plan.
+        YAML or JSON, which ``load_plan`` reads back as the same plan.
     """
     root = Path(os.path.abspath(folder))
     content = plan.model_dump(mode="json", exclude_defaults=True)
@@ -266,6 +268,8 @@ def write_plan(plan: EventPlan, folder: str | Path) -> str:
         instance["concept"] = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
     if plan.base.startswith((".", "~")):
         content["base"] = os.path.abspath(os.path.expanduser(plan.base))
+    if as_json:
+        return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
     return _HEADER + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 

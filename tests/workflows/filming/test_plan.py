@@ -50,6 +50,18 @@ def test_a_saved_plan_can_be_checked_and_is_the_same(base, concepts, tmp_path, n
     assert [path.name for path in saved.parent.iterdir() if path.is_file()] == [saved.name]
 
 
+@pytest.mark.parametrize("name", ["plan.yaml", "plan.json"])
+def test_a_plan_made_in_one_folder_works_in_another(base, concepts, tmp_path, name, monkeypatch):
+    monkeypatch.chdir(concepts.parent)
+    plan = plan_story(STORY, concepts.name, base=str(base.folder))
+    saved = save_plan(plan, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert [item.concept for item in check_plan_file(saved).instances] == [
+        str(concepts / "rex.safetensors"),
+        str(concepts / "john.safetensors"),
+    ]
+
+
 def test_a_plan_is_not_overwritten_unasked(base, concepts, tmp_path):
     plan = plan_story(STORY, concepts, base=str(base.folder))
     save_plan(plan, tmp_path / "plan.yaml")

@@ -90,11 +90,7 @@ def save_plan(plan: EventPlan, out: str | Path, overwrite: bool = False) -> Path
     """
     target = check_plan_name(out, overwrite)
     make_folder(target.parent)
-    if target.suffix.lower() == ".json":
-        content = plan.model_dump_json(indent=2, exclude_defaults=True) + "\n"
-    else:
-        content = write_plan(plan, target.parent)
-    write_file(target, content.encode())
+    write_file(target, write_plan(plan, target.parent, target.suffix.lower() == ".json").encode())
     return target
 
 
