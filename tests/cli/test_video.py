@@ -53,6 +53,7 @@ def test_what_is_wrong_is_one_sentence(plan, tmp_path, capsys):
         ((plan, "-o", tmp_path / "a.gif", "--interpolator", "wan"), "weights is missing"),
         ((plan, "-o", tmp_path / "a.gif", "--planner", "oracle"), "oracle"),
         ((tmp_path / "none.yaml", "-o", tmp_path / "a.gif"), "none.yaml"),
+        (("Rex runs.", "-o", tmp_path / "a.gif", "--planner", "server", "--llm-seconds", "9"), "--llm-model"),
     ):
         assert run("video", *arguments) == 2
         told = capsys.readouterr().err.strip().splitlines()[-1]

@@ -127,4 +127,8 @@ def test_frames_are_written_in_order(tmp_path):
     frames = make_frames(3)
     paths = write_frames(tmp_path / "frames", frames)
     assert [path.name for path in paths] == ["0000.png", "0001.png", "0002.png"]
+    (tmp_path / "frames" / "mine.png").write_bytes(b"mine")
+    write_frames(tmp_path / "frames", frames[:2])
+    assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["0000.png", "0001.png", "mine.png"]
+    write_frames(tmp_path / "frames", frames)
     assert all(np.array_equal(np.asarray(Image.open(path)), frame) for path, frame in zip(paths, frames, strict=True))

@@ -21,6 +21,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     planner: Annotated[str, typer.Option("--planner", help="grammar (embedded), server or local.")] = "grammar",
     llm_url: Annotated[str, typer.Option("--llm-url", help="Server, up to /v1; else D2PLAN_LLM_URL.")] = "",
     llm_model: Annotated[str, typer.Option("--llm-model", help="Model's name or folder; else D2PLAN_LLM_MODEL.")] = "",
+    llm_seconds: Annotated[float, typer.Option("--llm-seconds", help="Longest wait for one answer.")] = 120.0,
     base: Annotated[str, typer.Option("--base", help="Base model of a story; a plan names its own.")] = "mini",
     frames: Annotated[
         int | None, typer.Option("--frames", help="From one beat to the next, both ends counted.")
@@ -45,7 +46,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
 
     options = VideoOptions(
         concepts=concepts,
-        planner=_open_planner(planner, llm_url, llm_model),
+        planner=_open_planner(planner, llm_url, llm_model, llm_seconds),
         base=base,
         frames=frames,
         seed=seed,
@@ -72,7 +73,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     tell(f"Page: {result.page}")
 
 
-def _open_planner(kind: str, url: str, model: str) -> "Planner | None":
+def _open_planner(kind: str, url: str, model: str, seconds: float) -> "Planner | None":
     from d2plan.errors import InputError
 
     if kind == "grammar":
@@ -81,7 +82,7 @@ def _open_planner(kind: str, url: str, model: str) -> "Planner | None":
     from d2plan.workflows.filming.planners import PlannerChoice, open_planner
 
     if kind == "server":
-        return open_planner(PlannerChoice("server", url, model))
+        return open_planner(PlannerChoice("server", url, model, seconds))
     if kind == "local":
-        return open_planner(PlannerChoice("local", url, model))
+        return open_planner(PlannerChoice("local", url, model, seconds))
     raise InputError(f"--planner {kind} is unknown; choose grammar, server or local.")

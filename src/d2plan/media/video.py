@@ -1,6 +1,7 @@
 """Videos in and out: mp4 through PyAV, GIF, WebP and animated PNG without it; what made them is kept inside."""
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,6 +25,7 @@ MOST_FRAMES = 100_000
 MAX_BYTES = 512 * 2**20
 MAX_PIXELS = 32_000_000
 MAX_MEMORY = 4 * 2**30
+_FRAME = re.compile(r"[0-9]{4,}\.png")
 _QUALITY = "17"  # x264's constant rate factor: no loss that one sees
 
 Frames = NDArray[np.uint8]
@@ -171,7 +173,7 @@ def read_video(path: str | Path) -> Video:
 
 
 def write_frames(folder: Path, frames: Frames) -> list[Path]:
-    """Write a video's frames as pictures, for other programs to read.
+    """Write a video's frames as pictures, for other programs to read; those of an earlier video go.
 
     Args:
         folder: made where it is missing.
@@ -190,7 +192,26 @@ def write_frames(folder: Path, frames: Frames) -> list[Path]:
     paths = [folder / f"{index:04d}.png" for index in range(len(frames))]
     for path, frame in zip(paths, frames, strict=True):
         write_png(path, frame)
+    clear_frames(folder, len(frames))
     return paths
+
+
+def clear_frames(folder: Path, first: int = 0) -> None:
+    """Take away frames that ``write_frames`` wrote; other files are left alone.
+
+    Args:
+        folder: where they lie; need not be there.
+        first: index of the first one to take away.
+
+    Raises:
+        FileError: one cannot be taken away.
+    """
+    for path in folder.glob("*.png"):
+        if _FRAME.fullmatch(path.name) and int(path.stem) >= first:
+            try:
+                path.unlink()
+            except OSError as error:
+                raise FileError(f"{path}: cannot be taken away ({error.strerror or error}).") from error
 
 
 def _encode_mp4(target: Path, frames: Frames, rate: Fraction, text: str) -> bytes:

@@ -1,10 +1,14 @@
 """Whose plan lies in a video's folder: it is kept, refused or put aside, never lost."""
 
+import re
+import shlex
 import shutil
+from html import unescape
 
 import pytest
 import yaml
 
+from d2plan.cli.main import main
 from d2plan.errors import D2PlanError, InputError
 from d2plan.workflows.filming.video import VideoOptions, make_video
 from tests.workflows.concept_files import concepts
@@ -73,6 +77,19 @@ def test_a_new_story_may_replace_a_plan_that_works_no_more(film, own, damage):
         film(SECOND, "k.webp", concepts=concepts)
     film(SECOND, concepts=concepts, overwrite=True)
     assert yaml.safe_load((folder / "plan.yaml").read_text())["story"] == SECOND
+
+
+def test_the_command_on_the_page_works_and_frames_of_an_earlier_film_go(film, tmp_path, monkeypatch):
+    result = film(FIRST, keep_frames=True)
+    frames = result.folder / "frames"
+    assert len(list(frames.iterdir())) == result.frames
+    command = re.search(r"<code>(d2plan.*?)</code>", result.page.read_text())[1]
+    assert command.endswith("-o k.gif --overwrite --interpolator blend --steps 1 --keep-frames")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(unescape(command).removesuffix(" --keep-frames"))[1:])
+    assert not ended.value.code
+    assert list(frames.iterdir()) == []
 
 
 @pytest.mark.parametrize(("options", "told"), [({"frames": 0}, "frames"), ({"seed": -1}, "seed")])

@@ -14,6 +14,7 @@ from d2plan.errors import FileError, InputError
 from d2plan.media.images import read_image
 from d2plan.media.video import read_video
 from d2plan.workflows.filming.video import VideoOptions, make_video
+from d2plan.workflows.scoring.sources import ScoreRequest, find_sources
 from tests.etp.seine_models import write_embedded
 from tests.workflows.concept_files import concepts, opened, read_all
 
@@ -92,7 +93,15 @@ def test_the_page_shows_files_that_are_there_and_tells_the_story_as_text(made):
     assert len(links) >= 7
     assert all((result.folder / unquote(unescape(link))).is_file() for link in links)
     assert "Rex runs &amp; then &lt;sits&gt;" in page and "$" not in page
+    assert "<code>d2plan video story.video/plan.yaml -o story.png --overwrite --fps 12.5 --interpolator blend" in page
     assert page.count("<figure>") == 3 and "a photo of a &lt;v2&gt; dog jumping" in page
+
+
+def test_who_scores_a_film_is_told_that_only_its_keyframes_are_scored(made):
+    result, _, _ = made
+    told = find_sources(ScoreRequest(paths=(result.folder,)))
+    assert [len(items) for items in told.sets.values()] == [3]
+    assert [note for note in told.notes if "only the film's keyframes are scored" in note]
 
 
 def test_the_storyboard_is_there_before_the_long_part_starts(made):

@@ -33,6 +33,7 @@ class VideoFacts:
         rate: frames a second.
         video: its file.
         record: how the frames were made, names and texts.
+        command: that makes the video again, in its folder.
     """
 
     plan: EventPlan
@@ -41,6 +42,7 @@ class VideoFacts:
     rate: float
     video: Path
     record: tuple[tuple[str, str], ...]
+    command: str
 
 
 def write_video_page(folder: Path, facts: VideoFacts) -> Path:
@@ -79,6 +81,7 @@ def write_video_page(folder: Path, facts: VideoFacts) -> Path:
         notes=_write_notes((*facts.plan.notes, *facts.keyframes.notes)),
         keyframes=_write_keyframes(folder, facts),
         strip=STRIP,
+        command=escape(facts.command),
         storyboard=STORYBOARD,
     )
     write_file(folder / PAGE, page.encode())

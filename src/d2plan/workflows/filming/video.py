@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from d2plan.etp.plan import EventPlan, load_plan, write_plan
 from d2plan.etp.planner import Planner, clean_story
 from d2plan.etp.segments import Tempo, chain_segments, film_steps, plan_segments, set_keyframes
 from d2plan.media.images import check_output, make_folder, write_file
-from d2plan.media.video import Frames, check_rate, check_video_path, write_frames, write_video
+from d2plan.media.video import Frames, check_rate, check_video_path, clear_frames, write_frames, write_video
 from d2plan.workflows.composing.compose import Report, say_nothing
 from d2plan.workflows.filming.keyframes import Keyframes, make_keyframes, write_storyboard
 from d2plan.workflows.filming.page import VideoFacts, write_video_page
@@ -35,6 +36,18 @@ from d2plan.yaml_file import read_yaml
 PLAN, EARLIER, RECORD = "plan.yaml", "plan.before.yaml", "video.json"
 KEYFRAMES, SEGMENTS, FRAMES = "keyframes", "segments", "frames"
 FOLDER_SUFFIX = ".video"
+# Options that are not in the plan.
+_FLAGS = MappingProxyType(
+    {
+        "--fps": "rate",
+        "--interpolator": "interpolator",
+        "--weights": "weights",
+        "--text-model": "text_model",
+        "--steps": "interpolation_steps",
+        "--keep-frames": "keep_frames",
+        "--device": "device",
+    }
+)
 
 Planned = Callable[[EventPlan, Path], None]
 
@@ -149,8 +162,12 @@ def make_video(
     write_video(target, frames, rate, text)
     if chosen.keep_frames:
         write_frames(folder / FRAMES, frames)
+    else:
+        # Those of an earlier film would be taken for this one's.
+        clear_frames(folder / FRAMES)
     write_file(folder / RECORD, (text + "\n").encode())
-    facts = VideoFacts(plan, keyframes, frames, float(rate), target, tuple(sorted(interpolator.record.items())))
+    record = tuple(sorted(interpolator.record.items()))
+    facts = VideoFacts(plan, keyframes, frames, float(rate), target, record, _write_command(target, chosen))
     page = write_video_page(folder, facts)
     report("writing the video", 1, 1)
     segments = len(plan.beats) - 1
@@ -242,6 +259,16 @@ def _refuse_other(there: Path, target: Path) -> InputError:
         f"{there}: is the plan of another film, or was changed by hand; film it with `{film}`, name another video, or "
         "replace it with --overwrite."
     )
+
+
+def _write_command(target: Path, options: VideoOptions) -> str:
+    """Write the command that makes the video again in its folder, once its plan was changed."""
+    plain = VideoOptions()
+    words = ["d2plan", "video", f"{target.stem}{FOLDER_SUFFIX}/{PLAN}", "-o", target.name, "--overwrite"]
+    for flag, name in _FLAGS.items():
+        if (value := getattr(options, name)) != getattr(plain, name):
+            words += [flag] if value is True else [flag, f"{value:g}" if name == "rate" else str(value)]
+    return shlex.join(words)
 
 
 def _open(base: Backbone, options: VideoOptions) -> Interpolator:

@@ -119,6 +119,11 @@ def find_sources(request: ScoreRequest) -> Sources:
     if request.real is None:
         _check_shared(sets)
     notes = _note_unused(known, sets, request.references)
+    notes += tuple(
+        f"{path}: only the film's keyframes are scored; nothing is said of the frames between them"
+        for path in runs
+        if (path / "video.json").is_file()
+    )
     if any(JUDGE_SOURCE in note for _, record in pairs for note in record.masks.notes):
         notes = (*notes, f"some masks were drawn by {JUDGE_SOURCE}")
     chosen = {record.choice.encoder: str(run) for run, record in pairs if record.choice is not None}
