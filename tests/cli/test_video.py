@@ -47,6 +47,16 @@ def test_a_plan_becomes_a_video_and_a_page_with_everything_told_in_order(plan, t
     assert "Segments: 0 made, 1 kept" in capsys.readouterr().out
 
 
+def test_what_the_base_will_hardly_show_is_told_by_plan_and_before_the_work_by_video(plan, tmp_path, capsys):
+    plan.write_text(plan.read_text().replace("dog sitting", "dog pondering"))
+    note = 'Note: beats[1].sub_prompts.Rex: the base has never seen "pondering"'
+    assert run("plan", plan) == 0
+    assert note in capsys.readouterr().err
+    assert run("video", plan, "-o", tmp_path / "a.gif", "--interpolator", "blend", "--steps", "1") == 0
+    told = capsys.readouterr().err
+    assert told.count(note) == 1 and told.index(note) < told.index("opening the base")
+
+
 def test_what_is_wrong_is_one_sentence(plan, tmp_path, capsys):
     for arguments, said in (
         ((plan, "-o", tmp_path / "a.avi"), "ends in one of"),

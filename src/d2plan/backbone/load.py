@@ -264,7 +264,7 @@ def _read(folder: Path, device: str, dtype: torch.dtype, defaults: BaseDefaults)
         name=folder.name,
         fingerprint=fingerprint_base(folder),
         defaults=defaults,
-        words=_read_words(folder / WORDS_FILE),
+        words=read_words(folder),
         zero_null=_read_zero_null(folder / "model_index.json"),
     )
 
@@ -289,7 +289,16 @@ def open_component(kind: type[_Model], folder: Path, device: str, dtype: torch.d
     return model.to(device).eval().requires_grad_(False)
 
 
-def _read_words(path: Path) -> tuple[str, ...]:
+def read_words(folder: Path) -> tuple[str, ...]:
+    """Read the words that a base was trained on.
+
+    Args:
+        folder: of the base.
+
+    Returns:
+        Each once, lower case; none where the base brings no list.
+    """
+    path = folder / WORDS_FILE
     return tuple(dict.fromkeys(path.read_text(encoding="utf-8").lower().split())) if path.is_file() else ()
 
 

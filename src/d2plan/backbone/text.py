@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from transformers import CLIPTokenizer
 
@@ -98,9 +98,20 @@ def unknown_words(prompt: str, backbone: Backbone) -> list[tuple[str, tuple[str,
     Returns:
         Each unknown word once, in order, with up to three known ones that look like it.
     """
-    if not backbone.words:
-        return []
-    known = {*backbone.words, *(word.lower() for word in backbone.defaults.identifiers)}
+    return find_unknown(prompt, (*backbone.words, *backbone.defaults.identifiers)) if backbone.words else []
+
+
+def find_unknown(prompt: str, words: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Name the words of a prompt that are not among known ones.
+
+    Args:
+        prompt: the text.
+        words: the known ones.
+
+    Returns:
+        As ``unknown_words``.
+    """
+    known = {word.lower() for word in words}
     parts = {part for word in known for part in word.split()}
     missing: dict[str, tuple[str, ...]] = {}
     for match in _WORD.finditer(prompt.lower()):

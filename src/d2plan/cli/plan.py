@@ -35,7 +35,14 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
 ) -> None:
     """Turn a story into a plan of moments, and show it as a storyboard."""
     from d2plan.errors import InputError
-    from d2plan.workflows.filming.plan import check_plan_file, check_plan_name, is_plan_file, plan_story, save_plan
+    from d2plan.workflows.filming.plan import (
+        check_plan_file,
+        check_plan_name,
+        is_plan_file,
+        plan_story,
+        save_plan,
+        tell_doubts,
+    )
 
     if out is not None:
         check_plan_name(out, overwrite)
@@ -53,7 +60,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     console = Console(width=None if Console().is_terminal else _PLAIN_WIDTH)
     console.print(Text(spell_out(f"Scene: {plan.global_prompt}")))
     console.print(make_storyboard(plan))
-    for note in plan.notes:
+    for note in (*plan.notes, *tell_doubts(plan)):
         tell(f"Note: {note}", err=True)
     if out is not None:
         tell(f"Plan: {save_plan(plan, out, overwrite)}")

@@ -10,6 +10,7 @@ from d2plan.cli.tell import tell
 
 if TYPE_CHECKING:
     from d2plan.etp.planner import Planner
+    from d2plan.workflows.filming.video import VideoResult
 
 
 def command(  # noqa: PLR0913  (a command's options are its parameters)
@@ -59,13 +60,24 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
         overwrite=overwrite,
         device=device,
     )
+    told: list[str] = []
+
+    def note_early(note: str) -> None:
+        # What is wrong with a plan is worth knowing before minutes are spent on it.
+        told.append(note)
+        tell(f"Note: {note}", err=True)
+
     with show_progress() as report:
 
         def show_plan(plan: EventPlan, sheet: Path) -> None:
             report(f"storyboard of {len(plan.beats)} beats: {sheet}", 1, 1)
 
-        result = make_video(story, out, options, report, show_plan)
-    for note in result.notes:
+        result = make_video(story, out, options, report, show_plan, note_early)
+    _tell_result(result, len(told))
+
+
+def _tell_result(result: "VideoResult", told: int) -> None:
+    for note in result.notes[told:]:
         tell(f"Note: {note}", err=True)
     if result.kept:
         tell(f"Segments: {result.made} made, {result.kept} kept")

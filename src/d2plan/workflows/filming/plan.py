@@ -7,8 +7,9 @@ from pathlib import Path
 from transformers import CLIPTokenizer
 
 from d2plan.adapter.file import SUFFIX, read_metadata
-from d2plan.backbone.load import find_base, fingerprint_base
+from d2plan.backbone.load import find_base, fingerprint_base, read_words
 from d2plan.errors import D2PlanError, FileError, InputError
+from d2plan.etp.doubts import doubt_plan
 from d2plan.etp.grammar.planner import GrammarPlanner
 from d2plan.etp.plan import DEFAULT_FRAMES, CountTokens, EventPlan, KnownConcept, check_plan, load_plan, write_plan
 from d2plan.etp.planner import Planner, StoryRequest, clean_story
@@ -71,6 +72,18 @@ def check_plan_file(path: str | Path) -> EventPlan:
         return PlanCheck(known, plan.base)(plan)
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def tell_doubts(plan: EventPlan) -> tuple[str, ...]:
+    """Tell what of a plan its base will hardly show, before anybody waits for it.
+
+    Args:
+        plan: checked and filled in.
+
+    Returns:
+        Sentences for the reader.
+    """
+    return doubt_plan(plan, read_words(find_base(plan.base)))
 
 
 def save_plan(plan: EventPlan, out: str | Path, overwrite: bool = False) -> Path:

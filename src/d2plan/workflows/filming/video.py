@@ -30,7 +30,7 @@ from d2plan.media.video import Frames, check_rate, check_video_path, clear_frame
 from d2plan.workflows.composing.compose import Report, say_nothing
 from d2plan.workflows.filming.keyframes import Keyframes, make_keyframes, write_storyboard
 from d2plan.workflows.filming.page import VideoFacts, write_video_page
-from d2plan.workflows.filming.plan import check_plan_file, is_plan_file, plan_story, save_plan
+from d2plan.workflows.filming.plan import check_plan_file, is_plan_file, plan_story, save_plan, tell_doubts
 from d2plan.yaml_file import read_yaml
 
 PLAN, EARLIER, RECORD = "plan.yaml", "plan.before.yaml", "video.json"
@@ -116,6 +116,7 @@ def make_video(
     options: VideoOptions | None = None,
     on_progress: Report | None = None,
     on_plan: Planned | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> VideoResult:
     """Make a video; what was finished before, and still fits, is not made again.
 
@@ -127,6 +128,7 @@ def make_video(
         options: how; None takes all defaults.
         on_progress: called with (what is happening, steps done, steps in all).
         on_plan: called with the plan and the storyboard's path before the long part starts.
+        on_note: called with each sentence about the plan before anything is made; the result has them too.
 
     Returns:
         Where everything lies.
@@ -142,6 +144,10 @@ def make_video(
     rate = check_rate(chosen.rate)
     folder = target.with_name(target.stem + FOLDER_SUFFIX)
     plan, told = find_plan(story, target, chosen, report)
+    told = (*told, *plan.notes, *tell_doubts(plan))
+    if on_note is not None:
+        for note in told:
+            on_note(note)
     report("opening the base", 0, 1)
     base = load_backbone(os.path.expanduser(plan.base), chosen.device)
     interpolator = _open(base, chosen)
@@ -171,7 +177,7 @@ def make_video(
     page = write_video_page(folder, facts)
     report("writing the video", 1, 1)
     segments = len(plan.beats) - 1
-    return VideoResult(target, page, folder, len(frames), segments - kept, kept, (*told, *plan.notes, *keyframes.notes))
+    return VideoResult(target, page, folder, len(frames), segments - kept, kept, (*told, *keyframes.notes))
 
 
 def find_plan(story: str, target: Path, options: VideoOptions, report: Report) -> tuple[EventPlan, tuple[str, ...]]:
