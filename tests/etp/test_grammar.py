@@ -141,6 +141,7 @@ def test_nobody_known_is_told():
         ("Rex sleeps. Then he runs over the zorbl.", 'Not understood: "zorbl"'),
         ("John sits. Then he laughs.", '"laughs" is shown as "smiling"'),
         ("Rex sits in a garden. Then he runs.", '"in a garden" is shown as "in a meadow"'),
+        ("Rex jumps three times. Then he runs.", 'Left out: "three times"'),
         ("John sits in a pink hat. Then he runs.", 'Left out: "pink"'),
         ("Rex sleeps. John wants to run. Rex runs.", "only may happen"),
         ("Rex sleeps behind John. Rex runs.", 'Not shown: "behind John"'),
