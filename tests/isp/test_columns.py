@@ -26,9 +26,14 @@ def scene(prompt: str, *subs: str, **fields: object) -> Scene:
         ("a man and a dog", MAN, DOG, True),
         ("a dog and a man", MAN, DOG, False),
         ("a man on the right and a dog", MAN, DOG, False),
-        ("a man and a dog to the left", MAN, DOG, False),
+        ("a man and a dog on the left side", MAN, DOG, False),
         ("a man in the middle and a dog on the left", MAN, DOG, False),
         ("a man and a dog", MAN._replace(sub_prompt="a <v1> man on the right"), DOG, False),
+        ("a dog sitting on the right and a man standing on the left", MAN, DOG, True),
+        ("on the right a man, on the left a dog", MAN, DOG, False),
+        ("on the left is a dog and on the right a man", MAN, DOG, False),
+        ("a dog and a man", MAN._replace(sub_prompt="a <v1> man with a scar on the left cheek"), DOG, False),
+        ("a man and a dog", MAN._replace(sub_prompt="a <v1> man looking to the right"), DOG, True),
     ],
 )
 def test_columns_follow_the_mentions_and_what_the_prompts_say_of_sides(
@@ -71,6 +76,7 @@ def test_a_scene_in_columns_is_prepared_as_one_drawn_by_hand(tiny: Backbone) -> 
     assert (dealt.warmup, dealt.asks, dealt.scene.masks) == (1, False, "columns")
     again = prepare_scene(tiny, dealt.scene, written.adapters, settings)
     assert (again.regions, again.warmup) == (dealt.regions, dealt.warmup), "a record makes the same picture"
+    assert again.scene.instances == dealt.scene.instances and again.columns == dealt.columns
     placed = tuple(item.model_copy(update={"box": (0.1, 0.1, 0.4, 0.9)}) for item in plain.instances)
     by_hand = prepare_scene(tiny, plain.model_copy(update={"instances": placed}), written.adapters, settings)
     assert (by_hand.scene.masks, by_hand.warmup) == ("attention", 1), "what is drawn by hand is not softened"
@@ -78,3 +84,42 @@ def test_a_scene_in_columns_is_prepared_as_one_drawn_by_hand(tiny: Backbone) -> 
     assert (asked.warmup, asked.asks) == (3, True)
     other = prepare_scene(tiny, plain, written.adapters, replace(settings, masks="attention"))
     assert other.scene.masks == "attention" and other.asks
+
+
+def test_a_record_of_two_of_one_class_keeps_who_is_which_mention(tiny: Backbone) -> None:
+    settings = IspSettings(steps=10, masks="columns")
+    both = man_and_dog(tiny)
+    man = both.adapters[0]
+    prompt = "a photo of a man on the right and a man on the left"
+    instances = tuple(
+        item.model_copy(update={"class_word": "man", "sub_prompt": f"a photo of a <v1> man {deed}"})
+        for item, deed in zip(both.scene.instances[:1] * 2, ("waving", "sitting"), strict=True)
+    )
+    fields = {"global_prompt": prompt, "instances": instances, "masks": None, "weave": "all"}
+    dealt = prepare_scene(tiny, both.scene.model_copy(update=fields), [man, man], settings)
+    assert [item.box[0] for item in dealt.scene.instances] == [0.5, 0.05]
+    again = prepare_scene(tiny, dealt.scene, [man, man], settings)
+    assert (again.columns, again.read, again.scene) == (dealt.columns, dealt.read, dealt.scene)
+
+
+def test_a_variant_has_the_columns_of_the_kept_picture(tiny: Backbone) -> None:
+    settings = IspSettings(steps=10, masks="columns")
+    written = man_and_dog(tiny)
+    plain = written.scene.model_copy(update={"masks": "columns"})
+    kept = prepare_scene(tiny, plain, written.adapters, settings)
+    first, second = plain.instances
+    moved = (first.model_copy(update={"sub_prompt": "a photo of a <v1> man on the right"}), second)
+    variant = prepare_scene(tiny, plain.model_copy(update={"instances": moved}), written.adapters, settings, kept=kept)
+    assert [item.box for item in variant.scene.instances] == [item.box for item in kept.scene.instances]
+
+
+def test_columns_that_are_not_given_are_told_and_the_ablation_has_none(tiny: Backbone) -> None:
+    written = man_and_dog(tiny)
+    first, second = written.scene.instances
+    boxed = (first.model_copy(update={"box": (0.0, 0.0, 0.3, 1.0)}), second)
+    asked = written.scene.model_copy(update={"instances": boxed, "masks": "columns"})
+    prepared = prepare_scene(tiny, asked, written.adapters)
+    assert prepared.scene.masks == "attention" and any("masks: columns are for" in note for note in prepared.warnings)
+    alone = IspSettings(steps=10, masks="columns", compose=False)
+    plain = written.scene.model_copy(update={"masks": None})
+    assert prepare_scene(tiny, plain, written.adapters, alone).scene.masks == "attention"

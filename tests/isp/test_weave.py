@@ -23,6 +23,13 @@ def test_the_global_row_reads_what_each_does_and_a_sub_row_knows_its_own_concept
     assert weave_prompts("a dog in a hat and a man", [MAN, DOG]).mentions == (0, 0)
 
 
+def test_what_is_woven_in_is_not_taken_for_the_global_prompts_own_words() -> None:
+    woman = Naming("woman", "<v4>", "a <v4> woman wearing sunglasses")
+    woven = weave_prompts("a man and a woman", [MAN, woman])
+    assert woven.global_prompt == "a man wearing sunglasses and a woman wearing sunglasses"
+    assert woven.sub_prompts[0] == "a <v1> man wearing sunglasses and a <v1> man wearing sunglasses"
+
+
 @pytest.mark.parametrize(
     ("global_prompt", "read"),
     [
@@ -37,6 +44,9 @@ def test_the_global_row_reads_what_each_does_and_a_sub_row_knows_its_own_concept
             "a <v2> dog on the left and a <v2> dog on the right in a living room",
         ),
         ("man, dog and a bench", "<v2> dog, <v2> dog and a bench"),
+        ("a man in a suit and a dog", "a man waving in a suit and a <v2> dog"),
+        ("a man, wearing a hat, and a dog", "a man waving, wearing a hat, and a <v2> dog"),
+        ("a man and his dog", "a <v2> dog and his <v2> dog"),
     ],
 )
 def test_a_figure_that_the_global_prompt_describes_stays_who_it_is_in_all_rows(global_prompt: str, read: str) -> None:

@@ -12,8 +12,13 @@ MOST = 4  # more would be too narrow for anybody
 # How far columns run into each other, part of the shorter side: where they meet there is nothing to part.
 FEATHER = 0.06
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.05, 0.95, 0.15, 0.95
-_SIDE = re.compile(r"\s+(?:(?:on|at|to)\s+the\s+(left|right)|in\s+the\s+(middle|centre|center))\b", re.IGNORECASE)
 _ORDER = {"left": 0, "right": 2}
+# "on the left" of the picture, and not "on the left cheek" or "to the left of her".
+_SIDE = re.compile(
+    r"\bon the (left|right)(?: side)?(?=\s*(?:$|[,.;:])|\s+(?:and|in|at|on|with|while|is|an?|the)\b)", re.I
+)
+# "on the left a man": it stands before whom it means.
+_SIDE_BEFORE = re.compile(r"\bon the (left|right)(?: side)?,?\s+(?:is\s+|stands\s+|sits\s+)?(?:an?|the)\s+$", re.I)
 
 
 def wants_columns(scene: Scene) -> bool:
@@ -27,6 +32,37 @@ def wants_columns(scene: Scene) -> bool:
     """
     placed = any(item.box or item.mask or item.point for item in scene.instances)
     return scene.masks == "columns" and 2 <= len(scene.instances) <= MOST and not placed and not scene.controls
+
+
+def tell_columns(scene: Scene, resolved: Scene) -> list[str]:
+    """Tell where columns were asked for and not given.
+
+    Args:
+        scene: as written.
+        resolved: with what came of it.
+
+    Returns:
+        Sentences for the reader of the result.
+    """
+    if scene.masks != "columns" or resolved.masks == "columns" or len(scene.instances) < 2:
+        return []
+    return [f"masks: columns are for 2 to {MOST} instances that nobody placed, without controls; attention finds them."]
+
+
+def take_back(scene: Scene) -> Scene:
+    """Take the boxes away where they are columns that were dealt before, as a record has them.
+
+    Args:
+        scene: with ``masks`` filled in.
+
+    Returns:
+        The scene as it was before its columns were dealt; the very same where they were not.
+    """
+    boxes = [item.box for item in scene.instances]
+    if scene.masks != "columns" or not boxes or set(boxes) != set(_list_columns(len(boxes))):
+        return scene
+    bare = tuple(item.model_copy(update={"box": None}) for item in scene.instances)
+    return scene.model_copy(update={"instances": bare})
 
 
 def deal_columns(scene: Scene, namings: Sequence[Naming]) -> tuple[Box, ...]:
@@ -47,15 +83,20 @@ def deal_columns(scene: Scene, namings: Sequence[Naming]) -> tuple[Box, ...]:
     Returns:
         A box for each, x0, y0, x1, y1, parts of the width and height.
     """
+    text = scene.global_prompt
+    places = [find_characters(text, one.class_word, count_before(namings, index)) for index, one in enumerate(namings)]
     keys = []
-    for index, (item, naming) in enumerate(zip(scene.instances, namings, strict=True)):
-        begin, end = find_characters(scene.global_prompt, naming.class_word, count_before(namings, index))
-        said = _SIDE.match(scene.global_prompt[end:]) or _SIDE.search(naming.sub_prompt)
-        side = item.position or (next(filter(None, said.groups())).casefold() if said else "")
+    for index, (item, naming, (begin, end)) in enumerate(zip(scene.instances, namings, places, strict=True)):
+        stop = min((other for other, _ in places if other > begin), default=len(text))
+        behind = text[end:stop] if stop == len(text) else _SIDE_BEFORE.sub("", text[end:stop])
+        said = _SIDE_BEFORE.search(text[:begin]) or _SIDE.search(behind) or _SIDE.search(naming.sub_prompt)
+        side = item.position or (said[1].casefold() if said else "")
         keys.append((_ORDER.get(side, 1), begin, index))
-    width = (_RIGHT - _LEFT) / len(keys)
-    boxes: list[Box] = [(0.0, 0.0, 1.0, 1.0)] * len(keys)
-    for column, (_, _, index) in enumerate(sorted(keys)):
-        x0 = round(_LEFT + column * width, 4)
-        boxes[index] = (x0, _TOP, round(x0 + width, 4), _BOTTOM)
-    return tuple(boxes)
+    columns = dict(zip((index for _, _, index in sorted(keys)), _list_columns(len(keys)), strict=True))
+    return tuple(columns[index] for index in range(len(keys)))
+
+
+def _list_columns(count: int) -> list[Box]:
+    width = (_RIGHT - _LEFT) / count
+    starts = [round(_LEFT + number * width, 4) for number in range(count)]
+    return [(x0, _TOP, round(x0 + width, 4), _BOTTOM) for x0 in starts]

@@ -20,7 +20,7 @@ from d2plan.backbone.text import find_cut
 from d2plan.config import IspSettings
 from d2plan.documents import Scene
 from d2plan.errors import InputError
-from d2plan.isp.columns import deal_columns, wants_columns
+from d2plan.isp.columns import deal_columns, take_back, tell_columns, wants_columns
 from d2plan.isp.notes import call_adapter, tell_idle, tell_shapes, tell_words
 from d2plan.isp.overrides import Region, open_region
 from d2plan.isp.segment import Detector
@@ -157,8 +157,11 @@ def resolve_scene(
     steps = scene.steps or settings.steps
     height, width = scene.height or backbone.size[0], scene.width or backbone.size[1]
     latent_size(backbone, (height, width))
+    masks = scene.masks or (settings.masks if settings.compose else "attention")
+    bare = take_back(scene.model_copy(update={"masks": masks}))
+    columns = wants_columns(bare)
     instances = []
-    for index, (instance, adapter) in enumerate(zip(scene.instances, adapters, strict=True)):
+    for index, (instance, adapter) in enumerate(zip((bare if columns else scene).instances, adapters, strict=True)):
         word = instance.class_word or adapter.class_word
         if not word:
             raise InputError(
@@ -166,10 +169,7 @@ def resolve_scene(
             )
         instances.append(instance.model_copy(update={"class_word": word}))
     one_class = len(instances) > len({(item.class_word or "").casefold() for item in instances}) == 1
-    masks = scene.masks or settings.masks
-    columns = wants_columns(scene.model_copy(update={"masks": masks}))
-    if scene.masks is None and masks == "columns" and not columns:
-        masks = "attention"
+    masks = masks if columns or masks != "columns" else "attention"
     by_hand = bool(instances) and all(item.box is not None or item.mask is not None for item in instances)
     placed = by_hand or columns
     short = settings.short_warmup_fraction if one_class or placed else None
@@ -230,9 +230,10 @@ def prepare_scene(
     ]
     # First with the words as written, which a sentence about them must quote.
     columns = find_columns(backbone.tokenizers, resolved.global_prompt, namings)
-    if wants_columns(resolved):
+    if resolved.masks == "columns":
         # From here on as if they had been drawn by hand, so that the record says where everybody was put.
-        boxes = deal_columns(resolved, namings)
+        given = [item.box for item in kept.scene.instances if item.box] if kept else []
+        boxes = given if len(given) == len(namings) else deal_columns(resolved, namings)
         placed = zip(resolved.instances, boxes, strict=True)
         dealt = tuple(item.model_copy(update={"box": box}) for item, box in placed)
         resolved = resolved.model_copy(update={"instances": dealt})
@@ -252,6 +253,7 @@ def prepare_scene(
         *tell_words(backbone, resolved, adapters),
         *unwoven,
         *tell_positions(resolved),
+        *tell_columns(scene, resolved),
         *tell_shapes(resolved, [drawing.image for drawing in extras.drawings], size),
         *tell_idle(resolved, adapters, extras.styles, controls),
     )

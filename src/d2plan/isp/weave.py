@@ -22,11 +22,16 @@ _ACTION_BEHIND = re.compile(rf"{_SIDE}\s+(?:(?:who\s+)?is\s+)?{_ACTION}", re.IGN
 # In a sub-prompt also at the end, behind what it wears.
 _ACTION_LAST = re.compile(rf"{_SIDE}\s+(?:wearing|with)\s.*{_ACTION}$", re.IGNORECASE)
 # How a global prompt tells of looks: an adjective, or what one wears or holds; a place behind it is the scene's.
-_PLAIN_BEFORE = re.compile(r"(?:^|[^\w\s<>-]|\b(?:an?|the|of|and|with|beside|by|to|behind|near))\s*$", re.IGNORECASE)
-_LOOKS_BEHIND = re.compile(
-    rf"{_SIDE}\s+(?:(?:wearing|with|who|whose|that|holding|dressed)\b|in\s+(?:[\w-]+\s+){{1,3}}?(?:{'|'.join(ACCESSORIES)})s?\b)",
+_PLAIN_BEFORE = re.compile(
+    r"(?:^|[^\w\s<>-]|\b(?:an?|the|another|one|my|our|his|her|its|their|of|and|with|beside|by|to|behind|near))\s*$",
     re.IGNORECASE,
 )
+_LOOKS_BEHIND = re.compile(
+    rf"{_SIDE},?\s+(?:(?:wearing|with|who|whose|that|holding|dressed)\b|in\s+(?:[\w-]+\s+){{1,3}}?(?:{'|'.join(ACCESSORIES)})s?\b)",
+    re.IGNORECASE,
+)
+# Between two class words it is looks as well: the scene's place comes at the end.
+_LOOKS_BETWEEN = re.compile(rf"{_SIDE},?\s+in\s+(?:an?|his|her|its|the)\b", re.IGNORECASE)
 _LEAST_REPEATED = 2  # words at the end of a phrase that the global prompt ends with too, such as "the beach"
 
 
@@ -87,7 +92,7 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
 
     def is_own(index: int, own: int | None) -> bool:
         """Say whether an instance's mention is, in the row of one, that one itself."""
-        return own is not None and (index == own or not _is_described(global_prompt, places[index]))
+        return own is not None and (index == own or not _is_described(global_prompt, places, index))
 
     def say(index: int, own: int | None) -> str | None:
         """Say what stands for an instance's mention in a row; None is the bare class word."""
@@ -106,12 +111,14 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
             if said is None:
                 continue
             speaker = own if own is not None and is_own(index, own) else index
-            before, behind = text[:begin], text[end:]
+            before, behind, written_behind = text[:begin], text[end:], global_prompt[end:]
             # What the global prompt lets another one do is not what the row's own does.
             if speaker != index or _names_action(phrases[speaker], namings[speaker]):
                 before, behind = _drop_actions(before, behind)
+                _, written_behind = _drop_actions("", written_behind)
             said = _drop_adjectives(said, phrases[speaker], namings[speaker], before)
-            said = _drop_repeated(said, namings[speaker].class_word, behind)
+            # What was woven in behind it is not what the global prompt says there.
+            said = _drop_repeated(said, namings[speaker].class_word, written_behind)
             text = _fit_article(before, said) + said + behind
         return text
 
@@ -194,10 +201,12 @@ def _leave_out_name(phrase: str, naming: Naming) -> str:
     return " ".join(f"{phrase[:begin]} {stand_in} {phrase[end:]}".split())
 
 
-def _is_described(global_prompt: str, place: tuple[int, int]) -> bool:
+def _is_described(global_prompt: str, places: Sequence[tuple[int, int]], index: int) -> bool:
     """Say whether a global prompt tells how one looks, beside the class word and but for an action."""
-    before, behind = _drop_actions(global_prompt[: place[0]], global_prompt[place[1] :])
-    return not _PLAIN_BEFORE.search(before) or bool(_LOOKS_BEHIND.match(behind))
+    begin, end = places[index]
+    before, behind = _drop_actions(global_prompt[:begin], global_prompt[end:])
+    between = any(other > begin for other, _ in places) and _LOOKS_BETWEEN.match(behind)
+    return not _PLAIN_BEFORE.search(before) or bool(_LOOKS_BEHIND.match(behind) or between)
 
 
 def _drop_actions(before: str, behind: str) -> tuple[str, str]:

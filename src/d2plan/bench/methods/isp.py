@@ -12,6 +12,7 @@ base asks for it (``weave``), which is not in the paper.
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,22 +73,30 @@ class Isp(JoinsNothing):
     ) -> list[NDArray[np.uint8]]:
         """Compose all shots together, each from its global prompt and its sub-prompts."""
         adapters = [read_adapter(backbone, one) for one in learned]
-        scenes = [_prepare(backbone, shot, adapters, drawing) for shot in shots]
-        if backbone.defaults.weave == "all" and backbone.defaults.composing().compose:
-            # Pictures of a series share prompt and noise: what they say alike stays as the first of them has it.
-            first: dict[tuple[str, int], PreparedScene] = {}
-            often = Counter((shot.global_prompt, shot.seed) for shot in shots)
-            for place, shot in enumerate(shots):
-                key = (shot.global_prompt, shot.seed)
-                if often[key] > 1:
-                    kept = first.setdefault(key, scenes[place])
-                    scenes[place] = _prepare(backbone, shot, adapters, drawing, kept)
         settings = replace(backbone.defaults.composing(), most_rows=drawing.most_rows)
+        keeps = settings.weave == "all" and settings.compose
+        often = Counter((shot.global_prompt, shot.seed) for shot in shots)
+        # Pictures of a series share prompt and noise: what they say alike stays as the first of them has it.
+        first: dict[tuple[str, int], PreparedScene] = {}
+        scenes = []
+        for shot in shots:
+            key = (shot.global_prompt, shot.seed)
+            if keeps and often[key] > 1:
+                if key not in first:
+                    first[key] = _prepare(backbone, shot, adapters, drawing, "attention")
+                scenes.append(_prepare(backbone, shot, adapters, drawing, "attention", first[key]))
+            else:
+                scenes.append(_prepare(backbone, shot, adapters, drawing))
         return [composition.image for composition in compose_many(backbone, scenes, settings)]
 
 
 def _prepare(
-    backbone: Backbone, shot: Shot, adapters: Sequence[Adapter], drawing: Drawing, kept: PreparedScene | None = None
+    backbone: Backbone,
+    shot: Shot,
+    adapters: Sequence[Adapter],
+    drawing: Drawing,
+    masks: Literal["attention"] | None = None,
+    kept: PreparedScene | None = None,
 ) -> PreparedScene:
     instances = tuple(
         Instance(concept=str(adapter.path), class_word=adapter.class_word, sub_prompt=prompt)
@@ -103,6 +112,7 @@ def _prepare(
         height=drawing.height,
         width=drawing.width,
         seed=shot.seed,
+        masks=masks,
     )
     return prepare_scene(backbone, scene, adapters, kept=kept)
 

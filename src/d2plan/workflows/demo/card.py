@@ -89,15 +89,16 @@ def _write_boxes(record: RunRecord) -> str:
     """Write the outline of each box that was given by hand, in its concept's colour."""
     outlines = []
     for item, colour in zip(record.scene.instances, colours_of([use.name for use in record.adapters]), strict=True):
-        if item.box is not None:
+        if item.box is not None and record.scene.masks != "columns":
             x0, y0, x1, y1 = (100 * side for side in item.box)
             place = f"left:{x0:g}%;top:{y0:g}%;width:{x1 - x0:g}%;height:{y1 - y0:g}%"
             outlines.append(f'<i class=box style="{place};--plain:{shade_colour(colour).plain}"></i>')
     return "".join(outlines)
 
 
-def _tell_box(instance: Instance) -> str:
-    if instance.box is None:
+def _tell_box(record: RunRecord, instance: Instance) -> str:
+    # Columns that were dealt nobody asked for.
+    if instance.box is None or record.scene.masks == "columns":
         return ""
     x0, y0, x1, y1 = instance.box
     return f"<br><span class=soft>its box: {x0:.0%} to {x1:.0%} across, {y0:.0%} to {y1:.0%} down</span>"
@@ -128,7 +129,7 @@ def _write_prompts(gallery: Gallery, row: Row, shot: Shot, record: RunRecord) ->
         word, said = escape(use.identifier), escape(instance.sub_prompt)
         said = said.replace(word, f"<mark>{word}</mark>", 1) if word else said
         chips = _write_marks(found[index] if found else [])
-        lines.append(f'<li class="{kind}" {tint_name(colours[index])}>{said}{_tell_box(instance)}{chips}</li>')
+        lines.append(f'<li class="{kind}" {tint_name(colours[index])}>{said}{_tell_box(record, instance)}{chips}</li>')
     return f"<ul class=says>{''.join(lines)}</ul>"
 
 

@@ -182,7 +182,7 @@ def plan_gallery(characters: tuple[Character, ...], adapters: Sequence[Path], ba
         Row(
             "Where the boxes say",
             f"Same words, same seed: once without boxes, then with {one.name}'s box (dashed) on the left and "
-            f"{other.name}'s on the right, then the other way round. A warm-up of one step leaves the layout to them.",
+            f"{other.name}'s on the right, then the other way round. A short warm-up leaves the layout to them.",
             tuple(
                 drafts.arrange("snow", {0: mine[1], 1: its[3]}, sides) for sides in ((), (LEFT, RIGHT), (RIGHT, LEFT))
             ),
@@ -291,7 +291,7 @@ class _Drafts:
 
     def arrange(self, place: str, deeds: dict[int, str], boxes: Sequence[Box]) -> Shot:
         """Draft a picture of characters each of whom has a box, LEFT or RIGHT; without boxes one as any other."""
-        scene, label = self._write_scene(place, deeds), "no boxes"
+        scene, label = self._write_scene(place, deeds).model_copy(update={"masks": "attention"}), "no boxes"
         if boxes:
             pairs = zip(scene.instances, boxes, strict=True)
             instances = tuple(item.model_copy(update={"box": box}) for item, box in pairs)
