@@ -38,7 +38,7 @@ def test_what_is_left_out_changes_nothing() -> None:
     assert (scene.style, scene.controls, scene.masks, scene.missing, scene.scheduler) == (
         (),
         (),
-        "attention",
+        None,
         "error",
         "base",
     )
@@ -71,7 +71,7 @@ WRONG_SCENES = {
     "unknown rows": ({"controls": [{**CONTROL, "rows": "some"}]}, r"controls\[0\]\.rows: must be 'global' or 'all'"),
     "a misspelt control": ({"controls": [{**CONTROL, "strenght": 1}]}, "did you mean strength"),
     "a detector unasked": ({"detector": "judge"}, "masks is not detect"),
-    "unknown masks": ({"masks": "sam"}, "masks: must be 'attention' or 'detect'"),
+    "unknown masks": ({"masks": "sam"}, "masks: must be 'attention', 'columns' or 'detect'"),
     "too many styles": ({"style": [{"adapter": "a"}] * 9}, "style holds more than 8"),
     "a variant of fewer": ({"variant_of": [DOG, DOG]}, "variant_of has other instances than the scene; name as many"),
     "a variant of one elsewhere": ({"variant_of": [{**DOG, "position": "left"}]}, "in the same places"),
