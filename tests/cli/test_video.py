@@ -11,6 +11,8 @@ from tests.workflows.concept_files import concepts
 from tests.workflows.filming.test_video import PLAN
 
 __all__ = ["concepts"]
+# Nobody answers there: whoever asks it fails with another sentence.
+_SERVER = ("--planner", "server", "--llm-url", "http://127.0.0.1:9/v1", "--llm-model", "none")
 
 
 @pytest.fixture
@@ -64,6 +66,8 @@ def test_what_is_wrong_is_one_sentence(plan, tmp_path, capsys):
         ((plan, "-o", tmp_path / "a.gif", "--planner", "oracle"), "oracle"),
         ((tmp_path / "none.yaml", "-o", tmp_path / "a.gif"), "none.yaml"),
         (("Rex runs.", "-o", tmp_path / "a.gif", "--planner", "server", "--llm-seconds", "9"), "--llm-model"),
+        (("Rex runs.", "-o", tmp_path / "a.gif", *_SERVER, "--frames", "1"), "the options: frames"),
+        (("Rex runs.", "-o", tmp_path / "a.gif", *_SERVER, "--interpolator", "blend", "--frames", "1001"), "frames"),
     ):
         assert run("video", *arguments) == 2
         told = capsys.readouterr().err.strip().splitlines()[-1]

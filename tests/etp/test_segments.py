@@ -9,6 +9,7 @@ from d2plan.etp.segments import (
     chain_segments,
     film_steps,
     fingerprint_segment,
+    name_segment,
     plan_segments,
     set_keyframes,
 )
@@ -29,9 +30,9 @@ def finished(steps):
     return [(step.segment, step.kept) for step in steps if step.frames is not None]
 
 
-def test_each_pair_of_neighbours_is_a_segment_with_a_seed_of_its_own():
+def test_each_pair_of_neighbours_is_a_segment_and_all_have_the_films_seed():
     segments = plan_segments(make_keyframes(3), Tempo(5, ("to", "fro"), seed=2**63 - 1))
-    assert [(part.text, part.frames, part.seed) for part in segments] == [("to", 5, 2**63 - 1), ("fro", 5, 0)]
+    assert [(part.text, part.frames, part.seed) for part in segments] == [("to", 5, 2**63 - 1), ("fro", 5, 2**63 - 1)]
     assert segments[0].last is segments[1].first
 
 
@@ -87,6 +88,26 @@ def test_a_changed_keyframe_makes_only_its_own_segments_again(tmp_path):
     assert finished(film(Fade(), tmp_path)) == [(0, True), (1, True), (2, True)]
 
 
+@pytest.mark.parametrize("place", [0, 1, 2, 3, 4])
+def test_a_keyframe_more_or_less_keeps_every_segment_whose_ends_stay(tmp_path, place):
+    film(Fade(), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    more = make_keyframes()
+    more.insert(place, np.full((8, 8, 3), 7, np.uint8))
+    made = [number for number, kept in finished(film(Fade(), tmp_path, more)) if not kept]
+    assert made == [number for number in (place - 1, place) if 0 <= number < 4]
+    assert {path: path.read_bytes() for path in before} == before
+    interpolator = Fade()
+    film(interpolator, tmp_path)
+    assert interpolator.calls == 0
+
+
+def test_a_film_that_goes_back_and_forth_makes_each_way_once(tmp_path):
+    first, last = make_keyframes(2)
+    steps = film(Fade(), tmp_path, [first, last, first, last])
+    assert finished(steps) == [(0, False), (1, False), (2, True)]
+
+
 def test_all_that_decides_a_segment_is_in_its_fingerprint():
     keyframes = make_keyframes(2)
     (segment,) = plan_segments(keyframes, Tempo(5, ("a",)))
@@ -104,7 +125,8 @@ def test_all_that_decides_a_segment_is_in_its_fingerprint():
 
 def test_a_damaged_or_foreign_segment_file_is_made_again(tmp_path):
     film(Fade(), tmp_path)
-    first, second, third = sorted(tmp_path.iterdir())
+    parts = plan_segments(make_keyframes(), Tempo(5, ("a dog",) * 3))
+    first, second, third = (tmp_path / name_segment(Fade.record, part) for part in parts)
     first.write_bytes(first.read_bytes()[:200])
     second.write_bytes(third.read_bytes())
     assert finished(film(Fade(), tmp_path)) == [(0, False), (1, False), (2, True)]

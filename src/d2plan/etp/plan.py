@@ -28,6 +28,7 @@ from d2plan.documents import (
     Word,
     contains_word,
     load_document,
+    parse_document,
 )
 from d2plan.errors import InputError
 from d2plan.fields import Guidance, Side
@@ -38,6 +39,7 @@ DEFAULT_FRAMES = 16
 _HEADER = "# A plan of d2plan. Change what you like; `d2plan plan FILE` checks it, `d2plan video FILE` films it.\n"
 
 CountTokens = Callable[[str], int]
+FrameCount = Annotated[int, Field(strict=True, ge=2, le=MOST_FRAMES)]
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,18 @@ class Beat(Document):
     global_prompt: Text | None = None
 
 
+class PlanChoices(Document):
+    """What a person may choose of a plan without writing one.
+
+    Attributes:
+        frames: from one beat to the next, both keyframes counted, 2..1000.
+        seed: of the noise.
+    """
+
+    frames: FrameCount = DEFAULT_FRAMES
+    seed: Seed = 0
+
+
 class EventPlan(Document):
     """A video, planned: its beats become keyframes, and between neighbours frames are made.
 
@@ -124,7 +138,7 @@ class EventPlan(Document):
     global_prompt: Text
     instances: Annotated[tuple[PlanInstance, ...], Field(min_length=1, max_length=MAX_INSTANCES)]
     beats: Annotated[tuple[Beat, ...], Field(max_length=MOST_BEATS)]
-    frames: Annotated[int, Field(strict=True, ge=2, le=MOST_FRAMES)] = DEFAULT_FRAMES
+    frames: FrameCount = DEFAULT_FRAMES
     seed: Seed = 0
     steps: Steps | None = None
     guidance_scale: Guidance | None = None
@@ -162,6 +176,18 @@ class EventPlan(Document):
     def prompt_at(self, index: int) -> str:
         """Give the global prompt of a beat."""
         return self.beats[index].global_prompt or self.global_prompt
+
+
+def check_choices(choices: Mapping[str, object]) -> None:
+    """Refuse choices that no plan takes, before anybody plans.
+
+    Args:
+        choices: by field of ``PlanChoices``.
+
+    Raises:
+        InputError: a value cannot be used; the sentence names the field.
+    """
+    parse_document(PlanChoices, choices, "the options")
 
 
 def check_plan(

@@ -46,7 +46,7 @@ class Tempo:
     Attributes:
         frames: of each segment, both keyframes counted.
         texts: what is seen in each segment.
-        seed: of the first segment's noise; each further one takes the next.
+        seed: of the noise of every segment: one that moves to another place in the film stays the same.
     """
 
     frames: int
@@ -73,8 +73,8 @@ def plan_segments(keyframes: Sequence[Picture], tempo: Tempo) -> list[Segment]:
         raise InputError(f"texts: there are {len(tempo.texts)} for {len(keyframes) - 1} segments; give one for each.")
     pairs = zip(keyframes, keyframes[1:], strict=False)
     return [
-        Segment(first, last, tempo.frames, text, (tempo.seed + index) % 2**63)
-        for index, ((first, last), text) in enumerate(zip(pairs, tempo.texts, strict=True))
+        Segment(first, last, tempo.frames, text, tempo.seed)
+        for (first, last), text in zip(pairs, tempo.texts, strict=True)
     ]
 
 
@@ -86,7 +86,8 @@ def film_steps(interpolator: Interpolator, segments: Sequence[Segment], folder: 
     Args:
         interpolator: how.
         segments: in order.
-        folder: where each finished segment is kept, as an animated PNG named by its fingerprint.
+        folder: where each finished segment is kept, as an animated PNG named by its fingerprint: wherever it stands in
+            the film, and whatever stands before it, it is found again.
 
     Yields:
         Each step; ``frames`` comes with the last one of each segment.
@@ -100,7 +101,7 @@ def film_steps(interpolator: Interpolator, segments: Sequence[Segment], folder: 
     make_folder(folder)
     for number, segment in enumerate(segments):
         mark = fingerprint_segment(interpolator.record, segment)
-        path = folder / f"{number + 1:03d}-{mark}{SUFFIX}"
+        path = folder / name_segment(interpolator.record, segment)
         found = read_segment(path, mark, segment)
         if found is not None:
             yield FilmStep(number, len(segments), 0, 1, found, True)
@@ -127,6 +128,19 @@ def fingerprint_segment(record: Mapping[str, str], segment: Segment) -> str:
     digest.update(np.ascontiguousarray(segment.first).tobytes())
     digest.update(np.ascontiguousarray(segment.last).tobytes())
     return digest.hexdigest()[:16]
+
+
+def name_segment(record: Mapping[str, str], segment: Segment) -> str:
+    """Name the file that keeps a segment.
+
+    Args:
+        record: of the interpolator.
+        segment: what is made.
+
+    Returns:
+        The fingerprint with the file's ending.
+    """
+    return fingerprint_segment(record, segment) + SUFFIX
 
 
 def read_segment(path: Path, mark: str, segment: Segment) -> Frames | None:

@@ -140,6 +140,19 @@ def test_a_changed_beat_leaves_the_others_byte_for_byte_and_makes_only_its_segme
     assert (second.made, second.kept) == (1, 1)
 
 
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_beat_more_or_less_keeps_every_segment_whose_ends_stay_byte_for_byte(made, concepts, tiny_folder, place):
+    result, _, _ = made
+    before = {path: path.read_bytes() for path in (result.folder / "segments").iterdir()}
+    beats = list(PLAN["beats"])
+    beats.insert(place, {"sub_prompts": {**beats[0]["sub_prompts"], "Rex": "a photo of a <v2> dog left"}})
+    more = make_video(str(write_plan(concepts, tiny_folder, beats=beats)), result.video, BLEND)
+    assert (more.made, more.kept) == ((2, 1) if place < 3 else (1, 2))
+    fewer = make_video(str(write_plan(concepts, tiny_folder)), result.video, BLEND)
+    assert (fewer.made, fewer.kept) == (0, 2)
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_a_video_that_was_stopped_goes_on_where_it_stopped(concepts, tiny_folder, tmp_path):
     plan = write_plan(concepts, tiny_folder)
 
@@ -195,6 +208,26 @@ def test_what_cannot_be_made_is_refused_before_anything_is_written(concepts, tin
     with pytest.raises(InputError, match="ends in one of"):
         make_video(plan, tmp_path / "s.avi", BLEND)
     assert list(tmp_path.iterdir()) == []
+
+
+class Unasked:
+    """A language model whose time is not to be spent."""
+
+    name = "unasked"
+
+    def plan(self, request):
+        raise AssertionError("the planner was asked")
+
+
+@pytest.mark.parametrize(("frames", "said"), [(1, "the options: frames"), (1001, "the options: frames"), (99, "use ")])
+def test_a_number_of_frames_that_cannot_be_made_is_refused_before_anybody_plans(
+    concepts, tiny_folder, tmp_path, opened, frames, said
+):
+    weights = write_embedded(tmp_path / "weights", opened["backbone"])
+    options = VideoOptions(concepts, Unasked(), str(tiny_folder), frames, interpolator="seine", weights=weights)
+    with pytest.raises(InputError, match=f"frames.*{said}" if said == "use " else said):
+        make_video("The dog sleeps next to the man, then it runs.", tmp_path / "s.gif", options)
+    assert not (tmp_path / "s.video").exists()
 
 
 def test_a_video_that_is_there_and_a_folder_of_something_else_are_left_alone(concepts, tiny_folder, tmp_path):

@@ -11,7 +11,16 @@ from d2plan.backbone.load import find_base, fingerprint_base, read_words
 from d2plan.errors import D2PlanError, FileError, InputError
 from d2plan.etp.doubts import doubt_plan
 from d2plan.etp.grammar.planner import GrammarPlanner
-from d2plan.etp.plan import DEFAULT_FRAMES, CountTokens, EventPlan, KnownConcept, check_plan, load_plan, write_plan
+from d2plan.etp.plan import (
+    DEFAULT_FRAMES,
+    CountTokens,
+    EventPlan,
+    KnownConcept,
+    check_choices,
+    check_plan,
+    load_plan,
+    write_plan,
+)
 from d2plan.etp.planner import Planner, StoryRequest, clean_story
 from d2plan.media.images import check_output, make_folder, write_file
 
@@ -45,6 +54,7 @@ def plan_story(
         PlannerError: a language model failed.
     """
     text = clean_story(story)
+    check_choices({"frames": frames, "seed": seed})
     known = read_concepts(concepts)
     if not known:
         raise InputError(f"{concepts} holds no adapter that can be used; train one with `d2plan train`.")

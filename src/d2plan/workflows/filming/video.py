@@ -22,18 +22,19 @@ from d2plan.etp.interpolate import (
     fit_keyframes,
     open_interpolator,
 )
-from d2plan.etp.plan import EventPlan, load_plan, write_plan
+from d2plan.etp.plan import DEFAULT_FRAMES, EventPlan, check_choices, load_plan, write_plan
 from d2plan.etp.planner import Planner, clean_story
-from d2plan.etp.segments import Tempo, chain_segments, film_steps, plan_segments, set_keyframes
-from d2plan.media.images import check_output, make_folder, write_file
+from d2plan.etp.segments import Tempo, chain_segments, film_steps, name_segment, plan_segments, set_keyframes
+from d2plan.media.images import check_output, make_folder
 from d2plan.media.video import Frames, check_rate, check_video_path, clear_frames, write_frames, write_video
 from d2plan.workflows.composing.compose import Report, say_nothing
 from d2plan.workflows.filming.keyframes import Keyframes, make_keyframes, write_storyboard
 from d2plan.workflows.filming.page import VideoFacts, write_video_page
 from d2plan.workflows.filming.plan import check_plan_file, is_plan_file, plan_story, save_plan, tell_doubts
+from d2plan.workflows.runs.film import write_film
 from d2plan.yaml_file import read_yaml
 
-PLAN, EARLIER, RECORD = "plan.yaml", "plan.before.yaml", "video.json"
+PLAN, EARLIER = "plan.yaml", "plan.before.yaml"
 KEYFRAMES, SEGMENTS, FRAMES = "keyframes", "segments", "frames"
 FOLDER_SUFFIX = ".video"
 # Options that are not in the plan.
@@ -143,16 +144,14 @@ def make_video(
     check_output(target, chosen.overwrite)
     rate = check_rate(chosen.rate)
     folder = target.with_name(target.stem + FOLDER_SUFFIX)
-    plan, told = find_plan(story, target, chosen, report)
+    tools = _Tools(chosen, report)
+    plan, told = find_plan(story, target, chosen, report, tools.check)
     told = (*told, *plan.notes, *tell_doubts(plan))
     if on_note is not None:
         for note in told:
             on_note(note)
-    report("opening the base", 0, 1)
-    base = load_backbone(os.path.expanduser(plan.base), chosen.device)
-    interpolator = _open(base, chosen)
-    check_frames(interpolator, plan.frames)
-    report("opening the base", 1, 1)
+    tools.check(plan.base, plan.frames)
+    base, interpolator = tools.open(plan.base)
     make_folder(folder)
     if (folder / PLAN).is_file() and not _says_the_same(folder / PLAN, plan):
         # A person may have worked on it, and --overwrite was perhaps meant for the video.
@@ -162,7 +161,7 @@ def make_video(
     sheet = write_storyboard(plan, keyframes, folder)
     if on_plan is not None:
         on_plan(plan, sheet)
-    frames, kept = _film(plan, keyframes, interpolator, folder, report)
+    frames, segments, kept = _film(plan, keyframes, interpolator, folder, report)
     text = describe(plan, interpolator, rate)
     report("writing the video", 0, 1)
     write_video(target, frames, rate, text)
@@ -171,16 +170,18 @@ def make_video(
     else:
         # Those of an earlier film would be taken for this one's.
         clear_frames(folder / FRAMES)
-    write_file(folder / RECORD, (text + "\n").encode())
+    write_film(folder, text, keyframes.folders, segments)
     record = tuple(sorted(interpolator.record.items()))
     facts = VideoFacts(plan, keyframes, frames, float(rate), target, record, _write_command(target, chosen))
     page = write_video_page(folder, facts)
     report("writing the video", 1, 1)
-    segments = len(plan.beats) - 1
-    return VideoResult(target, page, folder, len(frames), segments - kept, kept, (*told, *keyframes.notes))
+    made = len(segments) - kept
+    return VideoResult(target, page, folder, len(frames), made, kept, (*told, *keyframes.notes))
 
 
-def find_plan(story: str, target: Path, options: VideoOptions, report: Report) -> tuple[EventPlan, tuple[str, ...]]:
+def find_plan(
+    story: str, target: Path, options: VideoOptions, report: Report, check: Callable[[str, int], None]
+) -> tuple[EventPlan, tuple[str, ...]]:
     """Read or make the plan; a story that was planned here before keeps its plan, as it was or as a person changed it.
 
     Args:
@@ -188,6 +189,7 @@ def find_plan(story: str, target: Path, options: VideoOptions, report: Report) -
         target: the video's file.
         options: how.
         report: is told when planning begins and ends.
+        check: refuses a base and a number of frames that cannot be filmed; a language model is only asked after it.
 
     Returns:
         The plan, checked and filled in, and sentences for the reader.
@@ -202,6 +204,8 @@ def find_plan(story: str, target: Path, options: VideoOptions, report: Report) -
         raise FileError(f"{folder}: is a file, but the video's parts go there; move it, or name another video.")
     if folder.is_dir() and not there.is_file() and any(folder.iterdir()):
         raise InputError(f"{folder}: holds other things than a video's parts; name another video.")
+    changes = {name: getattr(options, name) for name in ("frames", "seed") if getattr(options, name) is not None}
+    check_choices(changes)
     report("planning", 0, 1)
     told: tuple[str, ...] = ()
     if is_plan_file(story):
@@ -214,8 +218,10 @@ def find_plan(story: str, target: Path, options: VideoOptions, report: Report) -
     elif there.is_file() and not options.overwrite:
         raise _refuse_other(there, target)
     else:
-        plan = plan_story(clean_story(story), options.concepts, options.planner, options.base)
-    changes = {name: getattr(options, name) for name in ("frames", "seed") if getattr(options, name) is not None}
+        text = clean_story(story)
+        if options.planner is not None:
+            check(options.base, DEFAULT_FRAMES if options.frames is None else options.frames)
+        plan = plan_story(text, options.concepts, options.planner, options.base)
     report("planning", 1, 1)
     return (revise(plan, changes, "the options") if changes else plan), told
 
@@ -277,32 +283,53 @@ def _write_command(target: Path, options: VideoOptions) -> str:
     return shlex.join(words)
 
 
-def _open(base: Backbone, options: VideoOptions) -> Interpolator:
-    return open_interpolator(
-        options.interpolator,
-        InterpolatorOptions(
-            base=base,
-            weights=options.weights,
-            text_model=options.text_model,
-            steps=options.interpolation_steps,
-            device=options.device,
-        ),
-    )
+class _Tools:
+    """The base and the interpolator, opened once, when they are first needed.
+
+    Args:
+        options: how the video is made.
+        report: is told when a base is opened.
+    """
+
+    def __init__(self, options: VideoOptions, report: Report) -> None:
+        self._options, self._report = options, report
+        self._opened: dict[str, tuple[Backbone, Interpolator]] = {}
+
+    def open(self, base: str) -> tuple[Backbone, Interpolator]:
+        """Open a base, and the interpolator on it."""
+        if base not in self._opened:
+            chosen = self._options
+            self._report("opening the base", 0, 1)
+            backbone = load_backbone(os.path.expanduser(base), chosen.device)
+            wanted = InterpolatorOptions(
+                base=backbone,
+                weights=chosen.weights,
+                text_model=chosen.text_model,
+                steps=chosen.interpolation_steps,
+                device=chosen.device,
+            )
+            self._opened = {base: (backbone, open_interpolator(chosen.interpolator, wanted))}
+            self._report("opening the base", 1, 1)
+        return self._opened[base]
+
+    def check(self, base: str, frames: int) -> None:
+        """Refuse what cannot be opened, or a number of frames that cannot be made."""
+        check_frames(self.open(base)[1], frames)
 
 
 def _film(
     plan: EventPlan, keyframes: Keyframes, interpolator: Interpolator, folder: Path, report: Report
-) -> tuple[Frames, int]:
-    """Make or read all segments; give the video's frames, and how many segments were there."""
+) -> tuple[Frames, list[Path], int]:
+    """Make or read all segments; give the video's frames, the segments' files, and how many of them were there."""
     fitted = fit_keyframes(interpolator, keyframes.images)
     texts = tuple(plan.prompt_at(index) for index in range(1, len(plan.beats)))
+    segments = plan_segments(fitted, Tempo(plan.frames, texts, plan.seed))
+    files = [folder / SEGMENTS / name_segment(interpolator.record, segment) for segment in segments]
     parts: list[np.ndarray] = []
     kept = 0
-    for step in film_steps(
-        interpolator, plan_segments(fitted, Tempo(plan.frames, texts, plan.seed)), folder / SEGMENTS
-    ):
+    for step in film_steps(interpolator, segments, folder / SEGMENTS):
         report(f"segment {step.segment + 1} of {step.segments}", step.index + 1, step.total)
         if step.frames is not None:
             parts.append(step.frames)
             kept += step.kept
-    return set_keyframes(chain_segments(parts), fitted), kept
+    return set_keyframes(chain_segments(parts), fitted), files, kept
