@@ -112,6 +112,22 @@ class Around:
         """Tell "they run, she with a hat, he without one"."""
         return self.at(place + 1).text.lower() in ("with", "in", "without") and isinstance(self.at(place + 2), Gear)
 
+    def echoes(self, place: int, link: str) -> bool:
+        """Tell "and Tom too", and "Tom a little later"."""
+        following, behind = self.at(place + 1), self.at(place + 2)
+        too = link == "join" and following.text.lower() in ("too", "as well", "also")
+        return too or (bool(link) and following.kind == "mark" and following.value == "next" and behind.kind == "stop")
+
+    def lists(self, place: int) -> bool:
+        """Tell "first Mia, then Tom falls asleep" from "Mia then falls asleep"."""
+        joined = self.before(place).kind in ("comma", "join") or self.at(place).text.lower().startswith("and ")
+        return isinstance(self.after(place), Who) and joined
+
+    def turns_round(self, place: int, verb: Verb) -> bool:
+        """Tell "and so is Ben" from "and so is wearing a hat"."""
+        so = self.before(place).text.lower() in ("so", "and so") and isinstance(self.at(place + 1), Who)
+        return so and verb.item.has("be", "have") and self.after(place + 1).kind in ("stop", "comma", "join")
+
     def says_again(self, place: int, verb: Verb, clause: Clause) -> bool:
         """Tell "so does Mia", "Mia joins in" and "then she is not", which take over what was told."""
         if verb.item.has("do", "copies"):

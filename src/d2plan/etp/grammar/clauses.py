@@ -38,6 +38,7 @@ class Clause:
         sub: "before", "after", "once", "when", "until", "if" where it depends on another clause.
         ends: what was told before it ends with it.
         unreal: it only may happen.
+        supposed: it begins with "if", and so the clause that hangs on it only may happen either.
         gapped: the verb was left out and taken over.
         copied: "does the same": a clause to take everything from.
         stranger: somebody in the subject's place whom nobody knows; empty where all are known.
@@ -69,6 +70,7 @@ class Clause:
     sub: str = ""
     ends: bool = False
     unreal: bool = False
+    supposed: bool = False
     gapped: bool = False
     copied: "Clause | None" = None
     stranger: str = ""

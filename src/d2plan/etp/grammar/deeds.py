@@ -165,6 +165,8 @@ def _tell_action(context: Context, telling: Telling, verb: Verb) -> bool:
     if verb.negated or verb.aspect == "stop":
         for index in able:
             _end(context, telling, index, pose(context, index, action))
+        # "Rex is not running. Then he runs": a moment in which he does not is seen before.
+        context.stage.blank = context.stage.blank or not (context.stage.now.told or telling.changes)
         telling.moving = (verb.aspect == "stop" or not verb.progressive) and not telling.no_longer
         telling.shown = True
         return True
@@ -243,11 +245,14 @@ def _end(context: Context, telling: Telling, index: int, action: str) -> None:
 def _tell_waking(context: Context, telling: Telling, verb: Verb) -> None:
     subjects = telling.direct or telling.subjects
     telling.shown = telling.moving = True
-    if verb.negated:
-        return
     for index in subjects:
         if "sleeping" not in context.actions_of(index):
             raise impossible(context, index, verb.text)
+        if verb.negated:
+            # "Without waking Rex" lets him sleep.
+            if (index, "action") not in context.stage.ever:
+                telling.add(Change((index, "action"), "sleeping", state=True))
+            continue
         asleep = context.stage.now.get((index, "action")) == "sleeping"
         known = (index, "action") in context.stage.ever
         if asleep or not known:

@@ -7,7 +7,8 @@ from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
 
 _SUBORDINATE = ("while", "whereas", "as", "just as", "whilst", "where")
-_UNREAL = ("if", "unless", "as if", "as though", "so that", "in order to")
+_SUPPOSED = ("if", "unless", "only if")
+_UNREAL = (*_SUPPOSED, "as if", "as though", "so that", "in order to")
 _REAL_BEFORE_TO = ("moves", "stays", "appears", "ending", "waking", "urges", "causes", "starts", "stops", "halting")
 _NEXT_TIME = ("the next", "next", "the following", "that", "later")
 _NOT_DOING = ("from", "of", "for", "by", "about")
@@ -127,8 +128,8 @@ class _Builder:
             self._take_first(mark)
             return
         clause, low = self.current, mark.text.lower()
-        if mark.value == "always":
-            clause.always = True
+        if mark.value in ("always", "turn"):
+            clause.always, clause.in_turn = clause.always or mark.value == "always", mark.value == "turn"
             return
         following = self.around.after(place)
         behind = self.around.at(place + 1)
@@ -142,7 +143,7 @@ class _Builder:
                 self.current = Clause("join", list(clause.subjects), sentence=self.sentence)
                 self._mark(self.current, mark.value, low)
                 return
-            clause.in_turn = clause.in_turn or (mark.value == "next" and self._lists(place))
+            clause.in_turn = clause.in_turn or (mark.value == "next" and self.around.lists(place))
             if not clause.in_turn:
                 self._mark(clause, mark.value, low)
             return
@@ -171,10 +172,6 @@ class _Builder:
         kinds = ("gear", "place", "light", "state", "colour")
         return mark.value == "next" and self.around.after(place).kind in kinds
 
-    def _lists(self, place: int) -> bool:
-        """Tell "first Mia, then Tom falls asleep" from "Mia then falls asleep"."""
-        return isinstance(self.around.after(place), Who) and self.around.before(place).kind in ("comma", "join")
-
     def _take_first(self, mark: Chunk) -> None:
         """Keep "but at the beginning", which goes before what was told."""
         clause = self.current
@@ -195,7 +192,7 @@ class _Builder:
         elif value == "same":
             clause.sub = "while"
         elif value == "if" and text in _UNREAL:
-            clause.unreal = True
+            clause.unreal, clause.supposed = True, text in _SUPPOSED
         elif value == "if":
             clause.sub = "while"
         else:
@@ -205,6 +202,8 @@ class _Builder:
         clause = self.current
         whos = [part for part in clause.parts if isinstance(part, Who)]
         owners = [whos[-1]] if whos else list((clause.without or clause.subjects)[-1:])
+        for owner in owners:
+            owner.described = True
         if clause.verb is None:
             self.suspended = clause
         else:
@@ -300,7 +299,7 @@ class _Builder:
             self.current.subjects, self.current.verb, self.current.gapped = [who], verb, True
         elif self.link == "comma" and self.around.has_attribute(place):
             self._open_with(who)
-        elif self._echoes(place):
+        elif self.around.echoes(place, self.link):
             self.open("join")
             self.current.subjects, self.current.copied = [who], clause
         else:
@@ -310,14 +309,6 @@ class _Builder:
     def _open_with(self, who: Who) -> None:
         self.open("with")
         self.current.subjects, self.current.same = [who], True
-
-    def _echoes(self, place: int) -> bool:
-        """Tell "and Tom too", and "Tom a little later"."""
-        following = self.around.at(place + 1)
-        behind = self.around.at(place + 2)
-        too = self.link == "join" and following.text.lower() in ("too", "as well", "also")
-        later = following.kind == "mark" and following.value == "next" and behind.kind == "stop"
-        return too or (bool(self.link) and later)
 
     def _urges(self) -> bool:
         """Say whether "makes him run" may follow."""
@@ -368,7 +359,7 @@ class _Builder:
             self.current.verb, self.current.unreal = verb, not real
         elif verb.finite or verb.infinitive:
             self.open("join")
-            if verb.item.has("do", "copies"):
+            if verb.item.has("do", "copies") or self.around.turns_round(place, verb):
                 self.current.copied = clause
             else:
                 self.current.verb = verb

@@ -57,6 +57,8 @@ def tell_gear(context: Context, telling: Telling, verb: Verb) -> bool:
         wear_all(context, telling, gears, telling.subjects, state=True)
         telling.gears = [gear for gear in telling.gears if not any(gear is used for used in gears)]
         return True
+    if item.has("swaps"):
+        gears = _wear_held(context, telling, gears)
     if item.has("swaps") and not gears and not item.has("turns") and not verb.negated:
         return swap_worn(context, telling)
     if item.has("moves") and gears and not telling.clause.subjects and telling.targets and not verb.negated:
@@ -80,6 +82,17 @@ def tell_gear(context: Context, telling: Telling, verb: Verb) -> bool:
     telling.gears = [gear for gear in telling.gears if not any(gear is used for used in gears)]
     _replace_others(context, telling)
     return True
+
+
+def _wear_held(context: Context, telling: Telling, gears: list[Gear]) -> list[Gear]:
+    """Put on what "Mia with a red hat and Ben with a blue one swap hats" says of each; give what else is exchanged."""
+    held = [gear for gear in gears if gear.holder is not None]
+    for gear in held:
+        owners = next((found for who, found in telling.whose if who is gear.holder), [])
+        wear_all(context, telling, [gear], owners, state=True)
+    telling.changes = context.stage.hold(telling.changes) if held else telling.changes
+    telling.gears = [gear for gear in telling.gears if gear not in held]
+    return [gear for gear in gears if gear not in held]
 
 
 def _replace_others(context: Context, telling: Telling) -> None:
@@ -224,7 +237,8 @@ def _about_gear(context: Context, telling: Telling, verb: Verb) -> list[Gear]:
         if worn is not None:
             telling.objects = [entry for entry in telling.objects if entry[1].text.lower() not in ("it", "them")]
             return [Gear("gear", "it", worn.accessory, colour=worn.colour, definite=True), *gears]
-    if gears or (loose and not item.has("wears")) or not item.has("wears", "shifts", "loses", "gives", "takes", "gets"):
+    takes_it = item.has(*_STATES, "shifts", "loses", "gives", "takes", "gets")
+    if gears or (loose and not item.has(*_STATES)) or not takes_it:
         return gears
     if not (telling.particle or telling.targets) and item.has("shifts") and not item.has("takes", "gives"):
         return []
@@ -297,7 +311,8 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
 def _takes_over(context: Context, telling: Telling, gears: list[Gear]) -> bool:
     """Tell "she takes the hat off him and wears it", in which it goes on, from "she wears it"."""
     it = [gear for gear in gears if gear.text.lower() in ("it", "them")]
-    return bool(it) and telling.clause.link == "join" and context.last[-1].owner not in telling.subjects
+    onwards = telling.clause.link == "join" or telling.clause.later
+    return bool(it) and onwards and context.last[-1].owner not in telling.subjects
 
 
 def _is_back(telling: Telling) -> bool:

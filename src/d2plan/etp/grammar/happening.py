@@ -33,6 +33,8 @@ def apply(context: Context, telling: Telling) -> None:
     )
     if context.stage.split:
         context.note(f'"{clause.text}" is a moment of its own, after what stands before it.')
+    elif context.stage.parted:
+        context.note(f'"{clause.text}" begins there, so what stands before it is a moment of its own.')
     elif len(context.stage.moments) > count and _is_unmarked(context, telling):
         context.note(f'"{clause.text}" is taken to happen after what stands before it, not at the same time.')
     for change in context.stage.late[late:] if not clause.later else []:

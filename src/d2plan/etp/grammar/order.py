@@ -21,6 +21,7 @@ def order_clauses(clauses: list[Clause]) -> list[Clause]:
     for clause in clauses:
         _turn_active(clause)
         _read_perfect(clause)
+    _suppose(clauses)
     for clause, following in pairwise(clauses):
         _go_on_with_it(clause, following)
         # "Wearing a hat, John waves."
@@ -32,6 +33,21 @@ def order_clauses(clauses: list[Clause]) -> list[Clause]:
     ordered = move_clauses(_order(clauses))
     _listen(clauses, ordered)
     return ordered
+
+
+def _suppose(clauses: list[Clause]) -> None:
+    """Let "if it rains, Leo runs and jumps" and "Leo runs if it rains" only be possible, all of it."""
+    for place, clause in enumerate(clauses):
+        if not clause.supposed:
+            continue
+        former = clauses[place - 1] if place else clause
+        trails = bool(place) and former.sentence == clause.sentence and not (clause.fronted or former.sub)
+        if trails and former.verb is not None and former.verb.item.has("mute", "looks", "urges"):
+            # "Mia asks if Ben runs."
+            continue
+        hanging = [former] if trails else [one for one in clauses[place:] if one.sentence == clause.sentence]
+        for one in hanging:
+            one.unreal = True
 
 
 def _go_on_with_it(clause: Clause, following: Clause) -> None:
@@ -214,7 +230,7 @@ def _lead(led: list[Clause], mains: list[Clause]) -> list[Clause]:
 def _trail(clause: Clause, ordered: list[Clause]) -> None:
     """Order a clause that stands behind the one on which it depends."""
     former = ordered[-1]
-    if not clause.subjects and clause.verb is not None and not clause.verb.finite:
+    if not clause.subjects and clause.verb is not None and (not clause.verb.finite or clause.sub == "after"):
         clause.subjects = list(former.subjects)
     if clause.sub in ("after", "once"):
         spot = len(ordered) - 1

@@ -182,6 +182,9 @@ class People:
     def _find_other(self, who: Who, fitting: list[int], present: list[int]) -> int:
         last = self.subjects[0] if self.subjects else (self.recent[0] if self.recent else -1)
         others = [index for index in (present if len(present) > 1 else fitting) if index != last]
+        # "One of the girls jumps, the other one waves": another girl, where there is one.
+        alike = [index for index in others if last >= 0 and self.word(index) == self.word(last)]
+        others = alike if len(present) < 2 and alike else others
         if not others:
             raise self._unknown(who.text)
         if len(others) > 1 and not any(index in self.cast for index in others):

@@ -4,6 +4,7 @@ from d2plan.documents import MAX_INSTANCES, parse_document
 from d2plan.errors import InputError
 from d2plan.etp.grammar.chunks import Gear, Who
 from d2plan.etp.grammar.division import divide
+from d2plan.etp.grammar.elapses import plain_elapses
 from d2plan.etp.grammar.missed import find_missed
 from d2plan.etp.grammar.order import order_clauses
 from d2plan.etp.grammar.people import People
@@ -13,6 +14,7 @@ from d2plan.etp.grammar.spelling import correct_words
 from d2plan.etp.grammar.stage import Figure, Moment
 from d2plan.etp.grammar.teller import tell
 from d2plan.etp.grammar.telling import Context
+from d2plan.etp.grammar.tenses import doubt_tenses
 from d2plan.etp.grammar.wording import plain_wording
 from d2plan.etp.grammar.words import find_items
 from d2plan.etp.plan import MOST_BEATS, EventPlan, PlanInstance
@@ -46,15 +48,18 @@ class GrammarPlanner:
         if not request.concepts:
             raise InputError("No concept is known; give a folder with adapters as --concepts.")
         context = Context(People(request.concepts))
-        story, corrected = correct_words(drop_requests(request.story), request.concepts)
-        context.notes += corrected
+        story, elapsed = plain_elapses(drop_requests(request.story))
+        story, corrected = correct_words(story, request.concepts)
+        context.notes += [*elapsed, *corrected]
         items = plain_wording(find_items(story, request.concepts))
         chunks = find_chunks(items)
         spell_out(chunks)
         owners = [chunk.owner for chunk in chunks if isinstance(chunk, Gear) and chunk.owner is not None]
         context.people.named = context.people.peek([*(chunk for chunk in chunks if isinstance(chunk, Who)), *owners])
-        for clause in order_clauses(divide(chunks)):
+        told = divide(chunks)
+        for clause in order_clauses(told):
             tell(context, clause)
+        context.notes += doubt_tenses(told)
         cast = context.people.cast
         if not cast:
             raise InputError(

@@ -61,7 +61,7 @@ def _drop_tag(sentence: list[Item]) -> list[Item]:
 def _join_at_once(sentence: list[Item]) -> list[Item]:
     """Write "no sooner had she sat down than he ran" as "as soon as she sat down, he ran"."""
     hardly = sentence[0].text.lower() in ("no sooner", "hardly", "scarcely", "barely")
-    if not (hardly and len(sentence) > 1 and sentence[1].text.lower() in ("had", "has", "did")):
+    if not (hardly and len(sentence) > 1 and sentence[1].text.lower() in ("had", "has", "did", "do", "does")):
         return sentence
     once = Item("as soon as", {"mark": "once"}, start=sentence[0].start)
     rest = [Item(",", {"comma": ""}, start=i.start) if i.text.lower() in ("than", "when") else i for i in sentence[2:]]

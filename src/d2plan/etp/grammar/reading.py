@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from itertools import takewhile
 
 from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Reading, Verb, Weather, Who, at, determined, verb_at
-from d2plan.etp.grammar.nouns import read_gear, read_place, read_who
+from d2plan.etp.grammar.nouns import read_who
+from d2plan.etp.grammar.things import read_gear, read_place
 from d2plan.etp.grammar.verbs import read_verb
 from d2plan.etp.grammar.words import Item
 

@@ -1,7 +1,7 @@
 """What is seen at each moment: who does and wears what, where, and in which light."""
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 Dimension = tuple[int, str]
@@ -112,6 +112,7 @@ class Stage:
         self.waits = ""
         self.moved = False
         self.split = False
+        self.parted = False
         self.blank = False
         self.invented = False
         self.bare = False
@@ -167,7 +168,7 @@ class Stage:
         # "Then John barks and Mia runs": what cannot be shown still says when the next thing happens.
         moving = moving or (bool(self.waits) and self.moved)
         relation = self._relate(relation)
-        self.split = False
+        self.split = self.parted = False
         if self.blank and not self.now.told and relation != "same":
             # "Ben eats a cake. Then he smiles": eating is not seen, but it is no smiling either.
             self.begun += [change for change in changes if change.dimension[1] == "action"]
@@ -226,6 +227,10 @@ class Stage:
             return False
         if relation == "later":
             return True
+        if relation == "sentence" and self.now.setting and any(change.begins for change in changes):
+            # "There is a teapot in the room. It starts to steam": it did not before.
+            self.parted = True
+            return True
         if (
             relation == "sentence"
             and not self.now.setting
@@ -249,6 +254,9 @@ class Stage:
 
     def _settle(self, change: Change) -> None:
         dimension = change.dimension
+        if self.split and dimension == (SCENE, "light"):
+            # "John takes a nap, and by sunset he is running": it was not sunset before.
+            change = replace(change, state=False)
         if dimension not in self.ever:
             known = change.state and self._known_before(dimension)
             earlier = None if known else change.value if change.state else change.before

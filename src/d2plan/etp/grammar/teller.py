@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from d2plan.errors import InputError
-from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Who
-from d2plan.etp.grammar.clauses import Clause
+from d2plan.etp.grammar.chunks import VERBS, Chunk, Gear, Place, Verb, Who
+from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
 from d2plan.etp.grammar.deeds import can_do, tell_deed, tell_states
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
 from d2plan.etp.grammar.gear import tell_attributes, tell_gear
@@ -16,6 +16,10 @@ from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.subjects import GEAR_DEEDS, find_subjects
 from d2plan.etp.grammar.telling import Context, Telling, word_before
 from d2plan.etp.planner import list_names
+
+# What somebody can do to somebody else, and what a verb ends with that leads to somebody.
+_DONE_TO = ("opening", "pouring", "driving", "parked")
+_BEHIND = (" at", " to", " over", " after", " for", " past", " by", " up", " out", " along")
 
 
 def tell(context: Context, clause: Clause) -> None:
@@ -35,11 +39,11 @@ def tell(context: Context, clause: Clause) -> None:
         )
     if clause.moved:
         context.note(f'"{clause.text}" is shown {clause.moved}, as the story says.')
-    if clause.copied is not None:
-        _tell_again(context, clause, clause.copied)
-        return
     if clause.in_turn:
         _tell_in_turn(context, clause)
+        return
+    if clause.copied is not None:
+        _tell_again(context, clause, clause.copied)
         return
     people.heard, people.coming = clause.heard, clause.coming
     telling = _gather(context, clause)
@@ -73,8 +77,11 @@ def _light_up(part: Chunk) -> Chunk:
 
 
 def _tell_in_turn(context: Context, clause: Clause) -> None:
-    """Read "first Mia, then Tom falls asleep" as one after the other."""
-    for number, who in enumerate(clause.subjects):
+    """Read "first Mia, then Tom falls asleep" and "one by one, they fall asleep" as one after the other."""
+    people = context.people
+    several = [index for who in clause.subjects for index in people.find(who)] or people.subjects
+    for number, index in enumerate(several):
+        who = Who("who", people.name(index), str(index))
         one = replace(clause, subjects=[who], in_turn=False, later=clause.later or number > 0)
         tell(context, replace(one, parts=list(clause.parts)))
 
@@ -91,6 +98,9 @@ def _tell_again(context: Context, clause: Clause, former: Clause) -> None:
         return
     verb = replace(verb, negated=any(part.kind == "negation" for part in clause.parts))
     again = replace(former, verb=verb, subjects=clause.subjects, link="join", moved="")
+    if verb.item.has("action"):
+        # "He waves to her. She does the same": not to herself.
+        again.parts = [part for part in former.parts if not (isinstance(part, Who) and part.head == "pronoun")]
     tell(context, replace(again, same=clause.same, later=clause.later))
 
 
@@ -164,7 +174,7 @@ def _means_gear(context: Context, clause: Clause, who: Who, gears: list[Gear]) -
         or who.text.lower() not in ("it", "them")
     ):
         return False
-    return verb.item.has("shifts", "loses", "gives", "takes", "gets", "swaps", "wears") and not verb.item.has("action")
+    return verb.item.has(*GEAR_VERBS, "swaps") and not verb.item.has("action")
 
 
 def _can_object(context: Context, clause: Clause) -> Can | None:
@@ -273,6 +283,8 @@ def _keep_leftovers(context: Context, telling: Telling) -> None:
             context.strange.append(part.text)
         elif part.kind == "quote" or (part.kind == "other" and (part.value != "scenery" or not telling.shown)):
             context.left_out.append(part.text)
+    for text in _find_stray(telling):
+        context.note(f'"{text}": what "{telling.clause.text}" says of them is not understood.')
     for prep, who, found in telling.objects:
         if (
             prep
@@ -294,6 +306,17 @@ def _keep_leftovers(context: Context, telling: Telling) -> None:
             used = telling.clause.verb is not None and telling.clause.verb.item.has(*GEAR_DEEDS)
             if not (used or who.body):
                 context.not_shown(f"{prep} {who.text}", "only left, right and middle can be planned")
+
+
+def _find_stray(telling: Telling) -> list[str]:
+    """List who stands behind a verb that is done to nobody: "waves the girl" was read wrongly."""
+    verb = telling.clause.verb
+    if verb is None or verb.passive or set(verb.item.senses) & {"about", *VERBS} != {"action"}:
+        return []
+    if verb.item.value("action") in _DONE_TO or verb.text.lower().endswith(_BEHIND):
+        return []
+    strays = [who for prep, who, found in telling.objects if found and not (prep or who.described or who.body)]
+    return [who.text for who in strays if not who.text.lower().endswith(("self", "selves", "other", "another"))]
 
 
 def _end_former(context: Context, telling: Telling) -> None:

@@ -31,7 +31,10 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
         wearers: on whom.
         state: they wear it already; nothing is put on.
     """
-    for gear in gears:
+    everybody = wearers
+    each = _is_one_each(context, telling, gears, wearers)
+    for place, gear in enumerate(gears):
+        wearers = [everybody[place]] if each else everybody
         if gear.absent:
             gear.value = gear.value or (context.last[-1].accessory if context.last else "")
             context.last += [Worn(gear.value, "", index) for index in wearers[:1]]
@@ -64,6 +67,16 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
         if owner is not None and not state and owner not in whose:
             telling.add(Change((owner, gear.value), None, gear.colour))
             context.last.insert(-1, Worn(gear.value, gear.colour, owner))
+
+
+def _is_one_each(context: Context, telling: Telling, gears: list[Gear], wearers: list[int]) -> bool:
+    """Read "Ben and Mia wear a red hat and a blue hat" as one each, in this order."""
+    kinds = {gear.value or gears[0].value for gear in gears}
+    if not (len(gears) == len(wearers) > 1 and len(kinds) == 1 and len({gear.colour for gear in gears}) == len(gears)):
+        return False
+    names = " and ".join(f"{context.people.name(who)} {gear.colour}" for who, gear in zip(wearers, gears, strict=True))
+    context.note(f'"{telling.clause.text}" is taken as {names}.')
+    return True
 
 
 def _find_holder(context: Context, gear: Gear, whose: list[int]) -> int | None:
@@ -162,6 +175,8 @@ def take_off(context: Context, telling: Telling, gear: Gear, whose: list[int], s
         if gear.value in worn:
             context.last.append(Worn(gear.value, worn[gear.value], index))
         elif (index, gear.value) in context.stage.ever or not (_was_worn(telling) and not state):
+            # "She has never worn a hat. Today she puts on a green one."
+            context.last.append(Worn(gear.value, "", -1))
             continue
         else:
             context.last.append(Worn(gear.value, gear.colour, index))

@@ -85,9 +85,15 @@ def _spread_colours(items: list[Item]) -> list[Item]:
             _put_before_gear(plain, items[end], several)
             place = end + 1
             continue
-        plain.append(items[place])
+        plain += [items[place], items[place + 4]] if _shares_noun(items, place) else [items[place]]
         place += 1
     return plain
+
+
+def _shares_noun(items: Sequence[Item], place: int) -> bool:
+    """Find "a red and a blue hat", which are two."""
+    kinds = ("colour", "join", "determiner", "colour", "gear")
+    return all(at(items, place + step).has(kind) for step, kind in enumerate(kinds))
 
 
 def _find_colour_behind(items: Sequence[Item], place: int) -> int:
