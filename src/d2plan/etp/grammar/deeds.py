@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from d2plan.etp.grammar.chunks import Verb
+from d2plan.etp.grammar.chunks import Chunk, Verb
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.telling import Context, Telling, impossible
@@ -108,30 +108,47 @@ def tell_states(context: Context, telling: Telling) -> None:
         context: the story so far.
         telling: the clause.
     """
-    verb = telling.clause.verb
-    becoming = verb is not None and verb.item.has("turns", "gets")
-    negated = verb is not None and verb.negated
-    acted = any(change.dimension[1] == "action" for change in telling.changes)
-    for part in telling.clause.parts:
-        if part.kind != "state":
-            continue
-        telling.shown = True
-        for index in telling.subjects:
-            action = pose(context, index, part.value)
-            if action not in context.actions_of(index):
-                raise impossible(context, index, part.text)
-            if negated:
-                _end(context, telling, index, action)
-            elif acted and part.text.lower().startswith("with"):
-                context.note(
-                    f'"{telling.clause.text}": a picture shows one action of each, so "{part.text}" is left out.'
-                )
-            elif not acted:
-                telling.add(Change((index, "action"), action, state=not becoming and verb is None, begins=becoming))
+    for place, part in enumerate(telling.clause.parts):
+        if part.kind == "state":
+            telling.shown = True
+            _tell_state(context, telling, place, part)
     who_does = [(who, telling.subjects) for who in telling.clause.subjects]
     for who, found in [*who_does, *((who, found) for _, who, found in telling.objects)]:
         if who.doing and len(found) >= 1:
             _tell_doing(context, telling, who.doing, found if len(telling.clause.subjects) < 2 else found[:1])
+
+
+def _tell_state(context: Context, telling: Telling, place: int, part: Chunk) -> None:
+    verb = telling.clause.verb
+    becoming = verb is not None and verb.item.has("turns", "gets")
+    denied = place > 0 and denies_state(telling.clause.parts, place - 1)
+    acted = any(change.dimension[1] == "action" for change in telling.changes)
+    for index in telling.subjects:
+        action = pose(context, index, part.value)
+        if action not in context.actions_of(index):
+            raise impossible(context, index, part.text)
+        if denied and acted:
+            _begin_from(context, telling, index, action)
+        elif denied or (verb is not None and verb.negated):
+            _end(context, telling, index, action)
+        elif acted and part.text.lower().startswith("with"):
+            context.note(f'"{telling.clause.text}": a picture shows one action of each, so "{part.text}" is left out.')
+        elif not acted:
+            telling.add(Change((index, "action"), action, state=not becoming and verb is None, begins=becoming))
+
+
+def denies_state(parts: list[Chunk], place: int) -> bool:
+    """Tell "Ben, no longer asleep, waves", who does wave, from "Ben no longer waves"."""
+    return parts[place].kind == "negation" and place + 1 < len(parts) and parts[place + 1].kind == "state"
+
+
+def _begin_from(context: Context, telling: Telling, index: int, action: str) -> None:
+    """Let who is "no longer asleep" and waves have slept just before."""
+    dimension = (index, "action")
+    if telling.no_longer and dimension not in context.stage.ever:
+        telling.changes = [
+            replace(change, before=action) if change.dimension == dimension else change for change in telling.changes
+        ]
 
 
 def _tell_doing(context: Context, telling: Telling, doing: str, found: list[int]) -> None:

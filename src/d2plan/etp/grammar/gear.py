@@ -1,5 +1,7 @@
 """What a clause changes in what somebody wears: put on, take off, give, take, swap."""
 
+from dataclasses import replace
+
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.exchanges import former_owner, is_plural, recolour, swap, swap_worn
 from d2plan.etp.grammar.people import Can
@@ -149,8 +151,8 @@ def tell_attributes(context: Context, telling: Telling) -> None:
             if gear.definite and gear.holder is not None:
                 # "The boy in the red hat" wore it all the time.
                 telling.changes[told:] = context.stage.hold(telling.changes[told:])
-        elif prep == "instead of" or prep == "rather than":
-            take_off(context, telling, gear, telling.subjects, state=not (gear.definite or gear.owner))
+        elif prep in ("instead of", "rather than"):
+            _take_instead(context, telling, gear)
         else:
             if gear.owner is not None and gear.owner.head != "pronoun":
                 owner = context.people.find(gear.owner)[0]
@@ -162,6 +164,16 @@ def tell_attributes(context: Context, telling: Telling) -> None:
             context.not_shown(f"{telling.clause.text}", f'what happens with "{gear.text}" is not understood')
             telling.shown = True
     telling.gears = []
+
+
+def _take_instead(context: Context, telling: Telling, gear: Gear) -> None:
+    """Take off what something else is worn instead of; "a blue hat instead of his red one" is on and off at once."""
+    name_gear(context, gear)
+    same = [change for change in telling.changes if change.dimension[1] == gear.value and change.value is not None]
+    if not same:
+        take_off(context, telling, gear, telling.subjects, state=not (gear.definite or gear.owner))
+    for change in same:
+        telling.changes[telling.changes.index(change)] = replace(change, before=gear.colour, state=False)
 
 
 def _worn_on(telling: Telling, parts: list[Chunk], place: int) -> list[int]:

@@ -20,8 +20,9 @@ def apply(context: Context, telling: Telling) -> None:
     late, early, count = len(context.stage.late), len(context.stage.early), len(context.stage.moments)
     if clause.always or _describes(context, telling):
         telling.changes = context.stage.hold(telling.changes)
-    if clause.now and clause.verb is not None and clause.verb.item.has("wears", "have"):
-        # "And now he has a scarf": not before.
+    instead = any(part.text.lower() == "instead" for part in clause.parts)
+    if (clause.now or instead) and clause.verb is not None and clause.verb.item.has("wears", "have"):
+        # "And now he has a scarf", "he wears a scarf instead": not before.
         telling.changes = [_comes_on(change) for change in telling.changes]
     context.opening = clause.sentence if context.opening < 0 and telling.changes else context.opening
     lost = context.stage.apply(

@@ -80,7 +80,7 @@ def _hands_it(clause: Clause) -> bool:
 def _turn_active(clause: Clause) -> None:
     """Turn "the hat is put on by Leo" into "Leo puts on the hat"."""
     verb = clause.verb
-    if verb is None or not verb.passive or not _is_worn(clause):
+    if verb is None or not verb.passive or not (_is_worn(clause) or verb.item.has("action")):
         return
     for place, part in enumerate(clause.parts):
         before = clause.parts[place - 1] if place else Chunk("stop", "")
@@ -230,6 +230,9 @@ def _lead(led: list[Clause], mains: list[Clause]) -> list[Clause]:
 def _trail(clause: Clause, ordered: list[Clause]) -> None:
     """Order a clause that stands behind the one on which it depends."""
     former = ordered[-1]
+    if clause.sub == "until" and former.verb is not None and former.verb.negated:
+        # "Mia does not smile until Ben waves": then she does.
+        clause.sub, former.verb.negated = "once", False
     if not clause.subjects and clause.verb is not None and (not clause.verb.finite or clause.sub == "after"):
         clause.subjects = list(former.subjects)
     if clause.sub in ("after", "once"):

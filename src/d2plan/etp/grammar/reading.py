@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
-from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Reading, Verb, Weather, Who, at, determined, verb_at
+from d2plan.etp.grammar.chunks import VERBS, Chunk, Gear, Place, Reading, Verb, Weather, Who, at, determined, verb_at
 from d2plan.etp.grammar.nouns import read_who
 from d2plan.etp.grammar.things import read_gear, read_place
 from d2plan.etp.grammar.verbs import read_verb
@@ -128,7 +128,12 @@ def _is_mark(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
     item, value = items[place], items[place].value("mark")
     low, following = item.text.lower(), at(items, place + 1)
     if low == "as":
-        return following.has("name", "class", "classes", "pronoun", "determiner", "everyone", "light_change")
+        # "The same hat as Mia, a green one" is no point in time.
+        clause = takewhile(lambda part: not part.has("stop", "comma"), items[place + 1 :])
+        happens = any(part.has(*VERBS, "light_change") for part in clause)
+        return happens and following.has(
+            "name", "class", "classes", "pronoun", "determiner", "everyone", "light_change"
+        )
     if low in ("before", "after"):
         whom = read_who(items, place + 1, before)
         if whom is not None:
@@ -215,6 +220,9 @@ def _read_small_word(item: Item) -> Chunk | None:
             return Chunk("other", item.text, kind)
     if item.has("here"):
         return Place("place", item.text, item.value("here"), "here")
+    if item.text.lower() == "another":
+        # "Puts on a hat, then another": of what kind is lost.
+        return Chunk("other", item.text, "noun")
     if item.has(*_FILLERS):
         return Chunk("filler", item.text)
     if item.has("colour"):

@@ -40,6 +40,21 @@ _COMING = (
 # The storm blows a hat off, and wakes somebody.
 _DRIVEN = ("shifts", "loses", "takes", "causes", "waking", "gives", "be", "have")
 _IS = ("it is", "it was", "the sun is", "the sun was", "the moon is", "the stars are", "rain is", "the rain is")
+_ENDS = (
+    "stop",
+    "end",
+    "over",
+    "pass",
+    "clear",
+    "lets up",
+    "let up",
+    "eases",
+    "dies",
+    "goes away",
+    "gone",
+    "more",
+    "longer",
+)
 _BEGINNING = (
     "getting becoming growing starting beginning again setting rising going over gone coming sinking stopping already "
     "almost nearly"
@@ -231,8 +246,7 @@ def _comes_later(clause: Clause, part: Chunk) -> bool:
 
 
 def _ends_rain(text: str) -> bool:
-    ends = ("stop", "end", "over", "pass", "clear", "lets up", "let up", "eases", "dies", "goes away", "gone")
-    return ("rain" in text or "storm" in text) and any(word in text for word in ends)
+    return ("rain" in text or "storm" in text) and any(word in text for word in _ENDS)
 
 
 def tell_positions(context: Context, telling: Telling) -> None:

@@ -171,7 +171,7 @@ class Stage:
         self.split = self.parted = False
         if self.blank and not self.now.told and relation != "same":
             # "Ben eats a cake. Then he smiles": eating is not seen, but it is no smiling either.
-            self.begun += [change for change in changes if change.dimension[1] == "action"]
+            self.begun += [change for change in changes if change.dimension[0] != SCENE]
         if self._opens(changes, relation, moving):
             self.split = relation == "join"
             self._open()
@@ -305,7 +305,7 @@ class Stage:
         if len(self.moments) == 1 and self.begun:
             first = deepcopy(self.now)
             for change in self.begun:
-                first.put(change.dimension, None if change.puts_on else "")
+                first.put(change.dimension, "" if change.dimension[1] == "action" else None)
             self.moments.insert(0, first)
             self.invented = True
         if self.framed and self.invented and len(self.moments) > 2:

@@ -65,6 +65,9 @@ def _who_can(context: Context, telling: Telling) -> Can | None:
     verb = telling.clause.verb
     if verb is None:
         return None
+    if verb.item.has("waking") and not verb.passive and any(isinstance(part, Who) for part in telling.clause.parts):
+        # "She wakes him": it is he who sleeps.
+        return None
     gear = verb.item.has(*GEAR_DEEDS) and (bool(telling.gears) or telling.particle == "off")
     return can_change_gear(context, telling, verb) if gear else can_do(context, verb)
 

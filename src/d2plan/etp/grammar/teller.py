@@ -5,7 +5,7 @@ from dataclasses import replace
 from d2plan.errors import InputError
 from d2plan.etp.grammar.chunks import VERBS, Chunk, Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
-from d2plan.etp.grammar.deeds import can_do, tell_deed, tell_states
+from d2plan.etp.grammar.deeds import can_do, denies_state, tell_deed, tell_states
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
 from d2plan.etp.grammar.gear import tell_attributes, tell_gear
 from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
@@ -47,7 +47,7 @@ def tell(context: Context, clause: Clause) -> None:
         return
     people.heard, people.coming = clause.heard, clause.coming
     telling = _gather(context, clause)
-    verb = clause.verb
+    verb, noted = clause.verb, len(context.notes)
     if clause.unreal or (verb is not None and verb.unreal):
         context.not_shown(clause.text, "because it only may happen")
         return
@@ -56,7 +56,10 @@ def tell(context: Context, clause: Clause) -> None:
         clause.parts = [*map(_light_up, clause.parts), weather]
     elif verb is not None:
         before = clause.parts[: clause.split]
-        verb.negated = verb.negated or any(part.kind == "negation" and part.value == "not" for part in before)
+        verb.negated = verb.negated or any(
+            part.kind == "negation" and part.value == "not" and not denies_state(before, place)
+            for place, part in enumerate(before)
+        )
         _tell_verb(context, telling, verb)
     reverse(context, telling)
     tell_attributes(context, telling)
@@ -64,11 +67,21 @@ def tell(context: Context, clause: Clause) -> None:
     tell_setting(context, telling)
     tell_positions(context, telling)
     _keep_leftovers(context, telling)
-    if clause.verb is None and clause.subjects and not (telling.shown or clause.heading):
-        context.not_shown(clause.text, "what happens is not understood")
+    _note_nothing(context, telling, noted)
     if clause.ends:
         _end_former(context, telling)
     apply(context, telling)
+
+
+def _note_nothing(context: Context, telling: Telling, noted: int) -> None:
+    """Note a clause of which nothing can be shown and no rule said so."""
+    clause = telling.clause
+    if clause.verb is None and clause.subjects and not (telling.shown or clause.heading):
+        context.not_shown(clause.text, "what happens is not understood")
+    # "It is Rex who runs" is told by the clause behind it.
+    named = any(isinstance(part, Who) and part.described for part in clause.parts)
+    if clause.verb is not None and not (telling.shown or telling.changes or named) and len(context.notes) == noted:
+        context.not_shown(clause.text)
 
 
 def _light_up(part: Chunk) -> Chunk:
@@ -283,9 +296,11 @@ def _keep_leftovers(context: Context, telling: Telling) -> None:
             context.strange.append(part.text)
         elif part.kind == "quote" or (part.kind == "other" and (part.value != "scenery" or not telling.shown)):
             context.left_out.append(part.text)
-    for text in _find_stray(telling):
+    for text in [*_find_stray(telling), *_find_lost_subjects(telling)]:
         context.note(f'"{text}": what "{telling.clause.text}" says of them is not understood.')
     for prep, who, found in telling.objects:
+        if prep in ("as", "unlike", "like") and found:
+            context.not_shown(f"{prep} {who.text}", "nobody is compared")
         if (
             prep
             in (
@@ -317,6 +332,12 @@ def _find_stray(telling: Telling) -> list[str]:
         return []
     strays = [who for prep, who, found in telling.objects if found and not (prep or who.described or who.body)]
     return [who.text for who in strays if not who.text.lower().endswith(("self", "selves", "other", "another"))]
+
+
+def _find_lost_subjects(telling: Telling) -> list[str]:
+    """List "he" and "she" that stand where nobody can act: "and he on Ben" was read wrongly."""
+    heads = [who for _, who, _ in telling.objects if who.text.lower() in ("he", "she", "they")]
+    return [who.text for who in heads if not who.described]
 
 
 def _end_former(context: Context, telling: Telling) -> None:

@@ -55,6 +55,9 @@ def read_verb(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         # "Woken by the cat, Emma sits up."
         verb.passive = verb.ing = True
     verb.finite = not verb.ing and not verb.infinitive
+    if verb.negated and verb.aspect == "stop":
+        # "Does not stop running" goes on.
+        verb.negated, verb.aspect, verb.progressive = False, "", True
     verb.text = " ".join(part.text for part in items[place : main + 1])
     return verb, main + 1
 

@@ -41,6 +41,9 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
             take_off(context, telling, gear, wearers, state=True)
             continue
         owner = owner_of(context, gear, telling)
+        beside = [part.value for part in telling.clause.parts if isinstance(part, Gear) and part.value]
+        # "Instead of his red hat, Ben wears a blue one."
+        gear.value = gear.value or "".join(beside[:1])
         name_gear(context, gear)
         if len(wearers) == 1 and gear.text.lower().startswith(_MANY) and gear.value != "sunglasses":
             context.not_shown(telling.clause.text, "nobody can wear two of a kind")
@@ -177,6 +180,7 @@ def take_off(context: Context, telling: Telling, gear: Gear, whose: list[int], s
         elif (index, gear.value) in context.stage.ever or not (_was_worn(telling) and not state):
             # "She has never worn a hat. Today she puts on a green one."
             context.last.append(Worn(gear.value, "", -1))
+            context.stage.blank = context.stage.blank or not context.stage.now.told
             continue
         else:
             context.last.append(Worn(gear.value, gear.colour, index))

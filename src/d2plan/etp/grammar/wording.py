@@ -34,9 +34,21 @@ def plain_wording(items: Sequence[Item]) -> list[Item]:
             plain.append(Item("off", {"filler": "", "at": ""}, start=item.start))
         elif low == "but not" and not _is_somebody(items, place + 1):
             plain += [Item("but", {"join": ""}, start=item.start), Item("not", {"not": ""}, start=item.start + 1)]
+        elif low == "(" and _tells_of(items, place):
+            words = ((",", "comma"), ("who", "relative"), ("is", "be"))
+            plain += [
+                Item(word, {kind: ""}, frozenset({"s"} if kind == "be" else ()), item.start) for word, kind in words
+            ]
         else:
             plain.append(item)
     return plain
+
+
+def _tells_of(items: Sequence[Item], place: int) -> bool:
+    """Find "Ben (sitting)", which is "Ben, who is sitting,"."""
+    does = at(items, place + 1)
+    acts = does.has("state") or ("ing" in does.forms and does.has("action"))
+    return acts and at(items, place - 1).has("name", "class")
 
 
 def _is_somebody(items: Sequence[Item], place: int) -> bool:

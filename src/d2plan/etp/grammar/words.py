@@ -15,12 +15,16 @@ _LATER = re.compile(
     re.IGNORECASE,
 )
 _EARLIER = re.compile(_LATER.pattern.rpartition("(?:later")[0] + r"(?:earlier|before that)\b", re.IGNORECASE)
-_SCENE = r"(?:scene|shot|part|frame|beat|picture|clip|step|act|chapter|panel|keyframe) (?:no\.? ?|#)?"
+_SCENE = r"(?:day|scene|shot|part|frame|beat|picture|clip|step|act|chapter|panel|keyframe) (?:no\.? ?|#)?"
 _KIND = r"(?:scene|shot|part|frame|beat|picture|clip|step|act|chapter|panel|keyframe|image|slide)"
+_HEAD = r"(?:(?<=^)|(?<=[.!?;] ))"
 _FIRST_SCENE = re.compile(
-    rf"\b{_SCENE}(?:1|one|i)\b ?[:.)-]*|\b(?:in the |the )?(?:first|1st|opening) {_KIND}\b ?[:,]", re.IGNORECASE
+    rf"{_HEAD}(?:start|beginning|opening|before|first) ?: |"
+    rf"\b{_SCENE}(?:1|one|i)\b ?[:.)-]*|\b(?:in the |the )?(?:first|1st|opening) {_KIND}\b ?[:,]",
+    re.IGNORECASE,
 )
 _NEXT_SCENE = re.compile(
+    rf"{_HEAD}(?:end|ending|middle|after|later|next|last|finish) ?: |"
     rf"\b(?:in )?{_SCENE}(?:\d+|two|three|four|five|six|seven|eight|ii|iii|iv)\b ?[:.)-]*|"
     rf"\b(?:in the |the )?(?:second|2nd|third|3rd|fourth|4th|fifth|5th|sixth|next|last|final) {_KIND}\b ?[:,]",
     re.IGNORECASE,
