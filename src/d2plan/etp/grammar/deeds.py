@@ -84,9 +84,10 @@ def tell_deed(context: Context, telling: Telling, verb: Verb) -> bool:
     if item.has("waking"):
         _tell_waking(context, telling, verb)
     elif item.has("ending", "halting") or (item.has("stops") and not telling.gears):
-        for index in telling.subjects:
+        telling.shown = True
+        for index in [] if verb.negated else telling.subjects:
             telling.add(Change((index, "action"), context.rest(index), weak=True))
-        telling.moving = True
+        telling.moving = not verb.negated
     else:
         return False
     return True

@@ -143,7 +143,8 @@ class _Builder:
                 self.current = Clause("join", list(clause.subjects), sentence=self.sentence)
                 self._mark(self.current, mark.value, low)
                 return
-            clause.in_turn = clause.in_turn or (mark.value == "next" and self.around.lists(place))
+            ends = following.kind == "stop" and low in LAST_WORDS and len(clause.subjects) > 1
+            clause.in_turn = clause.in_turn or ends or (mark.value == "next" and self.around.lists(place))
             if not clause.in_turn:
                 self._mark(clause, mark.value, low)
             return

@@ -27,11 +27,17 @@ def can_change_gear(context: Context, telling: Telling, verb: Verb) -> Can:
     off = verb.item.has("loses") or telling.particle == "off"
     names = [gear.value for gear in telling.gears]
     named = [part for part in telling.clause.parts if isinstance(part, Who) and part.head != "pronoun"]
+    it = any(isinstance(part, Who) and part.text.lower() in ("it", "them") for part in telling.clause.parts)
+    # "Ben gives Leo a hat. He puts it on": who was given it.
+    last = context.last[-1] if it and context.last else None
+    given = last.owner if last is not None and last.accessory in context.worn(last.owner) else None
 
     def fits(index: int) -> bool:
         if named:
             return not any(who.value in (str(index), context.people.word(index)) for who in named)
         worn = context.worn(index)
+        if telling.particle == "on" and not named and given is not None:
+            return index == given
         return not off or (any(name in worn for name in names) if names else bool(worn))
 
     return fits

@@ -28,6 +28,7 @@ class People:
         self.cast: list[int] = []
         self.recent: list[int] = []
         self.subjects: list[int] = []
+        self.objects: list[int] = []
         self.genders: dict[int, str] = {}
         self.positions: dict[int, str] = {}
         self.notes: list[str] = []
@@ -349,7 +350,11 @@ class People:
         rivals = [
             index for index in able if index != chosen and self._sure(index, who.value) >= self._sure(chosen, who.value)
         ]
-        near = not self.subjects or chosen not in self.subjects or any(index in self.subjects for index in rivals)
+        near = (
+            not self.subjects
+            or chosen not in self.subjects
+            or any(index in self.subjects or index in self.objects for index in rivals)
+        )
         if rivals and (near or self._sure(chosen, who.value) < 2):
             self.note(
                 f'"{who.text}" is taken as {self.name(chosen)}, not {self.name(rivals[0])}; write the name if not.'

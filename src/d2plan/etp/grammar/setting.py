@@ -263,6 +263,8 @@ def tell_positions(context: Context, telling: Telling) -> None:
         telling.shown = True
         context.stage.now.told[(SCENE, "position")] = True
         whose = _whose(telling, parts, place)
+        if part.value == "middle" and place < telling.clause.split and not context.people.positions:
+            context.note(f'"{part.text}" is taken as a place in the picture, not as the middle of the story.')
         if part.kind == "relation":
             targets = [found for _, who, found in telling.objects if who in parts[place:]][:1]
             opposite = {"left": "right", "right": "left"}[part.value]

@@ -48,7 +48,7 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
             worn = context.last[-1]
             telling.gears = [Gear("gear", who.text, worn.accessory, colour=worn.colour, definite=True)]
             continue
-        meant = people.find(who, can, marked=marks_of(context, clause, who))
+        meant = people.find(who, can, _answered(context, clause, who), marks_of(context, clause, who))
         telling.whose.append((who, meant))
         found += [index for index in meant if index not in found]
         context.left_out += who.extras
@@ -61,6 +61,15 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
     return found
 
 
+def _answered(context: Context, clause: Clause, who: Who) -> list[int]:
+    """Say who did before what is done back: in "John waves at Ben. He waves back", not John."""
+    people, verb = context.people, clause.verb
+    if who.head != "pronoun" or verb is None or "back" not in verb.text.lower().split() or not verb.item.has("action"):
+        return []
+    others = [index for index in people.objects if people.fits(index, who.value) and index not in people.subjects]
+    return list(people.subjects) if others else []
+
+
 def _who_can(context: Context, telling: Telling) -> Can | None:
     verb = telling.clause.verb
     if verb is None:
@@ -68,7 +77,7 @@ def _who_can(context: Context, telling: Telling) -> Can | None:
     if verb.item.has("waking") and not verb.passive and any(isinstance(part, Who) for part in telling.clause.parts):
         # "She wakes him": it is he who sleeps.
         return None
-    gear = verb.item.has(*GEAR_DEEDS) and (bool(telling.gears) or telling.particle == "off")
+    gear = verb.item.has(*GEAR_DEEDS) and (bool(telling.gears) or bool(telling.particle))
     return can_change_gear(context, telling, verb) if gear else can_do(context, verb)
 
 

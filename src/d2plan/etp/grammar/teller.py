@@ -1,6 +1,7 @@
 """Tell a story clause by clause: find who acts, what changes, and in which moment it is seen."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 from d2plan.errors import InputError
 from d2plan.etp.grammar.chunks import VERBS, Chunk, Gear, Place, Verb, Who
@@ -19,7 +20,7 @@ from d2plan.etp.planner import list_names
 
 # What somebody can do to somebody else, and what a verb ends with that leads to somebody.
 _DONE_TO = ("opening", "pouring", "driving", "parked")
-_BEHIND = (" at", " to", " over", " after", " for", " past", " by", " up", " out", " along")
+_BEHIND = (" at", " to", " over", " after", " for", " past", " by", " up", " out", " along", " around", " about", " off")
 
 
 def tell(context: Context, clause: Clause) -> None:
@@ -67,6 +68,7 @@ def tell(context: Context, clause: Clause) -> None:
     tell_setting(context, telling)
     tell_positions(context, telling)
     _keep_leftovers(context, telling)
+    people.objects = [index for _, _, found in telling.objects for index in found]
     _note_nothing(context, telling, noted)
     if clause.ends:
         _end_former(context, telling)
@@ -330,7 +332,10 @@ def _find_stray(telling: Telling) -> list[str]:
         return []
     if verb.item.value("action") in _DONE_TO or verb.text.lower().endswith(_BEHIND):
         return []
+    parts = telling.clause.parts
+    led = [part for before, part in pairwise(parts) if before.kind in ("filler", "particle", "prep")]
     strays = [who for prep, who, found in telling.objects if found and not (prep or who.described or who.body)]
+    strays = [who for who in strays if not any(who is part for part in led)]
     return [who.text for who in strays if not who.text.lower().endswith(("self", "selves", "other", "another"))]
 
 

@@ -24,7 +24,7 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
     if short := _read_short(items, place, before, gear):
         return gear, short
     spot = _find_gear(items, place, before, gear)
-    if spot is None:
+    if spot is None or (spot == place and _is_done_to_somebody(items, spot, before)):
         return None
     gear.text = " ".join(part.text for part in items[place : spot + 1])
     if (
@@ -34,6 +34,13 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
     ):
         gear.prep = before[-1].text.lower()
     return gear, spot + 1
+
+
+def _is_done_to_somebody(items: Sequence[Item], spot: int, before: list[Chunk]) -> bool:
+    """Tell "John crowns Anna", which is a verb that no picture shows, from "John: crown"."""
+    return (
+        bool(before) and before[-1].kind == "who" and at(items, spot + 1).has("name", "class", "determiner", "pronoun")
+    )
 
 
 def _read_short(items: Sequence[Item], place: int, before: list[Chunk], gear: Gear) -> int:
