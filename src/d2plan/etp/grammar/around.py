@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import Clause
+from d2plan.etp.grammar.verbs import takes_nobody
 
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
+_NOT_DOING = ("self", "selves", "him", "them", "other", "another")
 SEVERAL = ("everyone", "classes", "groups")
 _PREPOSITIONS = ("in", "on", "at", "with", "for", "of", "to", "from", "by", "during", "under")
 
@@ -111,6 +113,13 @@ class Around:
     def has_attribute(self, place: int) -> bool:
         """Tell "they run, she with a hat, he without one"."""
         return self.at(place + 1).text.lower() in ("with", "in", "without") and isinstance(self.at(place + 2), Gear)
+
+    def does_it(self, place: int, clause: Clause) -> bool:
+        """Tell "and next to it jumps a boy", who does it, from "and watches a boy"."""
+        verb = clause.verb
+        led = any(part.kind in ("prep", "place", "position", "relation") for part in clause.parts)
+        does = verb is not None and (takes_nobody(verb) or (led and verb.item.has("be", "stays", "appears", "moves")))
+        return does and self.before(place).kind == "verb" and not self.at(place).text.lower().endswith(_NOT_DOING)
 
     def echoes(self, place: int, link: str) -> bool:
         """Tell "and Tom too", and "Tom a little later"."""

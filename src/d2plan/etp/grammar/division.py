@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from d2plan.etp.grammar.around import SEVERAL, Around, find_stranger
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
+from d2plan.etp.grammar.verbs import takes_nobody
 
 _SUBORDINATE = ("while", "whereas", "as", "just as", "whilst", "where")
 _SUPPOSED = ("if", "unless", "only if")
@@ -232,7 +233,8 @@ class _Builder:
             else:
                 self._add_subject(place, clause, who)
         elif not self._open_for(place, who, starts):
-            if not clause.subjects and not clause.verb.ing and clause.link != "join" and before.kind != "prep":
+            free = not clause.subjects and not clause.verb.ing and before.kind != "prep"
+            if free and (clause.link != "join" or self.around.does_it(place, clause)):
                 clause.subjects.append(who)
             else:
                 clause.parts.append(who)
@@ -377,6 +379,10 @@ class _Builder:
         spot = place + 1
         while spot < len(self.chunks) and self.chunks[spot].kind in _AROUND:
             spot += 1
+        verb = self.around.at(spot)
+        if isinstance(verb, Verb) and takes_nobody(verb) and isinstance(self.around.at(spot + 1), Who):
+            # "On the left sits Rex, on the right sits Mia."
+            return verb.finite
         return (
             spot < len(self.chunks)
             and isinstance(self.chunks[spot], Who)

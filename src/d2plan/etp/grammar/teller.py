@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from d2plan.errors import InputError
-from d2plan.etp.grammar.chunks import VERBS, Chunk, Gear, Place, Verb, Who
+from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
 from d2plan.etp.grammar.deeds import can_do, denies_state, tell_deed, tell_states
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
@@ -16,11 +16,8 @@ from d2plan.etp.grammar.setting import find_weather, tell_positions, tell_settin
 from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.subjects import GEAR_DEEDS, find_subjects
 from d2plan.etp.grammar.telling import Context, Telling, word_before
+from d2plan.etp.grammar.verbs import takes_nobody
 from d2plan.etp.planner import list_names
-
-# What somebody can do to somebody else, and what a verb ends with that leads to somebody.
-_DONE_TO = ("opening", "pouring", "driving", "parked")
-_BEHIND = (" at", " to", " over", " after", " for", " past", " by", " up", " out", " along", " around", " about", " off")
 
 
 def tell(context: Context, clause: Clause) -> None:
@@ -129,7 +126,7 @@ def _gather(context: Context, clause: Clause) -> Telling:
     telling.gears += list_all_gear(context, telling)
     for place, part in enumerate(clause.parts):
         if isinstance(part, Who):
-            prep = word_before(clause.parts, place)
+            prep = word_before(clause.parts, place, clause.split if place >= clause.split else 0)
             if (
                 part.head == "pronoun"
                 and part.value in ("it", "they")
@@ -328,9 +325,7 @@ def _keep_leftovers(context: Context, telling: Telling) -> None:
 def _find_stray(telling: Telling) -> list[str]:
     """List who stands behind a verb that is done to nobody: "waves the girl" was read wrongly."""
     verb = telling.clause.verb
-    if verb is None or verb.passive or set(verb.item.senses) & {"about", *VERBS} != {"action"}:
-        return []
-    if verb.item.value("action") in _DONE_TO or verb.text.lower().endswith(_BEHIND):
+    if verb is None or not takes_nobody(verb):
         return []
     parts = telling.clause.parts
     led = [part for before, part in pairwise(parts) if before.kind in ("filler", "particle", "prep")]

@@ -150,9 +150,9 @@ class Telling:
         self.shown = True
 
 
-def word_before(parts: list[Chunk], place: int) -> str:
-    """Give the preposition that stands before a part, also before the first of "John and Mia"."""
-    while place > 0:
+def word_before(parts: list[Chunk], place: int, start: int = 0) -> str:
+    """Give the preposition that stands before a part, behind the start, also before the first of "John and Mia"."""
+    while place > start:
         place -= 1
         kind = parts[place].kind
         if kind == "prep" or (

@@ -5,6 +5,23 @@ from collections.abc import Sequence
 from d2plan.etp.grammar.chunks import VERBS, Chunk, Reading, Verb, Weather, at, determined, verb_at
 from d2plan.etp.grammar.words import Item
 
+# What somebody can do to somebody else, and what a verb ends with that leads to somebody.
+_DONE_TO = ("opening", "pouring", "driving", "parked")
+_LEADING = tuple(" at, to, over, after, for, past, by, up, out, along, around, about, off".split(","))
+
+
+def takes_nobody(verb: Verb) -> bool:
+    """Say whether nobody can stand behind a verb whom it is done to, as with "waves" and "sits".
+
+    Args:
+        verb: as read.
+
+    Returns:
+        False where somebody may, and for verbs that are no actions.
+    """
+    plain = not verb.passive and set(verb.item.senses) & {"about", *VERBS} == {"action"}
+    return plain and verb.item.value("action") not in _DONE_TO and not verb.text.lower().endswith(_LEADING)
+
 
 def read_verb(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:
     """Read a group of verbs.

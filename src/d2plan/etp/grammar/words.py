@@ -164,16 +164,20 @@ def _find_name(
 def _find_phrase(words: list[str], low: list[str], place: int, lexicon: Lexicon) -> tuple[int, Item]:
     for length in range(min(lexicon.longest, len(words) - place), 0, -1):
         entry = lexicon.phrases.get(tuple(low[place : place + length]))
-        if entry is not None and not (_takes_preposition(low, place, length, lexicon) or _owns(low, place, length)):
+        if entry is not None and not (
+            _takes_preposition(low, place, length, lexicon) or _runs_on(low, place, length, lexicon)
+        ):
             text = " ".join(words[place : place + length])
             return length, Item(text, dict(entry.senses), frozenset(entry.forms), place)
     return 1, _read_other(words[place], place)
 
 
-def _owns(low: list[str], place: int, length: int) -> bool:
-    """Tell "on her own head" from "on her own"."""
-    body = load_lexicon().phrases.get(tuple(low[place + length : place + length + 1]))
-    return length > 1 and low[place + length - 1] == "own" and body is not None and "body" in body.senses
+def _runs_on(low: list[str], place: int, length: int, lexicon: Lexicon) -> bool:
+    """Tell "on her own head" and "and next to it" from "on her own" and "and next"."""
+    last, following = low[place + length - 1], low[place + length : place + length + 1]
+    body = lexicon.phrases.get(tuple(following))
+    owns = last == "own" and body is not None and "body" in body.senses
+    return length > 1 and (owns or (last == "next" and following == ["to"]))
 
 
 def _takes_preposition(low: list[str], place: int, length: int, lexicon: Lexicon) -> bool:
