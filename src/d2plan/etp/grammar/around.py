@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
-from d2plan.etp.grammar.clauses import Clause
+from d2plan.etp.grammar.clauses import LAST_WORDS, Clause
 from d2plan.etp.grammar.verbs import takes_nobody
 
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
@@ -121,16 +121,25 @@ class Around:
         does = verb is not None and (takes_nobody(verb) or (led and verb.item.has("be", "stays", "appears", "moves")))
         return does and self.before(place).kind == "verb" and not self.at(place).text.lower().endswith(_NOT_DOING)
 
+    def stands_within(self, place: int, mark: Chunk) -> bool:
+        """Tell "he has now a hat" and "sleeps at last in the forest" from "sleeps, now runs"."""
+        verb = self.before(place)
+        if not isinstance(verb, Verb) or not (mark.text.lower() in ("now", *LAST_WORDS) or verb.item.has("be")):
+            return False
+        kinds = ("gear", "place", "light", "state", "colour")
+        return mark.value == "next" and self.after(place).kind in kinds
+
     def echoes(self, place: int, link: str) -> bool:
         """Tell "and Tom too", and "Tom a little later"."""
         following, behind = self.at(place + 1), self.at(place + 2)
         too = link == "join" and following.text.lower() in ("too", "as well", "also")
-        return too or (bool(link) and following.kind == "mark" and following.value == "next" and behind.kind == "stop")
+        return too or (
+            bool(link) and following.kind == "mark" and following.value == "next" and behind.kind in ("stop", "comma")
+        )
 
     def lists(self, place: int) -> bool:
         """Tell "first Mia, then Tom falls asleep" from "Mia then falls asleep"."""
-        joined = self.before(place).kind in ("comma", "join") or self.at(place).text.lower().startswith("and ")
-        return isinstance(self.after(place), Who) and joined
+        return isinstance(self.after(place), Who)
 
     def turns_round(self, place: int, verb: Verb) -> bool:
         """Tell "and so is Ben" from "and so is wearing a hat"."""

@@ -13,6 +13,8 @@ LAST_WORDS = (
     "at the very end,in the very end,at the end of the story,at the end of the video,at the end of the day,"
     "in conclusion"
 ).split(",")
+# "At last he sits down" may begin a story that goes on.
+AT_LAST = ("finally", "eventually", "at last", "at long last", "ultimately")
 FIRST_WORDS = (
     "in the beginning,at the beginning,at the very beginning,at the beginning of the story,at the start of the story,"
     "right at the start,originally,initially,at the start,in the opening scene,in the first scene,to start with,"

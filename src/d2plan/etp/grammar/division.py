@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from d2plan.etp.grammar.around import SEVERAL, Around, find_stranger
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
+from d2plan.etp.grammar.timing import SUBORDINATE, mark_clause
 from d2plan.etp.grammar.verbs import takes_nobody
 
-_SUBORDINATE = ("while", "whereas", "as", "just as", "whilst", "where")
-_SUPPOSED = ("if", "unless", "only if")
-_UNREAL = (*_SUPPOSED, "as if", "as though", "so that", "in order to")
 _REAL_BEFORE_TO = ("moves", "stays", "appears", "ending", "waking", "urges", "causes", "starts", "stops", "halting")
 _NEXT_TIME = ("the next", "next", "the following", "that", "later")
 _NOT_DOING = ("from", "of", "for", "by", "about")
@@ -134,25 +132,18 @@ class _Builder:
             return
         following = self.around.after(place)
         behind = self.around.at(place + 1)
-        if low == "before" and behind.kind in ("stop", "comma"):
+        closes = low == "before" or (mark.value == "earlier" and clause.verb is not None)
+        if closes and behind.kind in ("stop", "comma", "join"):
             # "He slept before." and "Just before, he slept."
             clause.earlier = True
             return
         if clause.subjects and clause.verb is None:
-            if isinstance(following, Verb) and following.ing and mark.value not in ("next",):
-                self.suspended = clause
-                self.current = Clause("join", list(clause.subjects), sentence=self.sentence)
-                self._mark(self.current, mark.value, low)
-                return
-            ends = following.kind == "stop" and low in LAST_WORDS and len(clause.subjects) > 1
-            clause.in_turn = clause.in_turn or ends or (mark.value == "next" and self.around.lists(place))
-            if not clause.in_turn:
-                self._mark(clause, mark.value, low)
+            self._mark_between(place, mark, following)
             return
-        trailing = following.kind == "stop" and mark.value in ("next", "same") and low not in _SUBORDINATE
-        if trailing or self._stands_within(place, mark):
+        trailing = following.kind == "stop" and mark.value in ("next", "same") and low not in SUBORDINATE
+        if trailing or self.around.stands_within(place, mark):
             # "Rex runs at the same time.", "sleeps at last in the forest"
-            self._mark(clause, mark.value, low)
+            mark_clause(clause, mark.value, low)
             return
         if clause.verb is not None or any(part.kind not in ("comma", "join", "filler") for part in clause.parts):
             fronted = clause.verb is None and not clause.subjects and not clause.is_weather
@@ -164,15 +155,30 @@ class _Builder:
                 self.open(link)
         comma = self.around.before(place).kind == "comma"
         self.current.fronted = self.around.before(place - comma).kind == "join"
-        self._mark(self.current, mark.value, low)
+        mark_clause(self.current, mark.value, low)
 
-    def _stands_within(self, place: int, mark: Chunk) -> bool:
-        """Tell "he has now a hat" and "sleeps at last in the forest" from "sleeps, now runs"."""
-        verb = self.around.before(place)
-        if not isinstance(verb, Verb) or not (mark.text.lower() in ("now", *LAST_WORDS) or verb.item.has("be")):
-            return False
-        kinds = ("gear", "place", "light", "state", "colour")
-        return mark.value == "next" and self.around.after(place).kind in kinds
+    def _mark_between(self, place: int, mark: Chunk, following: Chunk) -> None:
+        """Keep a mark that stands between somebody and their verb."""
+        clause, low = self.current, mark.text.lower()
+        if isinstance(following, Verb) and following.ing and mark.value not in ("next",):
+            self.suspended = clause
+            self.current = Clause("join", list(clause.subjects), sentence=self.sentence)
+            mark_clause(self.current, mark.value, low)
+            return
+        if self._takes_over(place, clause, mark):
+            self.open("join")
+            mark_clause(self.current, mark.value, low)
+            return
+        ends = following.kind == "stop" and low in LAST_WORDS and len(clause.subjects) > 1
+        clause.in_turn = clause.in_turn or ends or (mark.value == "next" and self.around.lists(place))
+        if not clause.in_turn:
+            mark_clause(clause, mark.value, low)
+
+    def _takes_over(self, place: int, clause: Clause, mark: Chunk) -> bool:
+        """Tell "followed by Ben, then both sleep" from "first Mia, then Ben sleeps"."""
+        told = bool(self.clauses) and self.clauses[-1].sentence == self.sentence and clause.later
+        follows = mark.value == "next" and isinstance(self.around.at(place + 1), Who)
+        return told and follows and self.around.starts(place + 1, "join", False) == "finite"
 
     def _take_first(self, mark: Chunk) -> None:
         """Keep "but at the beginning", which goes before what was told."""
@@ -182,23 +188,6 @@ class _Builder:
         )
         if self.sentence and alone and clause.link == "sentence":
             clause.opens, clause.first = True, mark.text.lower() in FIRST_WORDS
-
-    def _mark(self, clause: Clause, value: str, text: str) -> None:
-        if value == "next":
-            clause.later, clause.now = True, clause.now or text.endswith("now")
-            clause.last = clause.last or text in LAST_WORDS
-        elif value == "earlier":
-            clause.earlier = True
-        elif value == "same" and text not in _SUBORDINATE:
-            clause.same = True
-        elif value == "same":
-            clause.sub = "while"
-        elif value == "if" and text in _UNREAL:
-            clause.unreal, clause.supposed = True, text in _SUPPOSED
-        elif value == "if":
-            clause.sub = "while"
-        else:
-            clause.sub = value
 
     def _take_relative(self) -> None:
         clause = self.current
@@ -213,6 +202,12 @@ class _Builder:
         self.current = Clause("relative", owners, same=True, sentence=self.sentence, relative=True)
 
     def _take_who(self, place: int, who: Who) -> None:
+        if self.current.copied is not None and self.around.echoes(place, self.link):
+            # "Ben second, Tom third"
+            copied = self.current.copied
+            self.open("join")
+            self.current.subjects, self.current.copied = [who], copied
+            return
         clause, before = self.current, self.around.before(place)
         starts = self.around.starts(place, self.link, self._urges())
         if self._excludes(place, who, starts):
@@ -325,7 +320,7 @@ class _Builder:
         clause, before = self.current, self.around.before(place)
         # "Instead of running" and "tired from running" are no running.
         verb.negated = verb.negated or (before.kind == "negation" and verb.ing)
-        if verb.ing and before.text.lower() in _NOT_DOING:
+        if (verb.ing and before.text.lower() in _NOT_DOING) or before.text.lower() == "than":
             clause.parts.append(Chunk("other", verb.text, "noun"))
             return
         if clause.verb is None and self.around.says_again(place, verb, self.current) and self.clauses:

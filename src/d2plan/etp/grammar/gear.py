@@ -335,7 +335,9 @@ def _takes_over(context: Context, telling: Telling, gears: list[Gear]) -> bool:
 
 def _is_back(telling: Telling) -> bool:
     words = [part.text.lower() for part in telling.clause.parts]
-    return not telling.direct and not telling.targets and ("back" in words or "returns" in words)
+    verb = telling.clause.verb
+    returns = verb is not None and verb.item.text.lower().startswith("return")
+    return not telling.direct and not telling.targets and ("back" in words or returns)
 
 
 def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list[int]) -> None:

@@ -6,6 +6,7 @@ from d2plan.etp.grammar.chunks import Gear, Who
 from d2plan.etp.grammar.division import divide
 from d2plan.etp.grammar.elapses import plain_elapses
 from d2plan.etp.grammar.missed import find_missed
+from d2plan.etp.grammar.naming import plain_names
 from d2plan.etp.grammar.order import order_clauses
 from d2plan.etp.grammar.people import People
 from d2plan.etp.grammar.reading import find_chunks, spell_out
@@ -48,7 +49,7 @@ class GrammarPlanner:
         if not request.concepts:
             raise InputError("No concept is known; give a folder with adapters as --concepts.")
         context = Context(People(request.concepts))
-        story, elapsed = plain_elapses(drop_requests(request.story))
+        story, elapsed = plain_elapses(plain_names(drop_requests(request.story), request.concepts))
         story, corrected = correct_words(story, request.concepts)
         context.notes += [*elapsed, *corrected]
         items = plain_wording(find_items(story, request.concepts))

@@ -239,7 +239,9 @@ class Stage:
             return True
         for change in changes:
             held = self.now.told.get(change.dimension)
-            if held and not (relation == "same" and change.dimension[1] == "action"):
+            # "Mia is asleep. Ben runs when she wakes up": she was asleep first.
+            wakes = change.weak and self.now.get(change.dimension) == "sleeping"
+            if held and not (relation == "same" and change.dimension[1] == "action" and not wakes):
                 return True
         return False
 

@@ -49,6 +49,8 @@ def tense_of(verb: Verb) -> str:
         "past", "present" or "future"; empty where its form tells nothing.
     """
     first = verb.text.lower().split()[0] if verb.text else ""
+    if " going to " in verb.text.lower():
+        return "future"
     for tense, words in _FIRST_WORDS.items():
         if first in words:
             return tense

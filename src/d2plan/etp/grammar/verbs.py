@@ -54,6 +54,9 @@ def read_verb(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         return None
     if owned or (before and before[-1].text.lower() in ("a", "an", "the")):
         return None
+    if spot == place and at(items, place).has("state") and at(items, place).has("waking") and before:
+        # "Rex, already awake, runs."
+        return None
     main, after_be = _find_main(
         items,
         spot,
@@ -183,7 +186,7 @@ def _chain(items: Sequence[Item], spot: int, verb: Verb) -> int | None:
         wanted = "base" if word.text.lower() == "to" else "ing"
         # "Stops to wave" is waving, not its end.
         if wanted in target.forms and not (wanted == "base" and item.has("stops")):
-            return _note_chain(item, verb, following + 1)
+            return _note_chain(item, verb, following + 1, at(items, spot - 1).text.lower() in ("was", "were"))
         return None
     if (
         "ing" in word.forms
@@ -195,9 +198,12 @@ def _chain(items: Sequence[Item], spot: int, verb: Verb) -> int | None:
     return None
 
 
-def _note_chain(item: Item, verb: Verb, spot: int) -> int:
+def _note_chain(item: Item, verb: Verb, spot: int, past: bool = False) -> int:
     if item.has("stops"):
         verb.aspect = "stop"
+    elif item.text.lower() == "going" and past:
+        # "Was going to sleep, but": it did not.
+        verb.unreal = True
     elif item.has("wishes") and not item.has("starts"):
         verb.unreal = True
     elif item.has("starts"):

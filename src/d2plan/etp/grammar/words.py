@@ -14,7 +14,7 @@ _LATER = re.compile(
     r"(?:seconds?|minutes?|hours?|days?|moments?|weeks?|years?|while) (?:later|after that|afterwards)\b",
     re.IGNORECASE,
 )
-_EARLIER = re.compile(_LATER.pattern.rpartition("(?:later")[0] + r"(?:earlier|before that)\b", re.IGNORECASE)
+_EARLIER = re.compile(_LATER.pattern.rpartition("(?:later")[0] + r"(?:earlier|before that|ago)\b", re.IGNORECASE)
 _SCENE = r"(?:day|scene|shot|part|frame|beat|picture|clip|step|act|chapter|panel|keyframe) (?:no\.? ?|#)?"
 _KIND = r"(?:scene|shot|part|frame|beat|picture|clip|step|act|chapter|panel|keyframe|image|slide)"
 _HEAD = r"(?:(?<=^)|(?<=[.!?;] ))"

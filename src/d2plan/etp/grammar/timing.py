@@ -1,0 +1,30 @@
+"""What a word such as "then", "while" or "if" says of the clause that it stands in."""
+
+from d2plan.etp.grammar.clauses import AT_LAST, LAST_WORDS, Clause
+
+SUBORDINATE = ("while", "whereas", "as", "just as", "whilst", "where")
+_SUPPOSED = ("if", "unless", "only if")
+_UNREAL = (*_SUPPOSED, "as if", "as though", "so that", "in order to")
+
+
+def mark_clause(clause: Clause, value: str, text: str) -> None:
+    """Keep in a clause what a mark says.
+
+    Args:
+        clause: as far as it is known; changed.
+        value: which one of its kind the mark is.
+        text: its words, in lower case.
+    """
+    if value == "next":
+        clause.later, clause.now = True, clause.now or text.endswith("now")
+        clause.last = clause.last or (text in LAST_WORDS and text not in AT_LAST)
+    elif value == "earlier":
+        clause.earlier = True
+    elif value == "same" and text not in SUBORDINATE:
+        clause.same = True
+    elif value == "if" and text in _UNREAL:
+        clause.unreal, clause.supposed = True, text in _SUPPOSED
+    elif value in ("same", "if"):
+        clause.sub = "while"
+    else:
+        clause.sub = value
