@@ -186,3 +186,10 @@ def find_stranger(clause: Clause) -> None:
         if odd and before.kind not in ("prep", "gear", "place") and not in_prepositional(clause.parts, spot):
             clause.stranger = part.text
             return
+
+
+def ends_with_gear(clause: Clause) -> bool:
+    """Say whether an accessory that stands alone is the last that was named: "Mia a red one, Ben a blue one"."""
+    parts = [part for part in clause.parts if part.kind not in ("comma", "join")]
+    last = parts[-1] if parts else None
+    return isinstance(last, Gear) and not last.prep and not any(part.kind in ("prep", "filler") for part in parts)

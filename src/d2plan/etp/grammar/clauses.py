@@ -57,6 +57,7 @@ class Clause:
         now: it says "now".
         hands_on: what is taken in it is given to somebody else at once.
         heading: a colon follows it.
+        inverted: its verb stands before who does it.
         in_turn: the subjects do it one after the other, as in "first Mia, then Tom falls asleep".
         relative: it begins with "who" or "which".
         heard: who was named in clauses that stand before it and happen after it, the nearest first.
@@ -90,6 +91,7 @@ class Clause:
     now: bool = False
     heading: bool = False
     hands_on: bool = False
+    inverted: bool = False
     in_turn: bool = False
     heard: list[Who] = field(default_factory=list)
     coming: list[Who] = field(default_factory=list)

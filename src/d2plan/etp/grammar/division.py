@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from d2plan.etp.grammar.around import SEVERAL, Around, find_stranger
+from d2plan.etp.grammar.around import SEVERAL, Around, ends_with_gear, find_stranger
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
 from d2plan.etp.grammar.timing import SUBORDINATE, mark_clause
@@ -216,7 +216,7 @@ class _Builder:
             # "When it gets dark, they sleep": the weather is a clause of its own.
             self.open("join")
             clause = self.current
-        if clause.verb is None and clause.subjects and self.link and _ends_with_gear(clause):
+        if clause.verb is None and clause.subjects and self.link and ends_with_gear(clause):
             # "Mia a red one, Ben a blue one"
             self.open("join")
             clause = self.current
@@ -228,11 +228,20 @@ class _Builder:
             else:
                 self._add_subject(place, clause, who)
         elif not self._open_for(place, who, starts):
-            free = not clause.subjects and not clause.verb.ing and before.kind != "prep"
-            if free and (clause.link != "join" or self.around.does_it(place, clause)):
-                clause.subjects.append(who)
-            else:
-                clause.parts.append(who)
+            self._take_behind(place, who)
+
+    def _take_behind(self, place: int, who: Who) -> None:
+        """Keep somebody who stands behind the verb: its object, or who does it, as in "there are Mia and Ben"."""
+        clause = self.current
+        assert clause.verb is not None
+        free = not clause.subjects and not clause.verb.ing and self.around.before(place).kind != "prep"
+        if free and (clause.link != "join" or self.around.does_it(place, clause)):
+            clause.subjects.append(who)
+            clause.inverted = True
+        elif clause.inverted and self.link and all(p.kind in ("comma", "join") for p in clause.parts[clause.split :]):
+            clause.subjects.append(who)
+        else:
+            clause.parts.append(who)
 
     def _excludes(self, place: int, who: Who, starts: str) -> bool:
         """Keep who is left out: "everyone except Max and Leo"."""
@@ -383,9 +392,3 @@ class _Builder:
             and isinstance(self.chunks[spot], Who)
             and self.around.starts(spot, self.link, self._urges()) == "finite"
         )
-
-
-def _ends_with_gear(clause: Clause) -> bool:
-    parts = [part for part in clause.parts if part.kind not in ("comma", "join")]
-    last = parts[-1] if parts else None
-    return isinstance(last, Gear) and not last.prep and not any(part.kind in ("prep", "filler") for part in parts)

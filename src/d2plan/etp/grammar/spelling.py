@@ -44,9 +44,12 @@ def correct_words(story: str, concepts: Sequence[KnownConcept]) -> tuple[str, li
     """
     names = {word.lower() for concept in concepts for word in _WORD.findall(concept.name)}
     notes: list[str] = []
-    parts, last = [], 0
+    parts, last, before = [], 0, ""
     for found in _WORD.finditer(story):
         meant = _correct(found.group(), names, _begins_sentence(story, found.start()))
+        meant = meant or _correct_colour(found.group(), _WORD.match(story, found.end() + 1))
+        meant = meant or (_correct_deed(found.group()) if before.lower() in (*names, "he", "she", "it") else "")
+        before = found.group()
         if meant:
             notes.append(f'"{found.group()}" is read as "{meant}".')
             parts += [story[last : found.start()], meant]
@@ -72,6 +75,35 @@ def _correct(word: str, names: set[str], begins: bool) -> str:
         entry = load_lexicon().phrases.get((found,))
         return found.capitalize() if entry is not None and set(_SMALL) & set(entry.senses) else ""
     return found
+
+
+def _correct_colour(word: str, following: re.Match[str] | None) -> str:
+    """Find the colour that "grean" means in "a grean hat", where one letter is another."""
+    phrases = load_lexicon().phrases
+    noun = phrases.get((following.group().lower(),)) if following else None
+    low = word.lower()
+    if noun is None or "gear" not in noun.senses or not low.isalpha() or low in _known_words():
+        return ""
+    near = [
+        known[0]
+        for known, entry in phrases.items()
+        if len(known) == 1 and "colour" in entry.senses and len(known[0]) == len(low) > _SHORTEST
+        if sum(one != other for one, other in zip(low, known[0], strict=True)) == 1
+    ]
+    return near[0] if len(near) == 1 else ""
+
+
+def _correct_deed(word: str) -> str:
+    """Find the verb that "wavs" means in "he wavs", with one inner letter more."""
+    if len(word) != _SHORTEST or word in _known_words():
+        return ""
+    near = [
+        known[0]
+        for known, entry in load_lexicon().phrases.items()
+        if len(known) == 1 and "action" in entry.senses and "s" in entry.forms
+        if word in {known[0][:spot] + known[0][spot + 1 :] for spot in range(1, len(known[0]) - 1)}
+    ]
+    return near[0] if len(near) == 1 else ""
 
 
 def _nearest(low: str) -> str:

@@ -239,11 +239,19 @@ class Stage:
             return True
         for change in changes:
             held = self.now.told.get(change.dimension)
+            if held and relation == "join" and self._changes_over(change):
+                continue
             # "Mia is asleep. Ben runs when she wakes up": she was asleep first.
             wakes = change.weak and self.now.get(change.dimension) == "sleeping"
             if held and not (relation == "same" and change.dimension[1] == "action" and not wakes):
                 return True
         return False
+
+    def _changes_over(self, change: Change) -> bool:
+        """Tell "takes the hat off and puts on a blue one", which is one change, from "and puts it on again"."""
+        former = self.moments[-2].get(change.dimension) if len(self.moments) > 1 else None
+        off = change.puts_on and self.now.get(change.dimension) is None
+        return off and bool(change.value) and former not in (None, change.value)
 
     def _follows(self, change: Change) -> bool:
         """Tell "he puts on a hat. He sleeps." from "he wears a hat. He sleeps."."""

@@ -4,11 +4,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 from d2plan.errors import InputError
+from d2plan.etp.grammar.attributes import tell_attributes
 from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
 from d2plan.etp.grammar.deeds import can_do, denies_state, tell_deed, tell_states
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
-from d2plan.etp.grammar.gear import tell_attributes, tell_gear
+from d2plan.etp.grammar.gear import tell_gear
 from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
 from d2plan.etp.grammar.marked import marks_of
 from d2plan.etp.grammar.people import Can
@@ -102,6 +103,8 @@ def _tell_again(context: Context, clause: Clause, former: Clause) -> None:
     """Read "and so does Mia": the same again, by somebody else."""
     if clause.sub in ("while", "when"):
         # "Mia waves as he does so": what he does was told before.
+        for who in clause.subjects:
+            context.people.find(who)
         context.not_shown(clause.text, "what is done again is not understood")
         return
     verb = former.verb
@@ -253,7 +256,7 @@ def _tell_other_verb(context: Context, telling: Telling, verb: Verb) -> None:
         if item.has("mute") and all(place.mode == "at" for place in places):
             context.note(f'"{verb.text}" is shown as being there.')
     elif item.has("moves", "appears") and not item.has("mute", "stays"):
-        if not (telling.objects or states):
+        if telling.direct or not (telling.objects or states):
             context.not_shown(clause.text)
     elif (
         (item.has(*PLAIN_BEINGS) and not item.has("mute"))

@@ -23,6 +23,7 @@ def plain_wording(items: Sequence[Item]) -> list[Item]:
     """
     items = _spread_colours(plain_questions(items))
     plain: list[Item] = []
+    moved = -1
     for place, item in enumerate(items):
         low = item.text.lower()
         if low in _GOT and plain and _has(plain) and _is_had(items, place):
@@ -34,6 +35,10 @@ def plain_wording(items: Sequence[Item]) -> list[Item]:
             plain.append(Item("off", {"filler": "", "at": ""}, start=item.start))
         elif low == "but not" and not _is_somebody(items, place + 1):
             plain += [Item("but", {"join": ""}, start=item.start), Item("not", {"not": ""}, start=item.start + 1)]
+        elif low in ("that", "which") and _moves_it(items, place):
+            # "A hat that she takes off" is "a hat, and she takes it off".
+            plain.append(Item("and", {"join": ""}, start=item.start))
+            moved = place + 2
         elif low == "(" and _tells_of(items, place):
             words = ((",", "comma"), ("who", "relative"), ("is", "be"))
             plain += [
@@ -41,7 +46,15 @@ def plain_wording(items: Sequence[Item]) -> list[Item]:
             ]
         else:
             plain.append(item)
+        if place == moved:
+            plain.append(Item("it", {"pronoun": "it", "filler": ""}, start=item.start))
     return plain
+
+
+def _moves_it(items: Sequence[Item], place: int) -> bool:
+    verb = at(items, place + 2)
+    somebody = at(items, place - 1).has("gear") and at(items, place + 1).has("pronoun", "name")
+    return somebody and verb.has("shifts", "loses", "takes") and not at(items, place + 3).has("determiner", "gear")
 
 
 def _tells_of(items: Sequence[Item], place: int) -> bool:
