@@ -3,7 +3,7 @@ import pytest
 from tests.etp.storybook import plan
 from tests.etp.test_grammar import CAST, shown
 
-MORE = {**CAST, "Ben": "boy", "Turbo": "car"}
+MORE = {**CAST, "Ben": "boy", "Turbo": "car", "Ann": "girl"}
 
 
 def places(story, names=MORE):
@@ -52,6 +52,74 @@ def places(story, names=MORE):
             ],
         ),
         ("Turbo races away. Then he stops.", [{"Turbo": "driving"}, {"Turbo": "parked"}]),
+        (
+            "Next to Rex sits Ben, and beside him jumps a girl. Then all sleep.",
+            [{"Ben": "sitting", "Mia": "jumping", "Rex": ""}, dict.fromkeys(("Ben", "Mia", "Rex"), "sleeping")],
+        ),
+        (
+            "There are Mia and Ben, both asleep. Then she runs.",
+            [{"Mia": "sleeping", "Ben": "sleeping"}, {"Mia": "running", "Ben": "sleeping"}],
+        ),
+        (
+            "There is a car in the snow. It starts to drive. Then it stops.",
+            [{"Turbo": ""}, {"Turbo": "driving"}, {"Turbo": "parked"}],
+        ),
+        (
+            "Neither Rex nor Tom is running. Then both run.",
+            [{"Rex": "", "Tom": ""}, {"Rex": "running", "Tom": "running"}],
+        ),
+        ("If it rains, Rex jumps. Rex sits, then he sleeps.", [{"Rex": "sitting"}, {"Rex": "sleeping"}]),
+        (
+            "Mia does not smile until Ben waves. Then they sit.",
+            [{"Mia": "", "Ben": "waving"}, {"Mia": "smiling", "Ben": "waving"}, {"Mia": "sitting", "Ben": "sitting"}],
+        ),
+        (
+            "Rex does not stop running until Mia sits down.",
+            [{"Rex": "running", "Mia": ""}, {"Rex": "standing", "Mia": "sitting"}],
+        ),
+        ("Ben, no longer asleep, waves. Then he runs.", [{"Ben": "sleeping"}, {"Ben": "waving"}, {"Ben": "running"}]),
+        ("Rex runs. Yesterday he slept all day.", [{"Rex": "sleeping"}, {"Rex": "running"}]),
+        (
+            "Rex, Tom and Ben run; Rex stops first, then Tom, and Ben last.",
+            [
+                {"Rex": "running", "Tom": "running", "Ben": "running"},
+                {"Rex": "standing", "Tom": "running", "Ben": "running"},
+                {"Rex": "standing", "Tom": "standing", "Ben": "running"},
+                {"Rex": "standing", "Tom": "standing", "Ben": "standing"},
+            ],
+        ),
+        (
+            "Mia and Ben sit. One by one, they fall asleep.",
+            [
+                {"Mia": "sitting", "Ben": "sitting"},
+                {"Mia": "sleeping", "Ben": "sitting"},
+                {"Mia": "sleeping", "Ben": "sleeping"},
+            ],
+        ),
+        (
+            "Mia, wearing a red hat, and Ben, wearing a blue one, swap hats.",
+            [
+                {"Mia": "wearing a red hat", "Ben": "wearing a blue hat"},
+                {"Mia": "wearing a blue hat", "Ben": "wearing a red hat"},
+            ],
+        ),
+        (
+            "John waves at Ben. He waves back.",
+            [{"John": "waving", "Ben": ""}, {"John": "waving", "Ben": "waving"}],
+        ),
+        (
+            "Ben has a red hat. He takes it off and puts on a blue one.",
+            [{"Ben": "wearing a red hat"}, {"Ben": "wearing a blue hat"}],
+        ),
+        ("I have a dog. His name is Rex. He sits (asleep). Then he runs.", [{"Rex": "sitting"}, {"Rex": "running"}]),
+        (
+            "Mia sits with a hat in her lap. Then she puts it on.",
+            [{"Mia": "sitting"}, {"Mia": "wearing a hat sitting"}],
+        ),
+        (
+            "Mia wavs. Then she has a grean hat.",
+            [{"Mia": "waving"}, {"Mia": "wearing a green hat waving"}],
+        ),
     ],
 )
 def test_classes_of_sentences_are_planned_as_a_person_would(story, beats):
@@ -85,10 +153,31 @@ def test_places_and_lights_that_are_only_mentioned_are_seen(story, where):
         ("Mia and Ben sit. The bigger one runs.", "bigger"),
         ("Mia jumps. Then she finally sits in the snow.", "in the snow"),
         ("It was snowing. Mia ran. Then she sat.", "snowing"),
+        ("Mia runs. She was asleep.", "told in the past"),
+        ("Ben will sleep, but now he is running.", "told in the future"),
+        ("Mia waves to Ann and she smiles. Then Ann runs.", '"she" is taken as Mia, not Ann'),
+        ("Rex wears the same hat as Tom. Then he sleeps.", "as Tom"),
+        ("Ben puts on a hat, then another, then waves.", "another"),
+        ("Mia smiles. In the middle, Rex runs.", "middle of the story"),
+        ("Rex runs. Five years later he sleeps.", "Five years later"),
+        ("Rex runs. The next winter he sleeps.", "The next winter"),
+        ("Rex runs. Years pass. He sleeps.", "Years pass"),
+        ("John crowns Mia. She smiles, then she sits.", "crowns"),
     ],
 )
 def test_what_may_be_meant_otherwise_or_is_in_no_moment_is_noted(story, word):
     assert any(word in note for note in plan(story, MORE).notes)
+
+
+@pytest.mark.parametrize("story", ["Rex runs. The next day he sleeps.", "Rex runs. An hour later he sleeps."])
+def test_what_only_orders_the_moments_needs_no_note(story):
+    assert plan(story, MORE).notes == ()
+
+
+def test_headings_and_lists_end_at_their_line():
+    assert places("EXT. DESERT - NIGHT\nRex sits. He runs.") == ["the desert at night"] * 2
+    assert shown("- Rex sits\n- Rex runs", MORE) == shown("1. Rex sits\n2. Rex runs", MORE)
+    assert shown("Then Rex and\nTom sit. They run.", MORE) == shown("Rex and Tom sit. They run.", MORE)
 
 
 def test_sleeping_in_the_rain_is_no_sleeping_in():

@@ -27,7 +27,8 @@ _STEADY = (
     "wait",
 )
 _BEGINS = tuple(
-    "fall,fell,go,went,sit down,sits down,sat down,sitting down,lie down,lies down,lay down,take,took,"
+    "start,begin,began,fall,fell,go,went,"
+    "sit down,sits down,sat down,sitting down,lie down,lies down,lay down,take,took,"
     "has a seat,have a seat,had a seat,having a seat,doz,drift,nod,"
     "drop,break,burst,settle,open,unzip".split(",")
 )

@@ -234,6 +234,8 @@ class People:
                 known = self.recent[:2]
             elif len(self.concepts) == 2:
                 known = [0, 1]
+            if not known:
+                raise self._unknown(who.text)
             names = " and ".join(self.name(index) for index in known)
             self.note(f'"{who.text}" are taken as {names}; write the names if not.')
         return list(known)

@@ -145,7 +145,9 @@ def _gather(context: Context, clause: Clause) -> Telling:
                 context.left_out += [] if context.last else [part.text]
                 continue
             if part.body:
-                telling.objects.append((prep, part, people.find_own(part, telling.subjects)))
+                named = [gear.owner for gear in telling.gears if gear.owner is not None and gear.owner.head == "name"]
+                owners = [index for who in named for index in people.find(who)]
+                telling.objects.append((prep, part, people.find_own(part, telling.subjects or owners)))
                 continue
             meant = people.find(part, _can_object(context, clause), telling.subjects, marks_of(context, clause, part))
             telling.objects.append((prep, part, meant))

@@ -35,6 +35,9 @@ def plain_wording(items: Sequence[Item]) -> list[Item]:
             plain.append(Item("off", {"filler": "", "at": ""}, start=item.start))
         elif low == "but not" and not _is_somebody(items, place + 1):
             plain += [Item("but", {"join": ""}, start=item.start), Item("not", {"not": ""}, start=item.start + 1)]
+        elif item.text.isdigit() and at(plain, len(plain) - 2).has("name", "class") and plain[-1].has("comma"):
+            # "Rex, 5, a dog"
+            plain.pop()
         elif low in ("that", "which") and _moves_it(items, place):
             # "A hat that she takes off" is "a hat, and she takes it off".
             plain.append(Item("and", {"join": ""}, start=item.start))
