@@ -6,6 +6,8 @@ Two characters of different classes, the adapters of scripts/measure_concepts.py
 does changes. Keyframes are a series, as ``d2plan video`` makes them; between them d2plan's interpolator, the blend of
 latents, or a plain cross-fade. Beside them each frame composed for itself with the prompts of the nearer beat and the
 same seed, and the world's own films of moving figures. The encoder of "neighbours" is the embedded CLIP.
+The last four columns are the paper's criteria as faults, by figure and frame (docs/metrics.md): a keyframe is judged by
+its beat, a frame between by what both beats say.
 Pictures and frames are kept in ~/.cache/d2plan/concepts, and the same command goes on from there.
 """
 
@@ -25,8 +27,10 @@ from measure_series import ALONE, NOW, WAS, Case, draw, plan_cases
 
 from d2plan.backbone.load import load_backbone
 from d2plan.backbone.sdxl import decode_latents, encode_images
+from d2plan.documents import InstanceScore
 from d2plan.etp.interpolate import Frames, InterpolatorOptions, Segment, interpolate, open_interpolator
 from d2plan.eval.encoders import ImageEncoder, open_clip
+from d2plan.eval.films import expect_frames
 from d2plan.eval.judge import load_judge
 from d2plan.eval.metrics import Estimate, estimate
 from d2plan.eval.score import expect_scene, score_verdict
@@ -45,7 +49,10 @@ COLUMNS = {
     "jump": "largest step of a film, parts of the range",
     "first": "first of 20, by frame",
     "far": "first among far, by frame",
-    "present": "present, by frame",
+    "missing": "subject missing",
+    "confused": "visual confusion",
+    "worn": "attribute binding wrong",
+    "done": "action binding wrong",
 }
 
 
@@ -76,13 +83,22 @@ def measure(bench: Bench, case: Case, frames: Frames, encoder: ImageEncoder) -> 
     concepts = case.before.concepts
     names = [concept.name for concept in concepts]
     lineups = {concept.name: bench.line_up(concept) for concept in concepts}
-    expected = expect_scene(case.before.scene(names), names)
-    scores = [score_verdict(v, expected, frames.shape[2], lineups) for v in bench.judge.judge_many(list(frames))]
-    found = [one for score in scores for one in score.instances]
-    return measure_steps(frames, encoder) | {
+    beats = [expect_scene(shot.scene(names), names) for shot in (case.before, case.after)]
+    verdicts = bench.judge.judge_many(list(frames))
+    pairs = zip(verdicts, expect_frames(beats, len(frames)), strict=True)
+    scores = [score_verdict(verdict, expected, frames.shape[2], lineups) for verdict, expected in pairs]
+    return measure_steps(frames, encoder) | count_faults([one for score in scores for one in score.instances])
+
+
+def count_faults(found: Sequence[InstanceScore]) -> dict[str, list[float]]:
+    """List what the judge says of each figure and frame; what nobody said or nobody can say is left out."""
+    return {
         "first": [float(one.rank == 1) for one in found],
         "far": [float(one.rank_far == 1) for one in found],
-        "present": [float(one.present) for one in found],
+        "missing": [float(not one.present) for one in found],
+        "confused": [float(one.visual_confusion) for one in found if one.visual_confusion is not None],
+        "worn": [float(one.attribute_misbinding) for one in found if one.attribute_misbinding is not None],
+        "done": [float(one.action_misbinding) for one in found if one.action_misbinding is not None],
     }
 
 

@@ -15,6 +15,9 @@ class InstanceScore(BaseModel):
         action: it does what the prompt says.
         attributes: all that the prompt says of it is right.
         swapped: it shows what the prompt says of another instance instead.
+        attribute_misbinding: what the prompt says that it wears is not seen on it.
+        action_misbinding: what the prompt says that it does is not seen on it.
+        visual_confusion: more than a third of its looks is another concept's of the picture.
         similarity: cosine to the concept's own pictures, -1..1.
         rank: of the concept among itself and 19 others of its class, 1..20; 20 when it is absent.
         rank_near: among itself and the 10 that look much like it, 1..11.
@@ -32,6 +35,9 @@ class InstanceScore(BaseModel):
     action: bool | None = None
     attributes: bool | None = None
     swapped: bool | None = None
+    attribute_misbinding: bool | None = None
+    action_misbinding: bool | None = None
+    visual_confusion: bool | None = None
     similarity: float | None = None
     rank: int | None = None
     rank_near: int | None = None

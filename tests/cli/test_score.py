@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from d2plan.cli.main import main
 from d2plan.cli.score import parse_references
-from d2plan.cli.score_tables import MOST_ROWS, alignment_table, judged_table, summary_table
+from d2plan.cli.score_tables import MOST_ROWS, alignment_table, film_table, judged_table, summary_table
 from d2plan.documents import InstanceScore, Score
 from d2plan.errors import InputError
 from d2plan.eval.measure import Measured
@@ -261,3 +262,22 @@ def test_long_sets_are_cut_and_say_so():
     shown = show(alignment_table(make_set("[red]mine", {"text": 0.1}, MOST_ROWS + 3)))
     assert "3 more pictures are in the file of scores" in shown
     assert "[red]mine" in shown
+
+
+def test_the_frames_of_a_film_have_a_line_a_segment_with_the_four_faults():
+    item = replace(make_set("k", {}).items[0], prompt="segment-01")
+    shown = [Measured({}, ({"subject_missing": gone, "action_misbinding": None, "identity": 0.5},)) for gone in (0, 1)]
+    other = Measured({}, ({"subject_missing": 0.0},))
+    stream = io.StringIO()
+    table = film_table(ScoredSet("film", (item, item, replace(item, prompt="segment-02")), (*shown, other)))
+    Console(file=stream, width=120).print(table)
+    head, *rows = (line for line in stream.getvalue().splitlines() if "segment" in line)
+    names = [cell.strip() for cell in head.strip("┃").split("┃")]
+    assert names == [
+        "segment", "frames",
+        "subject_missing", "visual_confusion", "attribute_misbinding", "action_misbinding", "identity",
+    ]  # fmt: skip
+    assert [[cell.strip() for cell in row.strip("│").split("│")] for row in rows] == [
+        ["segment-01", "2", "0.500", "-", "-", "-", "0.500"],
+        ["segment-02", "1", "0.000", "-", "-", "-", "-"],
+    ]

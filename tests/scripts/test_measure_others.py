@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from d2plan.config import DisLoRASettings
+from d2plan.documents import InstanceScore
 from tests.scripts.test_measure_concepts import IDENTIFIERS, _load, plan, table
 
 leak, video, concepts_script = (_load(name) for name in ("measure_leak", "measure_video", "measure_concepts"))
@@ -49,3 +50,19 @@ def test_a_jump_shows_in_the_least_like_pair_and_in_the_largest_step():
     assert broken["jump"] == [pytest.approx(150 / 255)]
     row = video.summarise([smooth, broken])
     assert row["jump"].mean == pytest.approx(80 / 255)
+
+
+def test_a_fault_counts_only_where_something_can_be_said():
+    right = InstanceScore(class_word="dog", present=True, rank=1, rank_far=1, action_misbinding=False)
+    gone = InstanceScore(class_word="man", present=False, rank=20, rank_far=10, attribute_misbinding=True)
+    mixed = InstanceScore(class_word="man", present=True, rank=3, rank_far=1, visual_confusion=True)
+    found = video.count_faults([right, gone, mixed])
+    assert found == {
+        "first": [1, 0, 0],
+        "far": [1, 0, 1],
+        "missing": [0, 1, 0],
+        "confused": [1],
+        "worn": [1],
+        "done": [0],
+    }
+    assert set(found) <= set(video.COLUMNS)

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from d2plan.errors import FileError, InputError
-from d2plan.eval.names import MEASURES
+from d2plan.eval.names import MEASURES, Looker
 from d2plan.fields import Document
 from d2plan.parsing import parse_document
 
@@ -41,7 +41,7 @@ class Metric(NamedTuple):
 
     title: str
     of: Literal["picture", "instance", "series", "set"]
-    encoder: Literal["clip", "dino", "identity", "judge"]
+    encoder: Looker
     higher_is_better: bool
     meaning: str
 

@@ -102,7 +102,7 @@ def parse_references(pairs: list[str]) -> dict[str, Path]:
 def _show(scored: "Scored", seed: int) -> None:
     from rich.console import Console
 
-    from d2plan.cli.score_tables import alignment_table, judged_table, summary_table
+    from d2plan.cli.score_tables import alignment_table, film_table, judged_table, summary_table
 
     console = Console(width=None if Console().is_terminal else 120 + 40 * (len(scored.sets) - 1))
     for one in scored.sets:
@@ -111,6 +111,10 @@ def _show(scored: "Scored", seed: int) -> None:
         if scored.encoders.keys() & {"clip", "dino"}:
             console.print(alignment_table(one))
     console.print(summary_table(scored.sets, seed))
+    for one in scored.films:
+        console.print(film_table(one))
+    if scored.films:
+        console.print(summary_table(scored.films, seed))
     for kind, source in scored.encoders.items():
         tell(f"{kind}: {source}")
     for note in dict.fromkeys(scored.notes):

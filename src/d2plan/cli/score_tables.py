@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from d2plan.cli.tell import spell_out
 from d2plan.documents import InstanceScore, Score
@@ -19,6 +19,14 @@ YES, NO, UNSAID = "yes", "NO", "-"
 MOST_ROWS = 60
 _OF_PICTURE = ("text", "image", "dino")
 _LEGEND = "cosines, as in the file of scores; text_scaled, 2.5 times text, is among the means"
+_FAULTS = "the first four are faults, of who takes part in the frames between two keyframes: the fewer the better"
+_OF_FRAMES = (
+    "subject_missing",
+    "visual_confusion",
+    "attribute_misbinding",
+    "action_misbinding",
+    "identity",
+)
 _OF_INSTANCE = ("text_instance", "image_instance", "dino_instance", "identity")
 
 
@@ -65,6 +73,38 @@ def alignment_table(scored: ScoredSet) -> Table:
             first = ("", "", "", "")
     _say_more(table, len(scored.items))
     return table
+
+
+def film_table(scored: ScoredSet) -> Table:
+    """Lay out the frames between keyframes, one line a segment: means over its frames and who is in them.
+
+    Args:
+        scored: frames of films, and the films as its series.
+
+    Returns:
+        The table; its columns have the names that the file of scores and docs/metrics.md have.
+    """
+    table = Table(
+        Column("segment", overflow="fold"),
+        "frames",
+        *_OF_FRAMES,
+        title=_plain(scored.title),
+        caption="faults: the fewer the better",
+    )
+    pairs = list(zip(scored.items, scored.measured, strict=True))
+    for segment in dict.fromkeys(item.prompt for item in scored.items):
+        own = [values for item, measured in pairs if item.prompt == segment for values in measured.instances]
+        count = sum(item.prompt == segment for item in scored.items)
+        table.add_row(_plain(segment), str(count), *_write_values(_average(own), _OF_FRAMES))
+    return table
+
+
+def _average(rows: Sequence[Values]) -> Values:
+    means: Values = {}
+    for name in _OF_FRAMES:
+        known = [value for row in rows if (value := row.get(name)) is not None]
+        means[name] = sum(known) / len(known) if known else None
+    return means
 
 
 def summary_table(sets: Sequence[ScoredSet], seed: int = 0) -> Table:

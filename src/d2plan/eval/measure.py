@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from d2plan.documents import Score
 from d2plan.errors import InputError
 from d2plan.eval.alignment import image_alignments, scale_to_clipscore, text_alignments
+from d2plan.eval.criteria import is_missing, is_visually_confused
 from d2plan.eval.crops import cut_square
 from d2plan.eval.identity import identities_found, identity_alignments, identity_table, is_confused, least_identity
 from d2plan.eval.judge import Picture, Verdict
@@ -186,6 +187,9 @@ def _measure_one(panel: Panel, look: _Look) -> Measured:
     elif panel.finder is not None:
         for one, column, known in zip(instances, matches, sought, strict=True):
             one["present"] = float(column is not None) if known else None
+    for one, column in zip(instances, matches, strict=True):
+        if one.get("present") is not None:
+            one["subject_missing"] = float(is_missing(column))
     _add_identity(panel, look, matches, values, instances)
     found = tuple(column is not None if known else None for column, known in zip(matches, sought, strict=True))
     return Measured(values, tuple(instances), found, look.whole, score if all(sought) else None)
@@ -258,6 +262,8 @@ def _add_score(values: Values, instances: Sequence[Values], score: Score, sought
         if not known:
             continue
         one["present"] = float(said.present)
+        one["attribute_misbinding"] = _number(said.attribute_misbinding)
+        one["action_misbinding"] = _number(said.action_misbinding)
         one["attributes"], one["attributes_swapped"] = _number(said.attributes), _number(said.swapped)
         if said.rank is not None:
             one["first_of_20"], one["first_of_near"] = float(said.rank == 1), float(said.rank_near == 1)
@@ -269,6 +275,7 @@ def _add_identity(panel: Panel, look: _Look, matches: Matches, values: Values, i
     if not known or (panel.faces is None and panel.judge is None and panel.finder is None):
         return
     references = [look.galleries[index].identity for index in known]  # type: ignore[union-attr]  # chosen above
+    centres = np.stack([centre_of(rows) for rows in references if rows is not None])
     seen = _identities_of(panel, look)
     likeness = identity_table(references, seen)  # type: ignore[arg-type]
     chosen: Matches = match_greedily(likeness) if panel.faces is not None else tuple(matches[index] for index in known)
@@ -278,6 +285,9 @@ def _add_identity(panel: Panel, look: _Look, matches: Matches, values: Values, i
         own["identity_found"], own["identity"] = value, identity_alignments([value])[0]
         # Two of one class are mixed up with each other; how much a man is like a dog says nothing of either.
         alike = [place for place, other in enumerate(known) if _same_class(look, index, other)]
+        column = chosen[row]
+        mixed = is_visually_confused(None if column is None else seen[column], centres, row)
+        own["visual_confusion"] = _number(mixed)
         answer = is_confused(likeness[alike], [chosen[place] for place in alike], alike.index(row))
         own["confused"] = _number(answer)
         both = [own[name] for name in ("confused", "attributes_swapped") if own.get(name) is not None]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+Looker = Literal["clip", "dino", "identity", "judge", "pixels"]
+
 
 class Measure(NamedTuple):
     """A number with a name.
@@ -13,13 +15,14 @@ class Measure(NamedTuple):
     Attributes:
         title: in tables.
         of: what has it: a picture, an instance in it, a series of pictures, or a whole set of them.
-        encoder: who looks: ``clip``, ``dino``, ``identity`` (a face encoder or the judge's), or ``judge``.
+        encoder: who looks: ``clip``, ``dino``, ``identity`` (a face encoder or the judge's), ``judge``, or nobody:
+            ``pixels``.
         better: 1 where more is better, -1 where less is.
     """
 
     title: str
     of: Literal["picture", "instance", "series", "set"]
-    encoder: Literal["clip", "dino", "identity", "judge"]
+    encoder: Looker
     better: Literal[1, -1]
 
 
@@ -42,6 +45,10 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "attributes": Measure("attributes on the right one", "instance", "judge", 1),
         "attributes_swapped": Measure("attributes of another one", "instance", "judge", -1),
         "swapped": Measure("swapped in looks or attributes", "instance", "judge", -1),
+        "subject_missing": Measure("subject missing", "instance", "judge", -1),
+        "visual_confusion": Measure("visual confusion", "instance", "identity", -1),
+        "attribute_misbinding": Measure("attribute binding: what it wears is wrong", "instance", "judge", -1),
+        "action_misbinding": Measure("action binding: what it does is wrong", "instance", "judge", -1),
         "count": Measure("number of instances right", "picture", "judge", 1),
         "place": Measure("place right", "picture", "judge", 1),
         "light": Measure("light right", "picture", "judge", 1),
@@ -49,6 +56,8 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "consistency_all": Measure("consistency, all pairs", "series", "clip", 1),
         "scene_kept_adjacent": Measure("consistency by DINO, neighbours", "series", "dino", 1),
         "scene_kept": Measure("consistency by DINO, all pairs", "series", "dino", 1),
+        "consistency_least": Measure("likeness of the least alike neighbours", "series", "clip", 1),
+        "largest_step": Measure("largest step between neighbours, parts of the range", "series", "pixels", -1),
         "fid_clip": Measure("Frechet distance of CLIP features", "set", "clip", -1),
         "kid_clip": Measure("kernel distance of CLIP features", "set", "clip", -1),
         "fid_dino": Measure("Frechet distance of DINO features", "set", "dino", -1),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2plan.documents import InstanceScore, Scene, Score, contains_word
+from d2plan.eval.criteria import DONE, WORN, is_misbound, is_visually_confused
 from d2plan.eval.judge import Judge, Picture, Seen, Verdict
 from d2plan.eval.matching import match_exactly
 from d2plan.eval.metrics import (
@@ -233,6 +234,9 @@ def score_verdict(
             action=_is_right(one.action, here, "action"),
             attributes=attributes_right(said[index], here),
             swapped=attributes_swapped(said, shown, index),
+            attribute_misbinding=is_misbound(said[index], here, WORN),
+            action_misbinding=is_misbound(said[index], here, DONE),
+            visual_confusion=_is_confused(seen, wanted, index, lineups),
             seen=here or {},
         )
         lineup = lineups.get(one.concept or "")
@@ -300,6 +304,16 @@ def rank_identity(seen: Seen | None, lineup: Lineup) -> dict[str, float | int | 
 
 def _is_right(wanted: str | None, shown: Mapping[str, str | None] | None, name: str) -> bool | None:
     return None if wanted is None else shown is not None and shown.get(name) == wanted
+
+
+def _is_confused(
+    seen: Seen | None, wanted: Sequence[Expected], index: int, lineups: Mapping[str, Lineup]
+) -> bool | None:
+    known = [place for place, one in enumerate(wanted) if one.concept in lineups]
+    if seen is None or index not in known:
+        return None
+    references = np.stack([lineups[str(wanted[place].concept)].reference for place in known])
+    return is_visually_confused(seen.embedding, references, known.index(index))
 
 
 def _gain(one: Expected, seen: Seen, width: int, references: Mapping[str, NDArray[np.float32]]) -> float:

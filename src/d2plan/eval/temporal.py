@@ -48,6 +48,22 @@ def consistency_all(vectors: Vectors) -> float:
     return float((likeness.sum() - np.trace(likeness)) / (count * (count - 1)))
 
 
+def consistency_least(vectors: Vectors) -> float:
+    """Say how alike the two neighbouring frames are that are least alike: a cut, which a mean hides, shows here.
+
+    Args:
+        vectors: one of an image encoder for each frame, ``[f, d]``.
+
+    Returns:
+        Least cosine of neighbours, -1..1.
+
+    Raises:
+        InputError: fewer than two frames, or a vector of zeros.
+    """
+    unit = _unit(vectors)
+    return float((unit[1:] * unit[:-1]).sum(1).min())
+
+
 def consistency_by_frame(vectors: Vectors, reference: Vectors) -> NDArray[np.float64]:
     """Say how alike each frame is to one vector: of a text (CLIP-T per frame), or of a picture (DINO per frame).
 

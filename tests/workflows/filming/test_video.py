@@ -97,11 +97,18 @@ def test_the_page_shows_files_that_are_there_and_tells_the_story_as_text(made):
     assert page.count("<figure>") == 3 and "a photo of a &lt;v2&gt; dog jumping" in page
 
 
-def test_who_scores_a_film_is_told_that_only_its_keyframes_are_scored(made):
+def test_who_scores_a_film_finds_its_keyframes_and_the_frames_between(made):
     result, _, _ = made
     told = find_sources(ScoreRequest(paths=(result.folder,)))
-    assert [len(items) for items in told.sets.values()] == [3]
-    assert [note for note in told.notes if "only the film's keyframes are scored" in note]
+    assert [[item.name for item in items] for items in told.sets.values()] == [
+        [f"keyframes/scene-1/beat-0{number}" for number in (1, 2, 3)]
+    ]
+    ((film,),) = told.films.values()
+    assert [item.name for item in film.beats] == [f"keyframes/scene-1/beat-0{number}" for number in (1, 2, 3)]
+    frames = [read_video(path).frames for path in film.segments]
+    assert np.array_equal(
+        np.concatenate([part[1:-1] for part in frames]), read_video(result.video).frames[[1, 2, 4, 5]]
+    )
 
 
 def test_the_storyboard_is_there_before_the_long_part_starts(made):

@@ -20,6 +20,7 @@ from d2plan.eval.distribution import FEWEST, open_metrics
 from d2plan.eval.encoders import JUDGE
 from d2plan.eval.panel import Panel
 from d2plan.media.decode import FORMATS, MAX_PIXELS, decode_picture, read_bytes
+from d2plan.media.video import read_video
 from d2plan.workflows.scoring.items import Known
 from d2plan.workflows.scoring.score import Report, list_references
 from d2plan.workflows.scoring.sources import Sources
@@ -125,12 +126,17 @@ def check_readable(sources: Sources, real: Path | None, report: Report) -> None:
     folders = [*(known.folder for known in used_concepts(sources)), *([] if real is None else [real])]
     paths = [item.path for items in sources.sets.values() for item in items]
     paths = list(dict.fromkeys([*paths, *(path for folder in folders for path in list_references(folder))]))
+    segments = [path for films in sources.films.values() for film in films for path in film.segments]
+    paths += dict.fromkeys(segments)
     broken = []
     for number, path in enumerate(paths):
         if number % _REPORT_EVERY == 0:
             report("Opening pictures", number, len(paths))
         try:
-            _open(path)
+            if path in segments:
+                read_video(path)
+            else:
+                _open(path)
         except FileError as error:
             broken.append(str(error))
     report("Opening pictures", len(paths), len(paths))

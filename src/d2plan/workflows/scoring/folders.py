@@ -25,6 +25,7 @@ from d2plan.workflows.scoring.checks import (
     note_own_references,
     used_concepts,
 )
+from d2plan.workflows.scoring.films import BETWEEN, Film, measure_film
 from d2plan.workflows.scoring.items import Item, Known
 from d2plan.workflows.scoring.panel import open_panel
 from d2plan.workflows.scoring.score import Report, read_identity, read_references
@@ -75,11 +76,14 @@ class Scored:
         sets: the pictures, and those that they are compared with.
         encoders: kind to what it was.
         notes: what a reader should know, a sentence each.
+        films: of those sets that hold films, the frames between keyframes, apart from the keyframes; the series are the
+            films as a whole.
     """
 
     sets: tuple[ScoredSet, ...]
     encoders: Mapping[str, str]
     notes: tuple[str, ...]
+    films: tuple[ScoredSet, ...] = ()
 
 
 def score_folders(request: ScoreRequest, report: Report | None = None, sources: Sources | None = None) -> Scored:
@@ -120,9 +124,11 @@ def score_folders(request: ScoreRequest, report: Report | None = None, sources: 
                 _distances(panel, items, real, request.seed),
             )
         )
+    films = [_measure_films(panel, title, found, galleries, report) for title, found in sources.films.items()]
     known_notes = [note for gallery in galleries.values() for note in gallery.notes]
     before = (*notes, *note_foreign_classes(panel, sources), *sources.notes, *note_own_references(sources))
-    return Scored(tuple(sets), panel.sources, (*before, *known_notes, *_note_sets(sets)))
+    notes = (*before, *known_notes, *_note_sets(sets), *_note_sets(films))
+    return Scored(tuple(sets), panel.sources, notes, tuple(films))
 
 
 def _measure_items(
@@ -137,6 +143,20 @@ def _measure_items(
         found += measure_pictures(panel, shown, galleries)
     report(what, len(items), len(items))
     return found
+
+
+def _measure_films(
+    panel: Panel, title: str, films: Sequence[Film], galleries: Mapping[str, Gallery], report: Report
+) -> ScoredSet:
+    items: list[Item] = []
+    measured: list[Measured] = []
+    flows = []
+    for film in films:
+        own, found, values = measure_film(panel, film, galleries, report)
+        items += own
+        measured += found
+        flows.append(SeriesValues(film.name, film.beats[0].concepts, values))
+    return ScoredSet(f"{title}: {BETWEEN}", tuple(items), tuple(measured), tuple(flows))
 
 
 def _measure_all_series(items: Sequence[Item], measured: Sequence[Measured]) -> list[SeriesValues]:

@@ -164,6 +164,10 @@ def write_scores(out: Path, request: ScoreRequest, scored: Scored) -> None:
     }
     if len(scored.sets) == 2:
         content["differences"] = _plain(compare_sets(scored.sets[0], scored.sets[1], request.seed))
+    if scored.films:
+        content["films"] = [_describe_set(one, request.seed) for one in scored.films]
+    if len(scored.films) == 2:
+        content["film_differences"] = _plain(compare_sets(scored.films[0], scored.films[1], request.seed))
     write_file(out, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
@@ -171,16 +175,14 @@ def _list_lines(scored: Scored, seed: int) -> Iterator[tuple[object, ...]]:
     """Give the lines of the table: means and differences first, then each number of each picture."""
 
     def encoder_of(name: str) -> str:
+        if MEASURES[name].encoder == "pixels":
+            return ""
         return scored.encoders.get(MEASURES[name].encoder) or scored.encoders.get("finder", "")
 
-    averages = [(one.title, "mean", summarise_set(one, seed)) for one in scored.sets]
-    if len(scored.sets) == 2:
-        first, second = scored.sets
-        averages.append((f"{first.title} - {second.title}", "difference", compare_sets(first, second, seed)))
-    for title, of, estimates in averages:
+    for title, of, estimates in _list_averages(scored, seed):
         for name, mean in estimates.items():
             yield (title, of, "", "", "", name, encoder_of(name), mean.mean, mean.low, mean.high, mean.count)
-    for one in scored.sets:
+    for one in (*scored.sets, *scored.films):
         for kind, distance in one.distances.items():
             for part in ("fid", "kid"):
                 name = f"{part}_{kind}"
@@ -189,6 +191,14 @@ def _list_lines(scored: Scored, seed: int) -> Iterator[tuple[object, ...]]:
         for name, measure in MEASURES.items():
             for item, concept, prompt, number in list_rows(one, name):
                 yield (one.title, measure.of, item, concept, prompt, name, encoder_of(name), number, "", "", "")
+
+
+def _list_averages(scored: Scored, seed: int) -> Iterator[tuple[str, str, Mapping[str, Estimate]]]:
+    for one in (*scored.sets, *scored.films):
+        yield one.title, "mean", summarise_set(one, seed)
+    for pair in (scored.sets, scored.films):
+        if len(pair) == 2:
+            yield f"{pair[0].title} - {pair[1].title}", "difference", compare_sets(pair[0], pair[1], seed)
 
 
 def _describe_set(scored: ScoredSet, seed: int) -> dict[str, object]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from d2plan.documents import RunRecord
 from d2plan.errors import FileError, InputError
 from d2plan.workflows.runs.detectors import JUDGE_SOURCE
+from d2plan.workflows.scoring.films import Film, find_films
 from d2plan.workflows.scoring.items import (
     Item,
     Known,
@@ -70,12 +71,14 @@ class Sources:
         known: concepts with pictures of their own, by name.
         chosen_by: encoders that chose some of the pictures, each with one of them.
         notes: what a reader should know.
+        films: title of a set to the films whose keyframes are among its pictures; a set without any is left out.
     """
 
     sets: Mapping[str, tuple[Item, ...]]
     known: Mapping[str, Known]
     chosen_by: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    films: Mapping[str, tuple[Film, ...]] = field(default_factory=dict)
 
 
 def find_sources(request: ScoreRequest) -> Sources:
@@ -106,28 +109,36 @@ def find_sources(request: ScoreRequest) -> Sources:
     else:
         _check_runs_alone(request, pairs)
     sets: dict[str, tuple[Item, ...]] = {}
+    films: dict[str, dict[Path, Film]] = {}
+    told: list[str] = []
     for group in groups:
+        title = _title(group, sets)
         items: dict[Path, Item] = {}
         for path in group:
-            found = (
-                [describe_run(run, record, path) for run, record in by_path[path]]
-                if runs[path]
-                else _describe_own(path, known, request)
-            )
-            items.update({item.path.resolve(): item for item in found})
-        sets[_title(group, sets)] = tuple(items.values())
+            if runs[path]:
+                own, shown, notes = _describe_runs(path, by_path[path])
+                films.setdefault(title, {}).update({film.beats[0].path.resolve(): film for film in shown})
+                told += notes
+            else:
+                own = _describe_own(path, known, request)
+            items.update({item.path.resolve(): item for item in own})
+        sets[title] = tuple(items.values())
     if request.real is None:
         _check_shared(sets)
-    notes = _note_unused(known, sets, request.references)
-    notes += tuple(
-        f"{path}: only the film's keyframes are scored; nothing is said of the frames between them"
-        for path in runs
-        if (path / "video.json").is_file()
-    )
+    notes = (*_note_unused(known, sets, request.references), *dict.fromkeys(told))
     if any(JUDGE_SOURCE in note for _, record in pairs for note in record.masks.notes):
         notes = (*notes, f"some masks were drawn by {JUDGE_SOURCE}")
     chosen = {record.choice.encoder: str(run) for run, record in pairs if record.choice is not None}
-    return Sources(sets, known, chosen, notes)
+    return Sources(sets, known, chosen, notes, {title: tuple(own.values()) for title, own in films.items() if own})
+
+
+def _describe_runs(
+    path: Path, runs: Sequence[tuple[Path, RunRecord]]
+) -> tuple[list[Item], tuple[Film, ...], tuple[str, ...]]:
+    """Give a folder's pictures without those that a film consists of no longer, its films, and what is to be told."""
+    every = [describe_run(run, record, path) for run, record in runs]
+    found = find_films(path, every)
+    return [item for item in every if item.path.parent not in found.stale], found.films, found.notes
 
 
 def _describe_own(folder: Path, known: Mapping[str, Known], request: ScoreRequest) -> list[Item]:
