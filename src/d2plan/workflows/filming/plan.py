@@ -230,4 +230,4 @@ def _open_counter(folder: Path) -> tuple[CountTokens, int]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(f"{folder}: its tokenizers cannot be opened; copy the base anew.") from error
     limit = min(int(tokenizer.model_max_length) for tokenizer in tokenizers)
-    return lambda text: max(len(tokenizer(text).input_ids) for tokenizer in tokenizers), limit
+    return lambda text: max(len(tokenizer(text, verbose=False).input_ids) for tokenizer in tokenizers), limit
