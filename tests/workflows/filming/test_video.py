@@ -147,16 +147,22 @@ def test_a_changed_beat_leaves_the_others_byte_for_byte_and_makes_only_its_segme
     assert (second.made, second.kept) == (1, 1)
 
 
-@pytest.mark.parametrize("place", [1, 2, 3])
-def test_a_beat_more_or_less_keeps_every_segment_whose_ends_stay_byte_for_byte(made, concepts, tiny_folder, place):
+@pytest.mark.parametrize(("place", "action"), [(1, "left"), (2, "right"), (3, "waving")])
+def test_a_beat_more_or_less_keeps_every_other_one_and_its_segments(made, concepts, tiny_folder, place, action):
     result, _, _ = made
     before = {path: path.read_bytes() for path in (result.folder / "segments").iterdir()}
     beats = list(PLAN["beats"])
-    beats.insert(place, {"sub_prompts": {**beats[0]["sub_prompts"], "Rex": "a photo of a <v2> dog left"}})
-    more = make_video(str(write_plan(concepts, tiny_folder, beats=beats)), result.video, BLEND)
+    beats.insert(place, {"sub_prompts": {**beats[0]["sub_prompts"], "Rex": f"a photo of a <v2> dog {action}"}})
+    seen = []
+    plan = str(write_plan(concepts, tiny_folder, beats=beats))
+    more = make_video(plan, result.video, BLEND, lambda *step: seen.append(step[0]))
     assert (more.made, more.kept) == ((2, 1) if place < 3 else (1, 2))
-    fewer = make_video(str(write_plan(concepts, tiny_folder)), result.video, BLEND)
+    composed = {what for what in seen if what.startswith("composing")}
+    assert composed == {f'composing "beat-0{place + 1}", 1 of 1'}
+    seen.clear()
+    fewer = make_video(str(write_plan(concepts, tiny_folder)), result.video, BLEND, lambda *step: seen.append(step[0]))
     assert (fewer.made, fewer.kept) == (0, 2)
+    assert not [what for what in seen if what.startswith("composing")]
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -1,20 +1,23 @@
 """A plan's beats as pictures: beats of one scene are a series, so that only what the plan changes does change."""
 
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
 from d2plan.adapter.file import read_metadata
-from d2plan.documents import Instance, Series, Variant
+from d2plan.documents import Instance, Series, Variant, load_document
+from d2plan.errors import D2PlanError, FileError
 from d2plan.etp.plan import EventPlan, PlanInstance
 from d2plan.media.images import Picture, contact_sheet, fit_image, read_image, write_png
 from d2plan.workflows.composing.compose import Report, RunOptions
-from d2plan.workflows.composing.series import compose_series
-from d2plan.workflows.runs.folder import IMAGE
+from d2plan.workflows.composing.series import INDEX, compose_series
+from d2plan.workflows.runs.folder import IMAGE, RECORD
 
 STORYBOARD = "storyboard.png"
+_Said = tuple[str | None, ...]
 _COLUMNS, _LARGEST = 4, 512
 
 
@@ -59,14 +62,62 @@ def make_keyframes(
     notes: list[str] = []
     places: dict[int, Path] = {}
     for number, beats in enumerate(group_beats(plan), start=1):
-        place = folder / f"scene-{number}"
-        result = compose_series(make_series(plan, beats), place, overwrite=True, on_progress=on_progress, **options)
+        place, series = folder / f"scene-{number}", make_series(plan, beats)
+        move_beats(series, place)
+        result = compose_series(series, place, overwrite=True, on_progress=on_progress, **options)
         made += [beat for beat in beats if name_beat(beat) in result.made]
         notes += result.notes
         places |= {beat: place / name_beat(beat) for beat in beats}
     folders = tuple(places[beat] for beat in range(len(plan.beats)))
     images = tuple(read_image(place / IMAGE) for place in folders)
     return Keyframes(folders, images, tuple(sorted(made)), tuple(notes))
+
+
+def move_beats(series: Series, folder: Path) -> None:
+    """Give the run folders of an earlier series the names that their beats have now; none is taken away.
+
+    A beat more or less changes the numbers of those behind it, but not their pictures. Whether a picture fits is not
+    decided here: ``compose_series`` looks at its record, and makes it again where it does not.
+
+    Args:
+        series: the beats as they are now.
+        folder: the series' folder, which may be new.
+
+    Raises:
+        FileError: a folder cannot be renamed.
+    """
+    try:
+        earlier = load_document(Series, folder / INDEX).variants
+    except D2PlanError:
+        return
+    there = {one.name: one.sub_prompts for one in earlier if (folder / one.name / RECORD).is_file()}
+    moves = _plan_moves(there, {one.name: one.sub_prompts for one in series.variants})
+    moves = {name: goal for name, goal in moves.items() if (folder / name).exists()}
+    if not moves:
+        return
+    try:
+        # Stopped in between, what is here is made again; it stands in nobody's way.
+        between = Path(tempfile.mkdtemp(prefix=".beats.", dir=folder))
+        for name in moves:
+            os.replace(folder / name, between / name)
+        for name, goal in moves.items():
+            os.replace(between / name, folder / goal)
+        between.rmdir()
+    except OSError as error:
+        raise FileError(f"{folder}: its beats cannot be renamed ({error.strerror or error}).") from error
+
+
+def _plan_moves(there: Mapping[str, _Said], wanted: Mapping[str, _Said]) -> dict[str, str]:
+    """Give what is there, by what its beat says, the names of the wanted beats that say the same."""
+    free = [name for name, said in there.items() if wanted.get(name) != said]
+    moves: dict[str, str] = {}
+    for goal, said in wanted.items():
+        if there.get(goal) != said:
+            moves |= {name: goal for name in [one for one in free if one not in moves and there[one] == said][:1]}
+    # Who stood where somebody goes now takes a place that became free.
+    left = [name for name in moves if name not in moves.values()]
+    pushed = [name for name in moves.values() if name not in moves]
+    return moves | dict(zip(pushed, left, strict=True))
 
 
 def group_beats(plan: EventPlan) -> list[list[int]]:
