@@ -144,7 +144,11 @@ class Around:
     def turns_round(self, place: int, verb: Verb) -> bool:
         """Tell "and so is Ben" from "and so is wearing a hat"."""
         so = self.before(place).text.lower() in ("so", "and so") and isinstance(self.at(place + 1), Who)
-        return so and verb.item.has("be", "have") and self.after(place + 1).kind in ("stop", "comma", "join")
+        return (
+            so
+            and verb.item.has("be", "have")
+            and self.after(place + 1, ("filler", "other")).kind in ("stop", "comma", "join", "mark")
+        )
 
     def says_again(self, place: int, verb: Verb, clause: Clause) -> bool:
         """Tell "so does Mia", "Mia joins in" and "then she is not", which take over what was told."""

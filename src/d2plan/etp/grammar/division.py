@@ -137,7 +137,7 @@ class _Builder:
             # "He slept before." and "Just before, he slept."
             clause.earlier = True
             return
-        if clause.subjects and clause.verb is None:
+        if clause.subjects and clause.verb is None and (clause.copied is None or following.kind == "comma"):
             self._mark_between(place, mark, following)
             return
         trailing = following.kind == "stop" and mark.value in ("next", "same") and low not in SUBORDINATE
@@ -145,8 +145,9 @@ class _Builder:
             # "Rex runs at the same time.", "sleeps at last in the forest"
             mark_clause(clause, mark.value, low)
             return
-        if clause.verb is not None or any(part.kind not in ("comma", "join", "filler") for part in clause.parts):
-            fronted = clause.verb is None and not clause.subjects and not clause.is_weather
+        told = clause.verb is not None or clause.copied is not None
+        if told or any(part.kind not in ("comma", "join", "filler") for part in clause.parts):
+            fronted = not told and not clause.subjects and not clause.is_weather
             onwards = (
                 clause.later and mark.value == "next" and any(part.kind in ("place", "gear") for part in clause.parts)
             )
@@ -165,12 +166,14 @@ class _Builder:
             self.current = Clause("join", list(clause.subjects), sentence=self.sentence)
             mark_clause(self.current, mark.value, low)
             return
-        if self._takes_over(place, clause, mark):
+        aside = clause.link == "with" and self.around.before(place).kind == "comma"
+        if self._takes_over(place, clause, mark) or (aside and mark.value == "next"):
             self.open("join")
             mark_clause(self.current, mark.value, low)
             return
+        alone = len(clause.subjects) == 1
         ends = following.kind == "stop" and low in LAST_WORDS and len(clause.subjects) > 1
-        clause.in_turn = clause.in_turn or ends or (mark.value == "next" and self.around.lists(place))
+        clause.in_turn = clause.in_turn or ends or (alone and mark.value == "next" and self.around.lists(place))
         if not clause.in_turn:
             mark_clause(clause, mark.value, low)
 

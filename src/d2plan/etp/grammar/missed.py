@@ -6,6 +6,7 @@ from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Weather, Who
 from d2plan.etp.grammar.stage import Moment
 
 _RESTING = ("standing", "parked")
+_WHEN = ("before", "after", "until", "till", "when", "while")
 _SEEN_OTHERWISE = ("without", "instead of", "rather than")
 
 
@@ -29,6 +30,8 @@ def find_missed(
         for place, chunk in enumerate(chunks)
         if not _is_shown(chunk, moments, cast) and not _is_denied(chunks, place) and chunk.text.lower() not in said
     ]
+    # "After" that no rule took for a point in time still says when something happens.
+    missed += [chunk.text for chunk in chunks if chunk.kind == "filler" and chunk.text.lower() in _WHEN]
     return list(dict.fromkeys(missed))
 
 

@@ -139,7 +139,12 @@ def _is_mark(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
         if whom is not None:
             # "runs after John" is no point in time.
             return verb_at(items, whom[1])
-        return not following.has("determiner")
+        worn = read_gear(items, place + 1, before)
+        # "After a hat is put on her head", but not "after the rain".
+        return not following.has("determiner") or (worn is not None and verb_at(items, worn[1]))
+    if low == "once" and (not following.text or following.has("stop", "comma", "join")):
+        # "Waves once, then sits."
+        return False
     if low == "throughout":
         return not following.has("determiner")
     if low == "having":

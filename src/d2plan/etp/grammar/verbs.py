@@ -166,9 +166,14 @@ def _is_verb(items: Sequence[Item], spot: int, first: bool) -> bool:
     item = items[spot]
     if item.text == "'s":
         following = at(items, spot + 1)
-        return following.has(
-            "state", "not", "at", "position", "relation", "determiner", "adverb", "adjective", "beside"
-        ) or bool(following.forms)
+        # "He's back" owns nothing.
+        return (
+            (at(items, spot - 1).has("pronoun") and not following.has("gear"))
+            or following.has(
+                "state", "not", "at", "position", "relation", "determiner", "adverb", "adjective", "beside"
+            )
+            or bool(following.forms)
+        )
     return not (first and item.has("gear", "place", "scenery") and determined(items, spot))
 
 
