@@ -102,6 +102,12 @@ class Clause:
         return not (self.subjects or self.verb or self.parts)
 
     @property
+    def tells(self) -> bool:
+        """Whether more than small words stand in it."""
+        small = ("comma", "join", "filler", "particle", "prep")
+        return bool(self.subjects or self.verb) or any(part.kind not in small for part in self.parts)
+
+    @property
     def is_weather(self) -> bool:
         """Whether it only says how the light changes."""
         return not (self.subjects or self.verb) and any(part.kind == "light_change" for part in self.parts)

@@ -51,7 +51,7 @@ class _Builder:
         elif chunk.kind == "mark":
             self._take_mark(place, chunk)
         elif chunk.kind == "relative":
-            self._take_relative()
+            self._take_relative(place)
         elif chunk.kind == "except":
             self.excluding = True
         elif isinstance(chunk, Who):
@@ -82,7 +82,7 @@ class _Builder:
         self.current = Clause(link, sentence=self.sentence)
 
     def close(self, keep: bool = False) -> None:
-        if self._has_content(self.current):
+        if self.current.tells:
             self._take_too(self.current)
             self.clauses.append(self.current)
         elif self.clauses and self.current.parts and not keep:
@@ -110,11 +110,6 @@ class _Builder:
         too = bool(words) and all(word in ("too", "also", "as well", "likewise", "again", "then") for word in words)
         if clause.verb is None and clause.copied is None and clause.subjects and too and not clause.relative:
             clause.copied = next((one for one in reversed(self.clauses) if one.verb), None)
-
-    def _has_content(self, clause: Clause) -> bool:
-        return bool(clause.subjects or clause.verb) or any(
-            part.kind not in ("comma", "join", "filler", "particle", "prep") for part in clause.parts
-        )
 
     def _give_holder(self, chunk: Chunk) -> None:
         """Keep whose "with a hat" is, where several are named before the verb."""
@@ -192,9 +187,13 @@ class _Builder:
         if self.sentence and alone and clause.link == "sentence":
             clause.opens, clause.first = True, mark.text.lower() in FIRST_WORDS
 
-    def _take_relative(self) -> None:
+    def _take_relative(self, place: int) -> None:
         clause = self.current
         whos = [part for part in clause.parts if isinstance(part, Who)]
+        being = clause.verb is not None and clause.verb.item.has("be") and bool(clause.subjects)
+        if being and whos and whos[-1].fresh and self.around.before(place - 1).kind == "verb":
+            # "Rex is a dog that never sleeps" speaks of Rex.
+            whos = []
         owners = [whos[-1]] if whos else list((clause.without or clause.subjects)[-1:])
         for owner in owners:
             owner.described = True
@@ -205,14 +204,15 @@ class _Builder:
         self.current = Clause("relative", owners, same=True, sentence=self.sentence, relative=True)
 
     def _take_who(self, place: int, who: Who) -> None:
-        if self.current.copied is not None and self.around.echoes(place, self.link):
-            # "Ben second, Tom third"
-            copied = self.current.copied
-            self.open("join")
-            self.current.subjects, self.current.copied = [who], copied
-            return
-        clause, before = self.current, self.around.before(place)
+        copied, before = self.current.copied, self.around.before(place)
         starts = self.around.starts(place, self.link, self._urges())
+        echoes = self.around.echoes(place, self.link)
+        if copied is not None and self.link and (echoes or starts == "finite"):
+            # "Ben second, Tom third", "Mia does too, but she wears a hat"
+            self.open("join")
+            self.current.subjects, self.current.copied = [who], copied if echoes else None
+            return
+        clause = self.current
         if self._excludes(place, who, starts):
             return
         if clause.is_weather and before.kind != "prep":

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from d2plan.etp.grammar.chunks import VERBS, Chunk, Reading, Who, at
 from d2plan.etp.grammar.words import Item
 
+_COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5}
+
 
 def read_who(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:
     """Read somebody: a name, "the little dog", "he", "both".
@@ -26,6 +28,8 @@ def read_who(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading 
     # "The two run", "the other sleeps": the noun is left out, and what stands there is the verb.
     gap = head.endswith("-gap")
     who.head, who.value = head.removesuffix("-gap"), item.senses.get(head, "")
+    if head == "class" and items[place].text.lower() in ("each", "every"):
+        who.head = "classes"
     spot = spot if gap else _read_apposition(items, spot + 1, who)
     body = spot + 1 + at(items, spot + 1).has("adjective")
     if (
@@ -68,6 +72,10 @@ def skip_before_noun(items: Sequence[Item], place: int, who: Who) -> tuple[int, 
             items, spot
         ):
             who.number, opened = int(item.value("number")), True
+        elif spot == place and item.has("everyone") and _several_follow(items, spot + 1):
+            # "All three dogs" and "all of the boys" are not everybody.
+            counted = [word for word in low.split() if word in ("two", "three", "four", "five")]
+            who.number, opened = _COUNTS[counted[0]] if counted else 0, True
         elif item.has("determiner") or (item.has("possessive") and _owns(items, spot)):
             who.fresh = who.fresh or low in ("a", "an", "another")
             opened = True
@@ -79,6 +87,17 @@ def skip_before_noun(items: Sequence[Item], place: int, who: Who) -> tuple[int, 
             break
         spot += 1
     return spot, opened
+
+
+def _several_follow(items: Sequence[Item], spot: int) -> bool:
+    """Find "dogs" of "all of the little dogs"."""
+    while at(items, spot).text.lower() == "of" or at(items, spot).has(
+        "determiner", "possessive", "adjective", "number"
+    ):
+        spot += 1
+    return at(items, spot).has("classes", "groups") or (
+        at(items, spot - 1).text.lower() == "each" and at(items, spot).has("class")
+    )
 
 
 def _is_modifier(items: Sequence[Item], spot: int, who: Who, opened: bool) -> bool:

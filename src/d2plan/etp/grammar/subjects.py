@@ -48,7 +48,7 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
             worn = context.last[-1]
             telling.gears = [Gear("gear", who.text, worn.accessory, colour=worn.colour, definite=True)]
             continue
-        meant = people.find(who, can, _answered(context, clause, who), marks_of(context, clause, who))
+        meant = people.find(who, can, _barred(context, clause, who), marks_of(context, clause, who))
         telling.whose.append((who, meant))
         found += [index for index in meant if index not in found]
         context.left_out += who.extras
@@ -61,13 +61,19 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
     return found
 
 
-def _answered(context: Context, clause: Clause, who: Who) -> list[int]:
-    """Say who did before what is done back: in "John waves at Ben. He waves back", not John."""
+def _barred(context: Context, clause: Clause, who: Who) -> list[int]:
+    """Say who cannot be meant: who did before what is done back, and who acts while somebody sleeps."""
     people, verb = context.people, clause.verb
-    if who.head != "pronoun" or verb is None or "back" not in verb.text.lower().split() or not verb.item.has("action"):
+    if who.head != "pronoun" or verb is None:
         return []
-    others = [index for index in people.objects if people.fits(index, who.value) and index not in people.subjects]
-    return list(people.subjects) if others else []
+    # "John waves at Ben. He waves back."
+    answers = "back" in verb.text.lower().split() and verb.item.has("action")
+    asleep = any(part.kind == "state" and part.value == "sleeping" for part in clause.parts)
+    # "Luna steals Rex's hat while he is asleep."
+    sleeps = clause.sub == "while" and (asleep or verb.item.senses.get("action") == "sleeping")
+    named = [*people.objects, *people.recent] if sleeps else people.objects
+    others = [index for index in named if people.fits(index, who.value) and index not in people.subjects]
+    return list(people.subjects) if others and (answers or (sleeps and clause.link != "sentence")) else []
 
 
 def _who_can(context: Context, telling: Telling) -> Can | None:

@@ -116,7 +116,15 @@ def _tell_again(context: Context, clause: Clause, former: Clause) -> None:
     if verb.item.has("action"):
         # "He waves to her. She does the same": not to herself.
         again.parts = [part for part in former.parts if not (isinstance(part, Who) and part.head == "pronoun")]
-    tell(context, replace(again, same=clause.same, later=clause.later))
+    again.parts = [_as_own(part) if isinstance(part, Gear) else part for part in again.parts]
+    # "Mia wore no hat. Now she does": it comes on.
+    tell(context, replace(again, same=clause.same, later=clause.later, now=clause.now))
+
+
+def _as_own(gear: Gear) -> Gear:
+    """Let "the girl takes hers off, and the boys do, too" be theirs."""
+    own = gear.owner is not None and gear.owner.head == "pronoun"
+    return replace(gear, owner=Who("who", "their", "they", head="pronoun"), colour="") if own else gear
 
 
 def _gather(context: Context, clause: Clause) -> Telling:

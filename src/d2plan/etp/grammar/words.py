@@ -173,11 +173,12 @@ def _find_phrase(words: list[str], low: list[str], place: int, lexicon: Lexicon)
 
 
 def _runs_on(low: list[str], place: int, length: int, lexicon: Lexicon) -> bool:
-    """Tell "on her own head" and "and next to it" from "on her own" and "and next"."""
+    """Tell "on her own head", "and next to it", "and all of them" from "on her own", "and next", "and all"."""
     last, following = low[place + length - 1], low[place + length : place + length + 1]
     body = lexicon.phrases.get(tuple(following))
     owns = last == "own" and body is not None and "body" in body.senses
-    return length > 1 and (owns or (last == "next" and following == ["to"]))
+    everybody = low[place : place + length] == ["and", "all"] and bool(following) and following[0].isalpha()
+    return length > 1 and (owns or everybody or (last == "next" and following == ["to"]))
 
 
 def _takes_preposition(low: list[str], place: int, length: int, lexicon: Lexicon) -> bool:
