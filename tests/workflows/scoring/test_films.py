@@ -151,6 +151,10 @@ def test_what_a_film_was_before_is_left_out_and_missing_frames_are_told(film, ot
     (folder / "segments" / "1.png").unlink()
     told = find_sources(ask(others, folder))
     assert not told.films and any("only the film's keyframes are scored" in note for note in told.notes)
+    write_video(folder / "segments" / "1.png", np.stack([BLANK] * 4), 8)
+    assert len(find_sources(ask(others, folder)).films) == 1
+    write_png(folder / "keyframes" / "scene-1" / "beat-02" / "image.png", BLANK)
+    assert not find_sources(ask(others, folder)).films
     (folder / "video.json").write_text('{"d2plan": "0.1"}')
     told = find_sources(ask(others, folder))
     assert [len(items) for items in told.sets.values()] == [4] and not told.films
@@ -161,7 +165,13 @@ def test_a_damaged_segment_and_a_record_of_something_else_are_told_before_anybod
     (folder / "segments" / "1.png").write_bytes(b"\x89PNG")
     with pytest.raises(FileError, match=r"1\.png"):
         score_folders(ask(others, folder))
-    for content in ("[]", '{"keyframes": ["../a"], "segments": []}', '{"keyframes": [], "segments": []}', "{"):
+    for content in (
+        "[]",
+        '{"keyframes": {"../a": ""}, "segments": []}',
+        '{"keyframes": {}, "segments": []}',
+        "{",
+        '{"segments": 1}',
+    ):
         (folder / "video.json").write_text(content)
         with pytest.raises(FileError, match=r"video\.json: is no record"):
             find_sources(ask(others, folder))

@@ -73,18 +73,15 @@ def find_films(root: Path, items: Sequence[Item]) -> FoundFilms:
         if not own:
             continue
         parts = read_film(folder)
-        if parts is not None:
-            old = own.keys() - set(parts.keyframes)
-            stale |= old
-            if old:
-                notes.append(f"{folder}: {len(old)} pictures of what the film was before are left out")
-        whole = parts is not None and all(path in own for path in parts.keyframes)
-        if parts is None or not whole or not all(path.is_file() for path in parts.segments):
+        if parts is None or not parts.whole or parts.keyframes.keys() - own.keys():
             notes.append(
-                f"{folder}: only the film's keyframes are scored, because not all frames between them are there; film "
-                "its plan again"
+                f"{folder}: only the film's keyframes are scored, because the frames between them are not there, "
+                "or belong to what it was before; film its plan again"
             )
             continue
+        if old := own.keys() - parts.keyframes.keys():
+            stale |= old
+            notes.append(f"{folder}: {len(old)} pictures of what the film was before are left out")
         name = WHOLE if folder == root else folder.relative_to(root).as_posix()
         films.append(Film(name, tuple(own[path] for path in parts.keyframes), parts.segments))
     return FoundFilms(tuple(films), frozenset(stale), tuple(notes))
