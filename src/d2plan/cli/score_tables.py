@@ -84,13 +84,8 @@ def film_table(scored: ScoredSet) -> Table:
     Returns:
         The table; its columns have the names that the file of scores and docs/metrics.md have.
     """
-    table = Table(
-        Column("segment", overflow="fold"),
-        "frames",
-        *_OF_FRAMES,
-        title=_plain(scored.title),
-        caption="faults: the fewer the better",
-    )
+    segments = Column("segment", overflow="fold")
+    table = Table(segments, "frames", *_OF_FRAMES, title=_plain(scored.title), caption=_FAULTS)
     pairs = list(zip(scored.items, scored.measured, strict=True))
     for segment in dict.fromkeys(item.prompt for item in scored.items):
         own = [values for item, measured in pairs if item.prompt == segment for values in measured.instances]
