@@ -8,7 +8,7 @@ from d2plan.etp.grammar.verbs import takes_nobody
 
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
 _NOT_DOING = ("self", "selves", "him", "them", "other", "another")
-SEVERAL = ("everyone", "classes", "groups")
+SEVERAL = ("everyone", "classes", "groups", "rest")
 _PREPOSITIONS = ("in", "on", "at", "with", "for", "of", "to", "from", "by", "during", "under")
 
 
@@ -73,7 +73,12 @@ class Around:
                 # "Steals it and then gives ..."
                 return ""
             closing = self._closes(spot)
-            if isinstance(chunk, Who) and chunk.head == "name" and self._spells_out(spot):
+            if (
+                isinstance(chunk, Who)
+                and chunk.head == "name"
+                and self.at(spot - 1).kind == "who"
+                and self.spells_out(spot)
+            ):
                 spot, listing = spot + 1, True
                 continue
             coordinated = listing and chunk.kind in ("join", "comma") and not closing and spot + 1 < len(self.chunks)
@@ -84,9 +89,9 @@ class Around:
             spot += step
         return ""
 
-    def _spells_out(self, spot: int) -> bool:
-        """Find the first name of "the three children Ivy, Nell and Noah"."""
-        former = self.at(spot - 1)
+    def spells_out(self, spot: int) -> bool:
+        """Find the first name of "the three children Ivy, Nell and Noah" and "the children, Ivy and Nell"."""
+        former = self.listed(spot)
         return isinstance(former, Who) and former.head in SEVERAL
 
     def _closes(self, spot: int) -> bool:

@@ -42,6 +42,7 @@ class Who(Chunk):
         size: "bigger" or "smaller" where that tells which of several is meant.
         extras: words that no picture shows, such as "little".
         meant: who it is, where that was found by what they wear or do.
+        owner: whose friend or dog it is; None where nothing is said.
         described: a relative clause tells what they do.
         body: whose head or neck it is: "on his head" may be the subject's own.
     """
@@ -55,6 +56,7 @@ class Who(Chunk):
     side: str = ""
     size: str = ""
     extras: list[str] = field(default_factory=list)
+    owner: "Who | None" = None
     described: bool = False
     body: bool = False
     meant: tuple[int, ...] = ()

@@ -243,6 +243,9 @@ class _Builder:
             clause.inverted = True
         elif clause.inverted and self.link and all(p.kind in ("comma", "join") for p in clause.parts[clause.split :]):
             clause.subjects.append(who)
+        elif who.head == "name" and self.link != "join" and self.around.spells_out(place):
+            # "Sits with the kids, Mia and Ben"
+            clause.parts = [who if part is self.around.listed(place) else part for part in clause.parts]
         else:
             clause.parts.append(who)
 

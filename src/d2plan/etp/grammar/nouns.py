@@ -28,6 +28,9 @@ def read_who(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading 
     # "The two run", "the other sleeps": the noun is left out, and what stands there is the verb.
     gap = head.endswith("-gap")
     who.head, who.value = head.removesuffix("-gap"), item.senses.get(head, "")
+    if head == "everyone" and at(items, place - 1).has("possessive"):
+        # "Her friends" are not herself.
+        who.head, who.value = "rest", items[place - 1].value("possessive")
     if head == "class" and items[place].text.lower() in ("each", "every"):
         who.head = "classes"
     spot = spot if gap else _read_apposition(items, spot + 1, who)
@@ -42,7 +45,8 @@ def read_who(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading 
         spot = body + 1
     elif at(items, spot).has("owner"):
         owned = _read_owned(items, spot, before)
-        if owned is not None:
+        if owned is not None and isinstance(owned[0], Who):
+            owned[0].owner = who
             return owned
     who.text = " ".join(part.text for part in items[place:spot])
     if at(items, spot).has("position"):
@@ -202,7 +206,9 @@ def _possesses(items: Sequence[Item], spot: int) -> bool:
     if thing.has("prop", "scenery", "place") or (not thing.senses and thing.text.islower()):
         return not thing.has(*VERBS) or at(items, spot - 1).has("at", "way")
     for item in items[spot + 1 : spot + 5]:
-        if item.has("gear", "class", "companion", "garment", "body", "other_colour", "colour"):
+        if item.text.lower() == "friends" or item.has(
+            "gear", "class", "companion", "garment", "body", "other_colour", "colour"
+        ):
             return True
         if not (item.has("adjective", "colour", "adverb") or not item.senses):
             return False
@@ -262,7 +268,9 @@ def _read_owned(items: Sequence[Item], spot: int, before: list[Chunk]) -> Readin
     following = at(items, spot + 1)
     if following.has("not", "determiner", "at", "state", "position", "relation", "beside") or "ing" in following.forms:
         return None
-    found = read_who(items, spot + 1, before)
+    # "Mia's friend Ben"
+    called = following.has("companion") and at(items, spot + 2).has("name")
+    found = read_who(items, spot + 1 + called, before)
     if found is not None and isinstance(found[0], Who) and found[0].head in ("class", "name", "companion"):
         return found
     return None

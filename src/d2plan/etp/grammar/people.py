@@ -33,6 +33,7 @@ class People:
         self.positions: dict[int, str] = {}
         self.notes: list[str] = []
         self.named: list[int] = []
+        self.owners: list[int] = []
         self.guesses: dict[int, str] = {}
         self.heard: list[Who] = []
         self.coming: list[Who] = []
@@ -250,7 +251,9 @@ class People:
 
     def _find_rest(self, who: Who) -> list[int]:
         """Find "the others": all that take part, but those of whom was told last."""
-        others = [index for index in self.cast if index not in self.subjects]
+        fitting = [index for index in self.subjects or self.recent if who.value and self.fits(index, who.value)]
+        owner = sorted(fitting, key=lambda index: -self._sure(index, who.value))[:1] or self.subjects
+        others = [index for index in self.cast if index not in owner]
         if not others:
             raise self._unknown(who.text)
         self.note(f'"{who.text}" is taken as {" and ".join(self.name(index) for index in others)}.')
@@ -303,9 +306,16 @@ class People:
         if who.value == "they" and len(self.cast) < 2 and len(heard + coming) > 1:
             return self._leave_out(who, heard if len(heard) > 1 else coming, can)
         if who.value == "they":
-            return self._leave_out(who, self._find_several(besides), can)
+            several = self._find_several(besides)
+            others = [index for index in dict.fromkeys(self.objects) if index not in several]
+            if several == self.subjects and len(others) > 1:
+                those, these = (" and ".join(map(self.name, some)) for some in (several, others))
+                self.note(f'"{who.text}" are taken as {those}, not {these}; write the names if not.')
+            return self._leave_out(who, several, can)
         order = [index for index in [*heard, *self.subjects, *self.recent] if index not in besides]
         if not any(self._sure(index, who.value) > 1 for index in order):
+            # "Mia's dog sleeps. She wakes it": Mia was named, although she does nothing yet.
+            order += [index for index in self.owners if self._sure(index, who.value) > 1]
             # "When she waves, Emma smiles": nobody before fits well, somebody behind may.
             order += [index for index in coming if self._sure(index, who.value) > 1 or not order]
         return self._choose(who, order, can)

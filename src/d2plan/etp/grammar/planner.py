@@ -55,7 +55,8 @@ class GrammarPlanner:
         items = plain_wording(find_items(story, request.concepts))
         chunks = find_chunks(items)
         spell_out(chunks)
-        owners = [chunk.owner for chunk in chunks if isinstance(chunk, Gear) and chunk.owner is not None]
+        owners = [chunk.owner for chunk in chunks if isinstance(chunk, (Gear, Who)) and chunk.owner is not None]
+        context.people.owners = context.people.peek(owners)
         context.people.named = context.people.peek([*(chunk for chunk in chunks if isinstance(chunk, Who)), *owners])
         told = divide(chunks)
         for clause in order_clauses(told):

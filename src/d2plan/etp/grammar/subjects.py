@@ -72,7 +72,8 @@ def _barred(context: Context, clause: Clause, who: Who) -> list[int]:
     # "Luna steals Rex's hat while he is asleep."
     sleeps = clause.sub == "while" and (asleep or verb.item.senses.get("action") == "sleeping")
     named = [*people.objects, *people.recent] if sleeps else people.objects
-    others = [index for index in named if people.fits(index, who.value) and index not in people.subjects]
+    they = who.value == "they" and len(named) > 1
+    others = [index for index in named if (they or people.fits(index, who.value)) and index not in people.subjects]
     return list(people.subjects) if others and (answers or (sleeps and clause.link != "sentence")) else []
 
 
