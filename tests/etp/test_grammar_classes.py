@@ -111,7 +111,35 @@ def places(story, names=MORE):
             "Ben has a red hat. He takes it off and puts on a blue one.",
             [{"Ben": "wearing a red hat"}, {"Ben": "wearing a blue hat"}],
         ),
-        ("I have a dog. His name is Rex. He sits (asleep). Then he runs.", [{"Rex": "sitting"}, {"Rex": "running"}]),
+        ("I have a dog. His name is Rex. He sits. Then he runs.", [{"Rex": "sitting"}, {"Rex": "running"}]),
+        (
+            "John sits while all of the children run. Then both girls sleep.",
+            [
+                {"John": "sitting", "Mia": "running", "Ben": "running", "Ann": "running"},
+                {"John": "sitting", "Mia": "sleeping", "Ben": "running", "Ann": "sleeping"},
+            ],
+        ),
+        (
+            "Mia and her friends Tom and Ben run. Her friends sit down.",
+            [
+                {"Mia": "running", "Tom": "running", "Ben": "running"},
+                {"Mia": "running", "Tom": "sitting", "Ben": "sitting"},
+            ],
+        ),
+        (
+            "Mia's friend Ben sleeps. She wakes him.",
+            [{"Ben": "sleeping", "Mia": ""}, {"Ben": "standing", "Mia": ""}],
+        ),
+        (
+            "Rex sits. Tom does too, then both run.",
+            [{"Rex": "sitting", "Tom": "sitting"}, {"Rex": "running", "Tom": "running"}],
+        ),
+        ("Rex is a dog that never sleeps. He runs. Then he sits.", [{"Rex": "running"}, {"Rex": "sitting"}]),
+        ("Mia did not wear a hat. Now she does.", [{"Mia": ""}, {"Mia": "wearing a hat"}]),
+        (
+            "After a hat is put on Mia's head by Ben, Mia jumps.",
+            [{"Ben": "", "Mia": ""}, {"Ben": "", "Mia": "wearing a hat"}, {"Ben": "", "Mia": "wearing a hat jumping"}],
+        ),
         (
             "Mia sits with a hat in her lap. Then she puts it on.",
             [{"Mia": "sitting"}, {"Mia": "wearing a hat sitting"}],
@@ -162,6 +190,7 @@ def test_places_and_lights_that_are_only_mentioned_are_seen(story, where):
         ("Rex runs. Five years later he sleeps.", "Five years later"),
         ("Rex runs. The next winter he sleeps.", "The next winter"),
         ("Rex runs. Years pass. He sleeps.", "Years pass"),
+        ("Rex and Tom run to Mia and Ben. They sit down.", "not Mia and Ben"),
         ("John crowns Mia. She smiles, then she sits.", "crowns"),
     ],
 )
