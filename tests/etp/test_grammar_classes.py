@@ -134,6 +134,13 @@ def places(story, names=MORE):
             "Rex sits. Tom does too, then both run.",
             [{"Rex": "sitting", "Tom": "sitting"}, {"Rex": "running", "Tom": "running"}],
         ),
+        (
+            "With Rex asleep and Tom awake, Mia waves. Then she sits.",
+            [
+                {"Rex": "sleeping", "Tom": "standing", "Mia": "waving"},
+                {"Rex": "sleeping", "Tom": "standing", "Mia": "sitting"},
+            ],
+        ),
         ("Rex is a dog that never sleeps. He runs. Then he sits.", [{"Rex": "running"}, {"Rex": "sitting"}]),
         ("Mia did not wear a hat. Now she does.", [{"Mia": ""}, {"Mia": "wearing a hat"}]),
         (

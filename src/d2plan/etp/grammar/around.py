@@ -68,7 +68,8 @@ class Around:
             if chunk.kind == "relative":
                 return "finite" if link == "join" else ""
             if chunk.kind == "state" and before == "prep":
-                return ""
+                # "With Ben asleep, Mia waves"
+                return "ing" if spot == place + 1 and self.before(place).text.lower() == "with" else ""
             if not listing and chunk.kind == "mark" and chunk.text.lower().startswith(("and ", "but ")):
                 # "Steals it and then gives ..."
                 return ""
@@ -106,6 +107,8 @@ class Around:
             return 2
         # "and a boy with a red hat waves", "and the cat next to Mia sleeps"
         described = link == "join" and (chunk.kind in _DESCRIBING or self.at(spot - 1).kind == "prep")
+        # "Rex on the left sleeps, Bo on the right runs."
+        described = described or (link == "comma" and chunk.kind in ("position", "relation"))
         small = chunk.kind in ("filler", "mark") or (chunk.kind == "other" and chunk.value in ("adverb", "adjective"))
         return int(described or small)
 

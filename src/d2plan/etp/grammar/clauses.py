@@ -108,6 +108,11 @@ class Clause:
         return bool(self.subjects or self.verb) or any(part.kind not in small for part in self.parts)
 
     @property
+    def is_aside(self) -> bool:
+        """Whether it only says how somebody is meanwhile: "with Ben asleep"."""
+        return self.verb is None and any(part.kind == "state" for part in self.parts)
+
+    @property
     def is_weather(self) -> bool:
         """Whether it only says how the light changes."""
         return not (self.subjects or self.verb) and any(part.kind == "light_change" for part in self.parts)

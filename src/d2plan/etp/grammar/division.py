@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from d2plan.etp.grammar.around import SEVERAL, Around, ends_with_gear, find_stranger
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
+from d2plan.etp.grammar.taken import take_too, tells_all
 from d2plan.etp.grammar.timing import SUBORDINATE, mark_clause
 from d2plan.etp.grammar.verbs import takes_nobody
 
@@ -83,33 +84,16 @@ class _Builder:
 
     def close(self, keep: bool = False) -> None:
         if self.current.tells:
-            self._take_too(self.current)
+            take_too(self.clauses, self.current)
             self.clauses.append(self.current)
         elif self.clauses and self.current.parts and not keep:
             self.clauses[-1].parts += self.current.parts
         if self.suspended is not None and not keep:
-            if self.suspended is not self.current and not self._tells_all(self.suspended):
+            if self.suspended is not self.current and not tells_all(self.clauses, self.suspended):
                 self.clauses.append(self.suspended)
             self.suspended = None
         self.current = Clause("join", sentence=self.sentence)
         self.link = ""
-
-    def _tells_all(self, clause: Clause) -> bool:
-        """Read "cut to Rex, who runs" as "cut to: Rex runs"; False where the relative clause only describes."""
-        relative = next((one for one in reversed(self.clauses) if one.link == "relative"), None)
-        small = all(part.kind in ("comma", "join", "other", "filler") for part in clause.parts)
-        if relative is None or relative.sentence != clause.sentence or clause.verb is not None or not small:
-            return False
-        relative.link, relative.same, relative.later = clause.link, clause.same, clause.later or relative.later
-        relative.parts += [part for part in clause.parts if part.kind == "other"]
-        return True
-
-    def _take_too(self, clause: Clause) -> None:
-        """Read "Mia, too." as the same that was told before."""
-        words = [part.text.lower() for part in clause.parts if part.kind not in ("comma", "join")]
-        too = bool(words) and all(word in ("too", "also", "as well", "likewise", "again", "then") for word in words)
-        if clause.verb is None and clause.copied is None and clause.subjects and too and not clause.relative:
-            clause.copied = next((one for one in reversed(self.clauses) if one.verb), None)
 
     def _give_holder(self, chunk: Chunk) -> None:
         """Keep whose "with a hat" is, where several are named before the verb."""
@@ -219,7 +203,14 @@ class _Builder:
             # "When it gets dark, they sleep": the weather is a clause of its own.
             self.open("join")
             clause = self.current
-        if clause.verb is None and clause.subjects and self.link and ends_with_gear(clause):
+        # "With Rex asleep and Tom awake, Mia waves"
+        follows = bool(starts) or self.around.at(place + 1).kind == "state"
+        if (
+            clause.verb is None
+            and clause.subjects
+            and self.link
+            and (ends_with_gear(clause) or (follows and clause.is_aside))
+        ):
             # "Mia a red one, Ben a blue one"
             self.open("join")
             clause = self.current
@@ -320,8 +311,9 @@ class _Builder:
         return True
 
     def _open_with(self, who: Who) -> None:
-        self.open("with")
-        self.current.subjects, self.current.same = [who], True
+        leads = self.current.link == "sentence" and not self.current.tells
+        self.open("sentence" if leads else "with")
+        self.current.subjects, self.current.same = [who], not leads
 
     def _urges(self) -> bool:
         """Say whether "makes him run" may follow."""

@@ -1,0 +1,35 @@
+"""What a clause takes over from those before it: "Mia, too", "cut to Rex, who runs"."""
+
+from d2plan.etp.grammar.clauses import Clause
+
+
+def tells_all(clauses: list[Clause], clause: Clause) -> bool:
+    """Read "cut to Rex, who runs" as "cut to: Rex runs".
+
+    Args:
+        clauses: told before it.
+        clause: in which somebody is only named.
+
+    Returns:
+        False where the relative clause only describes.
+    """
+    relative = next((one for one in reversed(clauses) if one.link == "relative"), None)
+    small = all(part.kind in ("comma", "join", "other", "filler") for part in clause.parts)
+    if relative is None or relative.sentence != clause.sentence or clause.verb is not None or not small:
+        return False
+    relative.link, relative.same, relative.later = clause.link, clause.same, clause.later or relative.later
+    relative.parts += [part for part in clause.parts if part.kind == "other"]
+    return True
+
+
+def take_too(clauses: list[Clause], clause: Clause) -> None:
+    """Read "Mia, too." as the same that was told before.
+
+    Args:
+        clauses: told before it.
+        clause: the last one; changed.
+    """
+    words = [part.text.lower() for part in clause.parts if part.kind not in ("comma", "join")]
+    too = bool(words) and all(word in ("too", "also", "as well", "likewise", "again", "then") for word in words)
+    if clause.verb is None and clause.copied is None and clause.subjects and too and not clause.relative:
+        clause.copied = next((one for one in reversed(clauses) if one.verb), None)
