@@ -141,6 +141,22 @@ def places(story, names=MORE):
                 {"Rex": "sleeping", "Tom": "standing", "Mia": "sitting"},
             ],
         ),
+        (
+            "Mia puts a hat on Rex and a scarf on Tom. Then all run.",
+            [
+                {"Mia": "", "Rex": "", "Tom": ""},
+                {"Mia": "", "Rex": "wearing a hat", "Tom": "wearing a scarf"},
+                {"Mia": "running", "Rex": "wearing a hat running", "Tom": "wearing a scarf running"},
+            ],
+        ),
+        (
+            "Ben gives Rex a hat and Tom a scarf.",
+            [{"Ben": "", "Rex": "", "Tom": ""}, {"Ben": "", "Rex": "wearing a hat", "Tom": "wearing a scarf"}],
+        ),
+        (
+            "Ben is not smiling. Mia waves, and now he is.",
+            [{"Ben": "", "Mia": "waving"}, {"Ben": "smiling", "Mia": "waving"}],
+        ),
         ("Rex is a dog that never sleeps. He runs. Then he sits.", [{"Rex": "running"}, {"Rex": "sitting"}]),
         ("Mia did not wear a hat. Now she does.", [{"Mia": ""}, {"Mia": "wearing a hat"}]),
         (

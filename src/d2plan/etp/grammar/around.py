@@ -8,6 +8,7 @@ from d2plan.etp.grammar.verbs import takes_nobody
 
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
 _NOT_DOING = ("self", "selves", "him", "them", "other", "another")
+_AROUND = ("place", "light", "position", "comma", "filler", "other")
 SEVERAL = ("everyone", "classes", "groups", "rest")
 _PREPOSITIONS = ("in", "on", "at", "with", "for", "of", "to", "from", "by", "during", "under")
 
@@ -121,6 +122,38 @@ class Around:
     def has_attribute(self, place: int) -> bool:
         """Tell "they run, she with a hat, he without one"."""
         return self.at(place + 1).text.lower() in ("with", "in", "without") and isinstance(self.at(place + 2), Gear)
+
+    def begins_anew(self, place: int, clause: Clause, link: str, urges: bool) -> bool:
+        """Say whether "and in the forest John waves" begins here."""
+        chunk = self.at(place)
+        if chunk.kind == "light_change":
+            return clause.verb is not None or bool(clause.subjects)
+        if isinstance(chunk, Gear) and link and clause.verb is not None:
+            following = self.after(place)
+            return isinstance(following, Verb) and following.finite
+        if chunk.kind not in ("place", "light", "position") or not link or clause.verb is None:
+            return False
+        spot = place + 1
+        while spot < len(self.chunks) and self.chunks[spot].kind in _AROUND:
+            spot += 1
+        verb = self.at(spot)
+        if isinstance(verb, Verb) and takes_nobody(verb) and isinstance(self.at(spot + 1), Who):
+            # "On the left sits Rex, on the right sits Mia."
+            return verb.finite
+        return (
+            spot < len(self.chunks)
+            and isinstance(self.chunks[spot], Who)
+            and self.starts(spot, link, urges) == "finite"
+        )
+
+    def is_second(self, place: int, clause: Clause) -> bool:
+        """Find the scarf of "puts a hat on Rex and a scarf on Tom"."""
+        led = self.at(place + 1).kind in ("prep", "filler") and isinstance(self.at(place + 2), Who)
+        behind = clause.parts[clause.split :]
+        gears = [spot for spot, part in enumerate(behind) if isinstance(part, Gear) and not part.prep]
+        given = bool(gears) and any(isinstance(part, Who) for part in behind[gears[0] :])
+        deed = clause.verb is not None and clause.verb.item.has("shifts", "gives", "takes", "loses")
+        return deed and led and given and isinstance(self.at(place), Gear)
 
     def does_it(self, place: int, clause: Clause) -> bool:
         """Tell "and next to it jumps a boy", who does it, from "and watches a boy"."""

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from d2plan.etp.grammar.around import SEVERAL, Around, ends_with_gear, find_stranger
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
-from d2plan.etp.grammar.taken import take_too, tells_all
+from d2plan.etp.grammar.taken import find_echoed, take_too, tells_all
 from d2plan.etp.grammar.timing import SUBORDINATE, mark_clause
-from d2plan.etp.grammar.verbs import takes_nobody
 
 _REAL_BEFORE_TO = ("moves", "stays", "appears", "ending", "waking", "urges", "causes", "starts", "stops", "halting")
 _NEXT_TIME = ("the next", "next", "the following", "that", "later")
 _NOT_DOING = ("from", "of", "for", "by", "about")
-_AROUND = ("place", "light", "position", "comma", "filler", "other")
 
 
 def divide(chunks: Sequence[Chunk]) -> list[Clause]:
@@ -60,13 +58,19 @@ class _Builder:
         elif isinstance(chunk, Verb):
             self._take_verb(place, chunk)
         else:
-            if self._begins_anew(place, chunk):
-                self.open("join")
-            self._give_holder(chunk)
-            if chunk.kind == "light" and chunk.text.lower().startswith(_NEXT_TIME) and self.current.verb is None:
-                self.current.later = True
-            self.current.parts.append(chunk)
+            self._take_thing(place, chunk)
         self.link = ""
+
+    def _take_thing(self, place: int, chunk: Chunk) -> None:
+        if self.around.begins_anew(place, self.current, self.link, self._urges()):
+            self.open("join")
+        elif self.link and self.around.is_second(place, self.current):
+            # "Puts a hat on Rex and a scarf on Tom"
+            self._open_gapped(self.current.subjects)
+        self._give_holder(chunk)
+        if chunk.kind == "light" and chunk.text.lower().startswith(_NEXT_TIME) and self.current.verb is None:
+            self.current.later = True
+        self.current.parts.append(chunk)
 
     def _take_stop(self, chunk: Chunk) -> None:
         self.current.heading = chunk.text == ":"
@@ -290,9 +294,10 @@ class _Builder:
             and verb.item.has(*GEAR_VERBS)
             and any(isinstance(part, Gear) for part in clause.parts)
         ):
-            self.open("join")
-            self.current.subjects, self.current.verb, self.current.gapped = [who], verb, True
-            self.current.parts = [part for part in clause.parts if part.kind == "particle"]
+            receives = verb.item.has("gives") and isinstance(clause.parts[clause.split], Who)
+            self._open_gapped(clause.subjects if receives else [who])
+            # "Gives Tom a hat and Rex a scarf"
+            self.current.parts[:0] = [who] if receives else []
         elif (
             self.link
             and before.kind in ("join", "comma")
@@ -303,12 +308,23 @@ class _Builder:
             self.current.subjects, self.current.verb, self.current.gapped = [who], verb, True
         elif self.link == "comma" and self.around.has_attribute(place):
             self._open_with(who)
+            told = any(one.head != "name" or one.value == who.value for one in clause.subjects)
+            if who.head == "name" and not told and verb.item.has("action"):
+                # "Mia runs without a hat, Ben with one": he runs, too.
+                self.current.verb, self.current.gapped = verb, True
         elif self.around.echoes(place, self.link):
             self.open("join")
             self.current.subjects, self.current.copied = [who], clause
         else:
             return False
         return True
+
+    def _open_gapped(self, subjects: list[Who]) -> None:
+        """Begin a clause that takes over the verb of the one before it."""
+        clause = self.current
+        self.open("join")
+        self.current.subjects, self.current.verb, self.current.gapped = list(subjects), clause.verb, True
+        self.current.parts = [part for part in clause.parts if part.kind == "particle"]
 
     def _open_with(self, who: Who) -> None:
         leads = self.current.link == "sentence" and not self.current.tells
@@ -331,7 +347,7 @@ class _Builder:
             clause.parts.append(Chunk("other", verb.text, "noun"))
             return
         if clause.verb is None and self.around.says_again(place, verb, self.current) and self.clauses:
-            clause.copied = next((one for one in reversed(self.clauses) if one.verb), self.clauses[-1])
+            clause.copied = find_echoed(self.clauses, verb) or self.clauses[-1]
         elif clause.verb is None:
             clause.verb, clause.split = verb, len(clause.parts)
             find_stranger(clause)
@@ -368,25 +384,3 @@ class _Builder:
                 self.current.copied = clause
             else:
                 self.current.verb = verb
-
-    def _begins_anew(self, place: int, chunk: Chunk) -> bool:
-        """Say whether "and in the forest John waves" begins here."""
-        if chunk.kind == "light_change":
-            return self.current.verb is not None or bool(self.current.subjects)
-        if isinstance(chunk, Gear) and self.link and self.current.verb is not None:
-            following = self.around.after(place)
-            return isinstance(following, Verb) and following.finite
-        if chunk.kind not in ("place", "light", "position") or not self.link or self.current.verb is None:
-            return False
-        spot = place + 1
-        while spot < len(self.chunks) and self.chunks[spot].kind in _AROUND:
-            spot += 1
-        verb = self.around.at(spot)
-        if isinstance(verb, Verb) and takes_nobody(verb) and isinstance(self.around.at(spot + 1), Who):
-            # "On the left sits Rex, on the right sits Mia."
-            return verb.finite
-        return (
-            spot < len(self.chunks)
-            and isinstance(self.chunks[spot], Who)
-            and self.around.starts(spot, self.link, self._urges()) == "finite"
-        )

@@ -1,5 +1,6 @@
 """What a clause takes over from those before it: "Mia, too", "cut to Rex, who runs"."""
 
+from d2plan.etp.grammar.chunks import Verb
 from d2plan.etp.grammar.clauses import Clause
 
 
@@ -20,6 +21,21 @@ def tells_all(clauses: list[Clause], clause: Clause) -> bool:
     relative.link, relative.same, relative.later = clause.link, clause.same, clause.later or relative.later
     relative.parts += [part for part in clause.parts if part.kind == "other"]
     return True
+
+
+def find_echoed(clauses: list[Clause], verb: Verb) -> Clause | None:
+    """Find what "and now he is" or "so does Mia" says again.
+
+    Args:
+        clauses: told before it.
+        verb: "is", "does".
+
+    Returns:
+        The last clause with such a verb, else the last one with any; None where there is none.
+    """
+    told = [one for one in reversed(clauses) if one.verb]
+    being = [one for one in told if one.verb and (one.verb.progressive or one.verb.item.has("be"))]
+    return next(iter(being if being and verb.item.has("be") else told), None)
 
 
 def take_too(clauses: list[Clause], clause: Clause) -> None:

@@ -33,6 +33,8 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
     """
     everybody = wearers
     each = _is_one_each(context, telling, gears, wearers)
+    if not each and len({gear.value for gear in gears}) > 1 and len(wearers) > 1:
+        context.note(f'"{telling.clause.text}" is taken to mean that each of them wears all of it.')
     for place, gear in enumerate(gears):
         wearers = [everybody[place]] if each else everybody
         if gear.absent:
