@@ -10,7 +10,7 @@ from d2plan.backbone.schedulers import SCHEDULERS
 from d2plan.config import IspSettings
 from d2plan.errors import InputError
 from d2plan.isp.engine import EngineOptions
-from d2plan.isp.keep import find_room, join_masks, list_changed
+from d2plan.isp.keep import find_room, join_masks, list_changed, narrow_room
 from d2plan.isp.loop import KeptPicture, compose_many, compose_steps, keep
 from d2plan.isp.partition import MaskResult, make_partition
 from d2plan.isp.prepare import PreparedScene, prepare_scene
@@ -96,6 +96,31 @@ def test_it_holds_whenever_masks_are_made(tiny: Backbone, changes: dict) -> None
     (one,) = compose_many(tiny, [_sitting(tiny, **changes)], settings, shared=kept)
     room = find_room(one.masks, (False, True))
     assert torch.equal(one.latents[0][:, room == 0], kept.trajectory[-1][:, room == 0])
+
+
+def test_in_columns_only_what_becomes_another_thing_leaves_the_kept_picture(tiny: Backbone) -> None:
+    settings = replace(SETTINGS, steps=8)
+    kept = keep(tiny, _variant(tiny, masks="columns", steps=8), settings)
+    (one,) = compose_many(tiny, [_sitting(tiny, masks="columns", steps=8)], settings, shared=kept)
+    assert one.masks.routes == ("column", "column")
+    assert torch.equal(one.partition.masks, kept.masks.partition.masks)
+    column = find_room(one.masks, (False, True)) > 0
+    changed = (one.latents[0] != kept.trajectory[-1]).any(dim=0)
+    assert changed.any() and not changed[~column].any()
+    # The scene behind the figure stays too.
+    assert changed.float().mean() < 0.9 * column.float().mean()
+
+
+def test_a_room_is_narrowed_to_what_comes_out_another_way() -> None:
+    room, was = torch.zeros(32, 32), torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(0))
+    room[:, 16:] = 1
+    now = was + 0.01 * torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(1))
+    now[:, 10:16, 20:24] += 1
+    now[:, 10:16, 4:8] += 1
+    narrow = narrow_room(room, now, was)
+    assert (narrow[10:16, 20:24] == 1).all() and (narrow <= room).all()
+    assert not narrow[:5].any() and not narrow[22:].any() and not narrow[:, :16].any()
+    assert narrow_room(room, was, was).equal(room), "nothing differs yet"
 
 
 def test_what_counts_as_changed(tiny: Backbone) -> None:

@@ -71,5 +71,5 @@ def _tell_run(record: RunRecord, folder: Path) -> None:
         tell(f"Note: {note}", err=True)
     tell(f"Picture: {folder / IMAGE}")
     if record.adapters:
-        tell(f"Masks:   {folder / MASKS} (found by {record.masks.route}, sureness {record.masks.confidence:.2f})")
+        tell(f"Masks:   {folder / MASKS} (by {record.masks.route}, sureness {record.masks.confidence:.2f})")
     tell(f"Record:  {folder / RECORD}")

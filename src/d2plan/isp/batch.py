@@ -19,7 +19,7 @@ from d2plan.backbone.spatial import ControlUse
 from d2plan.config import IspSettings
 from d2plan.isp.columns import FEATHER
 from d2plan.isp.engine import Engine, EngineOptions, Layout, choose_level, lay_rows, size_ids
-from d2plan.isp.keep import KeptPicture, find_room, is_changed, join_masks, list_changed
+from d2plan.isp.keep import KeptPicture, find_room, is_changed, join_masks, list_changed, narrow_room
 from d2plan.isp.masks import find_masks
 from d2plan.isp.noise import compose_noise
 from d2plan.isp.partition import MaskResult, Partition, make_partition
@@ -27,6 +27,8 @@ from d2plan.isp.prepare import PreparedScene
 from d2plan.isp.regions import smooth_map
 from d2plan.isp.segment import Detection
 from d2plan.isp.start import SharedStart
+
+_SETTLED = 0.5  # part of the composing steps after which no figure changes its pose any more
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,15 +216,22 @@ def start_batch(
 
 
 def restore_kept(batch: Batch, index: int) -> None:
-    """Put the kept picture's latents where a variant changes nothing, once its masks say where that is.
+    """Put the kept picture's latents where a variant changes nothing.
+
+    Masks say where that is, and from the middle of the composing steps on the latents themselves.
 
     Args:
         batch: the scenes.
         index: of the U-Net call that was made last.
     """
-    if batch.kept is not None and batch.room is not None:
-        # lerp gives exactly the one or the other where the weight is 0 or 1.
-        batch.latents = torch.lerp(batch.kept.trajectory[index].expand_as(batch.latents), batch.latents, batch.room)
+    if batch.kept is None or batch.room is None:
+        return
+    kept = batch.kept.trajectory[index]
+    if index == max(batch.warmup, batch.warmup + round(_SETTLED * (batch.total - batch.warmup)) - 1):
+        rooms = [narrow_room(room[0], own, kept) for room, own in zip(batch.room, batch.latents, strict=True)]
+        batch.room = torch.stack(rooms)[:, None]
+    # lerp gives exactly the one or the other where the weight is 0 or 1.
+    batch.latents = torch.lerp(kept.expand_as(batch.latents), batch.latents, batch.room)
 
 
 def use_controls(batch: Batch, index: int, rows: Sequence[int], blends: bool) -> list[ControlUse]:
@@ -312,7 +321,8 @@ def make_masks(backbone: Backbone, batch: Batch, engine: Engine) -> None:
             )
             feather = max(batch.settings.feather, FEATHER if item.scene.masks == "columns" else 0.0)
             result = replace(result, partition=soften(result.partition, feather, batch.settings.mask_weight))
-            if batch.kept:
+            # Columns, and what is drawn by hand, are the kept picture's already.
+            if batch.kept and (item.asks or not torch.equal(result.partition.masks, batch.kept.masks.partition.masks)):
                 result = join_masks(result, batch.kept.masks, list_changed(item, batch.kept.prepared))
             batch.masks.append(result)
             first += count

@@ -9,10 +9,12 @@ from torch.nn.functional import max_pool2d
 
 from d2plan.isp.partition import MaskResult, make_partition
 from d2plan.isp.prepare import PreparedScene, find_changed
+from d2plan.isp.regions import normalise_map, smooth_map, split_by_otsu
 
 # How far beyond its mask what changes may reach, as a part of the picture's shorter side: hats and raised arms.
 _REACH = 1 / 16
 _LEAST_STAYING = 0.5  # of an area found anew, that lies in the old one
+_BLUR = 1 / 45  # standard deviation, of the shorter side: single cells say nothing of a figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,3 +113,27 @@ def find_room(masks: MaskResult, changed: Sequence[bool]) -> Tensor:
     radius = round(_REACH * min(claimed.shape))
     wide = max_pool2d(claimed[None].float(), 2 * radius + 1, 1, radius)[0]
     return wide * (1 - areas[~moving].sum(dim=0).clamp(max=1))
+
+
+def narrow_room(room: Tensor, latents: Tensor, kept: Tensor) -> Tensor:
+    """Take from a variant's room what comes out alike in it, once its pose has settled.
+
+    A column or a box holds the scene behind its figure too, and a mask found early is a guess at where the figure will
+    be. What really becomes another thing shows in the latents: both pictures come from one noise.
+
+    Args:
+        room: from ``find_room``, ``[h, w]``.
+        latents: the variant's after some U-Net call, ``[c, h, w]``.
+        kept: the kept picture's after the same.
+
+    Returns:
+        ``[h, w]``, nowhere more than the room; the room itself where nothing differs yet.
+    """
+    rounds = max(1, round(2 * (_BLUR * min(room.shape)) ** 2))
+    gap = smooth_map((latents - kept).float().abs().mean(dim=0, keepdim=True), rounds)[0] * room
+    if not gap.any():
+        return room
+    gap = normalise_map(gap)
+    radius = round(_REACH * min(room.shape))
+    wide = max_pool2d((gap >= split_by_otsu(gap)[0])[None].float(), 2 * radius + 1, 1, radius)
+    return room * smooth_map(wide, rounds)[0].to(room)

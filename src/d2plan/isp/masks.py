@@ -301,7 +301,7 @@ def _call(draft: _Draft, index: int) -> str:
 
 def _tell_route(region: Region, piece: Piece | None) -> tuple[str, float]:
     if region.drawn:
-        return ("box" if region.mask is None else "mask"), 1.0
+        return ("mask" if region.mask is not None else "column" if region.dealt else "box"), 1.0
     return (piece.route, piece.confidence) if piece else ("empty", 0.0)
 
 

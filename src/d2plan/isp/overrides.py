@@ -28,6 +28,7 @@ class Region:
         box: x0, y0, x1, y1, parts of the width and height, 0..1.
         point: x, y, parts of the width and height, 0..1: it is what stands there.
         mask: how much of each pixel is its own, ``[a, b]``, 0..1, any resolution.
+        dealt: whether the box is a column that nobody asked for.
     """
 
     class_word: str
@@ -35,6 +36,7 @@ class Region:
     box: Box | None = None
     point: Point | None = None
     mask: Tensor | None = field(default=None, compare=False, repr=False)
+    dealt: bool = False
 
     def __post_init__(self) -> None:
         """Refuse several places for one instance."""

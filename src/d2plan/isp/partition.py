@@ -36,10 +36,11 @@ class MaskResult:
 
     Attributes:
         partition: the masks.
-        routes: per instance: "mask" (its image), "box", "detect" (a detector's find), "attention" (its class's own
-            area), "pieces" (one connected piece of an area that several of a class share), "clusters" (a part of
-            such an area, cut where it holds together least), "point" (a disc around its point, nothing was found
-            there), "position" (nothing was attended to: the third of the picture that its position names), or "empty".
+        routes: per instance: "mask" (its image), "box", "column" (a box that was dealt to it), "detect" (a detector's
+            find), "attention" (its class's own area), "pieces" (one connected piece of an area that several of a class
+            share), "clusters" (a part of such an area, cut where it holds together least), "point" (a disc around its
+            point, nothing was found there), "position" (nothing was attended to: the third of the picture that its
+            position names), or "empty".
         confidences: per instance, how sure its route is, 0..1.
         notes: sentences for the reader of the result.
         names: per instance, its class word and, where several share it, its number: fit for a file's name.

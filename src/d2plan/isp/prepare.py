@@ -237,7 +237,7 @@ def prepare_scene(
         placed = zip(resolved.instances, boxes, strict=True)
         dealt = tuple(item.model_copy(update={"box": box}) for item, box in placed)
         resolved = resolved.model_copy(update={"instances": dealt})
-        regions = tuple(replace(region, box=box) for region, box in zip(regions, boxes, strict=True))
+        regions = tuple(replace(region, box=box, dealt=True) for region, box in zip(regions, boxes, strict=True))
     read, columns, unwoven = _choose_prompts(backbone, resolved, namings, columns)
     styles = tuple(
         Weighted(adapter, item.strength) for adapter, item in zip(extras.styles, resolved.style, strict=True)

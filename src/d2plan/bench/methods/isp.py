@@ -5,14 +5,13 @@ Source: the paper's sections 4.1 and 4.2, run by the product's own code (``dislo
 What was scaled: rank, rates, steps and batch are the base's own, as everywhere in d2plan. The settings
 multiply the rates, or show all pictures with "identifier class word" and none with the identifier alone; they are the
 same for both kinds of adapter, which differ by L_token and L_atten alone.
-ISP is told no boxes; it finds its masks in the attention maps. Its rows read prompts that are woven together where the
-base asks for it (``weave``), which is not in the paper.
+ISP is told no boxes; its masks are the base's own: columns in the order of mention, or the attention maps. Its rows
+read prompts that are woven together where the base asks for it (``weave``), which is not in the paper.
 """
 
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,8 +82,8 @@ class Isp(JoinsNothing):
             key = (shot.global_prompt, shot.seed)
             if keeps and often[key] > 1:
                 if key not in first:
-                    first[key] = _prepare(backbone, shot, adapters, drawing, "attention")
-                scenes.append(_prepare(backbone, shot, adapters, drawing, "attention", first[key]))
+                    first[key] = _prepare(backbone, shot, adapters, drawing)
+                scenes.append(_prepare(backbone, shot, adapters, drawing, first[key]))
             else:
                 scenes.append(_prepare(backbone, shot, adapters, drawing))
         return [composition.image for composition in compose_many(backbone, scenes, settings)]
@@ -95,7 +94,6 @@ def _prepare(
     shot: Shot,
     adapters: Sequence[Adapter],
     drawing: Drawing,
-    masks: Literal["attention"] | None = None,
     kept: PreparedScene | None = None,
 ) -> PreparedScene:
     instances = tuple(
@@ -112,7 +110,6 @@ def _prepare(
         height=drawing.height,
         width=drawing.width,
         seed=shot.seed,
-        masks=masks,
     )
     return prepare_scene(backbone, scene, adapters, kept=kept)
 

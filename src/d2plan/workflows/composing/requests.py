@@ -146,9 +146,6 @@ def open_request(scene: Scene, shelf: AdapterShelf) -> Request:
         InputError: an adapter cannot be used, or a prompt does not call its concept; the sentence names the instance.
         FileError: an adapter cannot be read.
     """
-    if scene.variant_of and scene.masks is None:
-        # What stays of a picture is told by where its figures are, and not by the columns that they were given.
-        scene = scene.model_copy(update={"masks": "attention"})
     files = [shelf.take(instance.concept) for instance in scene.instances]
     instances = [_fill_trigger(item, adapter, index) for index, (item, adapter) in enumerate(_pair(scene, files))]
     filled = scene.model_copy(update={"instances": tuple(instances)})

@@ -103,9 +103,6 @@ def compose_series(
     check_options(options)
     report = on_progress or say_nothing
     wanted = read_request(Series, series, base, seed)
-    if wanted.masks is None:
-        # What stays of a picture is told by where its figures are, and not by the columns that they were given.
-        wanted = wanted.model_copy(update={"masks": "attention"})
     folder = Path(os.path.expanduser(out))
     check_folder(folder)
     names = _choose_names(wanted, only)

@@ -108,7 +108,8 @@ def _write_areas(gallery: Gallery, shot: Shot, record: RunRecord) -> str:
     path = gallery.folder / PICTURES / shot.name / MASKS
     if not record.adapters or not path.exists():
         return ""
-    link, text = link_to(gallery, path), f"who paints where: {record.masks.route}, {record.masks.confidence:.0%} sure"
+    sure = f", {record.masks.confidence:.0%} sure" if record.masks.confidence < 1 else ""
+    link, text = link_to(gallery, path), f"who paints where: by {record.masks.route}{sure}"
     return (
         f'<div class=side><a href="{link}"><img src="{link}" alt="areas: {escape(shot.label)}"></a>'
         f"<span>{escape(text)}</span></div>"
