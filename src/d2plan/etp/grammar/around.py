@@ -196,9 +196,12 @@ class Around:
         if verb.item.has("do", "copies"):
             return True
         behind = self.after(place, ("filler", "negation", "other"))
-        alone = behind.kind == "stop" and not any(part.kind in ("other", "state", "gear") for part in clause.parts)
+        too = behind.kind == "comma" and self.at(place + 1).text.lower() in ("too", "as well", "also")
+        alone = (too or behind.kind == "stop") and not any(
+            part.kind in ("other", "state", "gear") for part in clause.parts
+        )
         others = [self.at(spot).kind for spot in (place + 1, place + 2)]
-        bare = all(kind in ("filler", "negation", "stop") for kind in others[: 1 + (others[0] != "stop")])
+        bare = all(kind in ("filler", "negation", "stop", "comma") for kind in others[: 1 + (others[0] != "stop")])
         lone = verb.item.has("be", "have") and verb.text == verb.item.text
         return lone and alone and bare and bool(clause.subjects)
 
