@@ -132,3 +132,10 @@ def test_frames_are_written_in_order(tmp_path):
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["0000.png", "0001.png", "mine.png"]
     write_frames(tmp_path / "frames", frames)
     assert all(np.array_equal(np.asarray(Image.open(path)), frame) for path, frame in zip(paths, frames, strict=True))
+
+
+@pytest.mark.parametrize(("rate", "suffix"), [(60, ".gif"), (999.999, ".png"), (999.999, ".apng")])
+def test_a_rate_that_the_format_cannot_hold_is_refused_before_there_are_frames(rate, suffix):
+    check_rate(rate)
+    with pytest.raises(InputError, match="rate"):
+        check_rate(rate, suffix)

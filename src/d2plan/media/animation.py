@@ -19,6 +19,22 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _MOST_UNIT = 65535
 
 
+def check_pace(rate: Fraction, suffix: str) -> None:
+    """Refuse a rate that a format cannot hold.
+
+    Args:
+        rate: frames a second.
+        suffix: of the file's name; formats that hold any rate may be named too.
+
+    Raises:
+        InputError: the rate cannot be written.
+    """
+    if suffix == ".gif" and rate > 50:
+        raise InputError(f"rate is {rate}, but a GIF shows at most 50 frames a second; use .mp4, .webp or .png.")
+    if suffix in (".png", ".apng") and max(rate.numerator, rate.denominator) > _MOST_UNIT:
+        raise InputError(f"rate is {rate}, which an animated PNG cannot hold; use a rounder one.")
+
+
 def write_apng(frames: NDArray[np.uint8], rate: Fraction, text: str, keyword: str) -> bytes:
     """Write an animated PNG: without loss, with its rate exact.
 
@@ -34,8 +50,7 @@ def write_apng(frames: NDArray[np.uint8], rate: Fraction, text: str, keyword: st
     Raises:
         InputError: the rate cannot be written.
     """
-    if rate.numerator > _MOST_UNIT or rate.denominator > _MOST_UNIT:
-        raise InputError(f"rate is {rate}, which an animated PNG cannot hold; use a rounder one.")
+    check_pace(rate, ".png")
     info = PngImagePlugin.PngInfo()
     info.add_itxt(keyword, text)
     parts, number = [_PNG_START], 0
@@ -72,8 +87,7 @@ def write_gif(frames: NDArray[np.uint8], rate: Fraction, text: str) -> bytes:
     Raises:
         InputError: the rate is too high.
     """
-    if rate > 50:
-        raise InputError(f"rate is {rate}, but a GIF shows at most 50 frames a second; use .mp4, .webp or .png.")
+    check_pace(rate, ".gif")
     height, width = frames.shape[1:3]
     parts = [b"GIF89a", struct.pack("<HHBBB", width, height, 0x70, 0, 0)]
     parts.append(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00")

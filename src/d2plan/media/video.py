@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from d2plan.errors import FileError, InputError, MissingExtraError
-from d2plan.media.animation import join_animation, list_pauses
+from d2plan.media.animation import check_pace, join_animation, list_pauses
 from d2plan.media.images import write_file, write_png
 from d2plan.shapes import check_shape
 
@@ -116,15 +116,15 @@ def write_video(path: str | Path, frames: Frames, rate: float | Fraction, text: 
         raise InputError(
             f"{target}: a video is uint8 frames, at least one; this is {frames.dtype} {list(frames.shape)}."
         )
-    exact = check_rate(rate)
     suffix = target.suffix.lower()
+    exact = check_rate(rate, suffix)
     if suffix == ".mp4":
         write_file(target, _encode_mp4(target, frames, exact, text))
     else:
         write_file(target, join_animation(frames, exact, text, suffix, KEYWORD))
 
 
-def check_rate(rate: float | Fraction) -> Fraction:
+def check_rate(rate: float | Fraction, suffix: str = "") -> Fraction:
     """Give a rate as an exact fraction.
 
     >>> check_rate(12.5)
@@ -132,18 +132,20 @@ def check_rate(rate: float | Fraction) -> Fraction:
 
     Args:
         rate: frames a second.
+        suffix: of the file that shall hold it, in small letters; empty asks no format.
 
     Returns:
         The nearest fraction with a denominator up to 1001, which holds 24000/1001 too.
 
     Raises:
-        InputError: it is no number above 0 and at most 1000.
+        InputError: it is no number above 0 and at most 1000, or too high for the format.
     """
     if not 0 < rate <= 1000:
         raise InputError(f"rate is {rate}, but must be above 0 and at most 1000 frames a second.")
     exact = Fraction(rate).limit_denominator(1001)
     if exact <= 0:
         raise InputError(f"rate is {rate}, which is too slow; one frame in a thousand seconds is the slowest.")
+    check_pace(exact, suffix)
     return exact
 
 

@@ -215,6 +215,7 @@ def test_what_cannot_be_made_is_refused_before_anything_is_written(concepts, tin
         (VideoOptions(interpolator="blend", frames=1), "frames|greater"),
         (VideoOptions(interpolator="seine", weights=tmp_path), "scripts/seine"),
         (VideoOptions(interpolator="blend", rate=0), "rate"),
+        (VideoOptions(interpolator="blend", rate=60), "a GIF shows at most 50"),
     ):
         with pytest.raises((InputError, FileError, ValueError), match=said):
             make_video(plan, tmp_path / "s.gif", options)
@@ -253,3 +254,31 @@ def test_a_video_that_is_there_and_a_folder_of_something_else_are_left_alone(con
     with pytest.raises(InputError, match="other things"):
         make_video(plan, tmp_path / "t.gif", BLEND)
     assert (tmp_path / "s.gif").read_text() == "mine"
+
+
+def test_what_fails_before_the_video_is_there_does_not_stand_in_the_way(concepts, tiny_folder, tmp_path, monkeypatch):
+    plan = str(write_plan(concepts, tiny_folder))
+    options = VideoOptions(interpolator="blend", interpolation_steps=2)
+
+    def fail(path, *rest):
+        raise FileError(f"{path}: cannot be written (No space left on device).")
+
+    with monkeypatch.context() as full, pytest.raises(FileError, match="No space"):
+        full.setattr("d2plan.workflows.filming.page.write_png", fail)
+        make_video(plan, tmp_path / "s.gif", options)
+    result = make_video(plan, tmp_path / "s.gif", options)
+    assert (result.made, result.kept) == (0, 2) and result.video.is_file() and result.page.is_file()
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut off"])
+def test_a_damaged_keyframe_is_made_again_and_its_segments_are_kept(concepts, tiny_folder, tmp_path, damage):
+    plan = str(write_plan(concepts, tiny_folder))
+    made = make_video(plan, tmp_path / "s.gif", BLEND)
+    picture = made.folder / "keyframes" / "scene-1" / "beat-02" / "image.png"
+    before = read_image(picture)
+    if damage == "deleted":
+        picture.unlink()
+    else:
+        picture.write_bytes(picture.read_bytes()[:200])
+    again = make_video(plan, tmp_path / "s.gif", BLEND)
+    assert np.array_equal(read_image(picture), before) and (again.made, again.kept) == (0, 2)

@@ -121,7 +121,7 @@ def compose_series(
         what = f'"{name}", {number} of {len(todo)}'
         notes += [f'"{name}": {note}' for note in work.make(folder / name, prepared[name], requests[name], what)]
     write_sheet(folder, [variant.name for variant in wanted.variants])
-    waiting = tuple(name for name in every if not (folder / name / RECORD).is_file())
+    waiting = tuple(name for name in every if not _is_made(folder / name))
     kept = tuple(name for name in names if name not in todo)
     return SeriesResult(folder, tuple(todo), kept, waiting, tuple(notes), work.rows)
 
@@ -157,7 +157,7 @@ def write_sheet(folder: Path, names: Sequence[str]) -> None:
     Raises:
         FileError: a picture cannot be read, or the sheet not be written.
     """
-    made = [name for name in names if (folder / name / RECORD).is_file()]
+    made = [name for name in names if _is_made(folder / name)]
     images = [size_for_sheet(read_image(folder / name / IMAGE)) for name in made]
     if images:
         write_png(folder / SHEET, contact_sheet(images, _COLUMNS, made))
@@ -191,13 +191,14 @@ class _Work:
 
     def must_make(self, out: Path, prepared: PreparedScene, request: Request, again: bool) -> bool:
         """Say whether a variant is to be made; one that fits no longer is made again only when that was allowed."""
-        if not (out / RECORD).is_file() or again:
+        if not _is_made(out) or again:
             return True
         planned = plan_record(prepared, request.styles, self.backbone)
         try:
             differences = compare_requests(load_run(out / RECORD), planned)
+            read_image(out / IMAGE)
         except D2PlanError as error:
-            differences = (f"its record cannot be read ({error})",)
+            differences = (f"it cannot be read ({error})",)
         if differences and not self.overwrite:
             raise InputError(
                 f"{out} was made from another request ({'; '.join(differences)}); "
@@ -235,6 +236,10 @@ class _Work:
         self.rows += start.unet_rows
         self.starts.append(start)
         return start
+
+
+def _is_made(run: Path) -> bool:
+    return (run / RECORD).is_file() and (run / IMAGE).is_file()
 
 
 def _choose_names(series: Series, only: Sequence[str]) -> list[str]:

@@ -142,7 +142,7 @@ def make_video(
     chosen, report = options or VideoOptions(), on_progress or say_nothing
     target = check_video_path(os.path.expanduser(out))
     check_output(target, chosen.overwrite)
-    rate = check_rate(chosen.rate)
+    rate = check_rate(chosen.rate, target.suffix.lower())
     folder = target.with_name(target.stem + FOLDER_SUFFIX)
     tools = _Tools(chosen, report)
     plan, told = find_plan(story, target, chosen, report, tools.check)
@@ -164,7 +164,6 @@ def make_video(
     frames, segments, kept = _film(plan, keyframes, interpolator, folder, report)
     text = describe(plan, interpolator, rate)
     report("writing the video", 0, 1)
-    write_video(target, frames, rate, text)
     if chosen.keep_frames:
         write_frames(folder / FRAMES, frames)
     else:
@@ -174,6 +173,8 @@ def make_video(
     record = tuple(sorted(interpolator.record.items()))
     facts = VideoFacts(plan, keyframes, frames, float(rate), target, record, _write_command(target, chosen))
     page = write_video_page(folder, facts)
+    # Last: while it is not there, the same command goes on.
+    write_video(target, frames, rate, text)
     report("writing the video", 1, 1)
     made = len(segments) - kept
     return VideoResult(target, page, folder, len(frames), made, kept, (*told, *keyframes.notes))
