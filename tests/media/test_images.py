@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from d2plan.errors import FileError, InputError
 from d2plan.media.images import (
+    _wrap,
     check_output,
     contact_sheet,
     fit_image,
@@ -181,3 +182,16 @@ def test_an_output_that_is_there_is_refused_in_words_of_the_command_line(tmp_pat
     with pytest.raises(FileError, match="choose another name, or replace it with --overwrite.$"):
         check_output(tmp_path / "a.png")
     check_output(tmp_path / "a.png", overwrite=True)
+
+
+def test_a_label_may_take_several_lines_and_the_last_one_ends_in_dots():
+    picture = np.zeros((8, 120, 3), dtype=np.uint8)
+    font = ImageFont.load_default(14)
+    said = "dog: sitting\ncat: wearing a red scarf and a hat"
+    lines = _wrap(said, font, 120, 9)
+    assert lines[0] == "dog: sitting" and " ".join(lines[1:]) == "cat: wearing a red scarf and a hat"
+    assert all(font.getlength(line) <= 120 for line in lines)
+    assert _wrap(said, font, 120, 2)[1].endswith("...") and _wrap("", font, 120, 2) == [""]
+    one, several = (contact_sheet([picture] * 2, labels=["a", text], lines=9) for text in ("b", said))
+    assert several.shape[0] - one.shape[0] == 18 * (len(lines) - 1)
+    assert (several[-20:, 8:128] == 255).all() and (several[-30:, 136:] < 200).any()

@@ -15,6 +15,7 @@ from d2plan.errors import FileError, InputError
 from d2plan.media.decode import BLACK, Picture, decode_picture
 
 MIDDLE = (0.5, 0.5)
+_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 def read_image(path: str | Path) -> Picture:
@@ -177,15 +178,20 @@ def fit_mask(
 
 
 def contact_sheet(
-    images: Sequence[Picture], columns: int = 4, labels: Sequence[str] | None = None, text_size: int = 14
+    images: Sequence[Picture],
+    columns: int = 4,
+    labels: Sequence[str] | None = None,
+    text_size: int = 14,
+    lines: int = 1,
 ) -> Picture:
-    """Lay pictures on one white sheet, with a line of text below each.
+    """Lay pictures on one white sheet, with text below each.
 
     Args:
         images: each ``[h w 3]``, 0..255; smaller ones stand in the middle of their cell.
         columns: how many stand side by side.
-        labels: one for each picture; a text too long for its cell ends in dots.
+        labels: one for each picture; a text too long for its cell ends in dots; its own ends of lines count.
         text_size: height of the letters, pixels.
+        lines: that a label may take; the sheet has room for as many as the longest one needs.
 
     Returns:
         ``[h w 3]``, 0..255.
@@ -199,24 +205,44 @@ def contact_sheet(
         raise InputError(f"a contact sheet of {len(images)} pictures needs {len(images)} labels, not {len(labels)}.")
     gap = 8
     cell_height, cell_width = max(image.shape[0] for image in images), max(image.shape[1] for image in images)
-    line = text_size + 8 if labels is not None else 0
+    font = ImageFont.load_default(text_size)
+    wrapped = [_wrap(label, font, cell_width, lines) for label in labels or ()]
+    pitch = text_size + 4
+    line = 4 + pitch * max(map(len, wrapped)) if wrapped else 0
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
     size = (gap + columns * (cell_width + gap), gap + rows * (cell_height + line + gap))
     sheet = Image.new("RGB", size, (255, 255, 255))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(text_size)
+    draw = ImageDraw.Draw(sheet)
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
         left, top = gap + column * (cell_width + gap), gap + row * (cell_height + line + gap)
         inset = ((cell_width - image.shape[1]) // 2, (cell_height - image.shape[0]) // 2)
         sheet.paste(Image.fromarray(image), (left + inset[0], top + inset[1]))
-        if labels is not None:
-            text = _shorten(labels[index], font, cell_width)
-            draw.text((left + cell_width / 2, top + cell_height + 4), text, (40, 40, 40), font, anchor="ma")
+        for number, text in enumerate(wrapped[index] if wrapped else ()):
+            place = (left + cell_width / 2, top + cell_height + 4 + number * pitch)
+            draw.text(place, text, (40, 40, 40), font, anchor="ma")
     return np.asarray(sheet)
 
 
-def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+def _wrap(text: str, font: _Font, width: int, most: int) -> list[str]:
+    """Break a text into lines between words; the last line that is allowed takes the rest, cut."""
+    if most == 1:
+        return [_shorten(text, font, width)]
+    lines: list[str] = []
+    for part in text.splitlines():
+        words = part.split()
+        while words and len(lines) < most:
+            count = 1
+            while count < len(words) and font.getlength(" ".join(words[: count + 1])) <= width:
+                count += 1
+            rest = words[count:] if len(lines) == most - 1 else []
+            lines.append(_shorten(" ".join(words[:count] + rest), font, width))
+            words = words[count:]
+    return lines or [""]
+
+
+def _shorten(text: str, font: _Font, width: int) -> str:
     # No letter is narrower than a pixel; measuring a very long text again and again would take minutes.
     text = " ".join(text.split())[: width + 1]
     if font.getlength(text) <= width:

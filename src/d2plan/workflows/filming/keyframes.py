@@ -18,7 +18,7 @@ from d2plan.workflows.runs.folder import IMAGE, RECORD
 
 STORYBOARD = "storyboard.png"
 _Said = tuple[str | None, ...]
-_COLUMNS, _LARGEST = 4, 512
+_COLUMNS, _LARGEST, _LINES = 4, 512, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,9 +202,9 @@ def write_storyboard(plan: EventPlan, keyframes: Keyframes, folder: Path) -> Pat
     for image in keyframes.images:
         small = fit_image(image, round(image.shape[0] / scale), round(image.shape[1] / scale))
         shown.append(small.repeat(2, axis=0).repeat(2, axis=1) if largest <= _LARGEST / 2 else small)
-    labels = [f"{index + 1}. {tell_beat(plan, index)}" for index in range(len(plan.beats))]
+    labels = [f"{index + 1}. " + tell_beat(plan, index).replace("; ", "\n") for index in range(len(plan.beats))]
     target = folder / STORYBOARD
-    write_png(target, contact_sheet(shown, _COLUMNS, labels))
+    write_png(target, contact_sheet(shown, _COLUMNS, labels, lines=_LINES))
     return target
 
 
