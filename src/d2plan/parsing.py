@@ -45,6 +45,8 @@ _MARKS = MappingProxyType(
     }
 )
 _SCENE = ("a scene", "give it to `d2plan compose`")
+# A plan whose beats are cut off still has one of these.
+_PLAN_ONLY = frozenset({"story", "planner", "frames"})
 
 
 def load_document(kind: type[DocumentT], path: str | Path) -> DocumentT:
@@ -75,7 +77,8 @@ def _find_other_kind(kind: type[Document], content: Mapping[object, object]) -> 
         return _MARKS[found[0]]
     # A misspelt mark is a slip of the pen, and told as one.
     slips = [str(name) for mark in own for name in difflib.get_close_matches(mark, map(str, content), n=1)]
-    return _SCENE if own and not found and not slips and "global_prompt" in content else None
+    is_scene = "global_prompt" in content and not ("beats" in own and _PLAN_ONLY & content.keys())
+    return _SCENE if own and not found and not slips and is_scene else None
 
 
 def parse_document(kind: type[DocumentT], content: object, source: str) -> DocumentT:

@@ -4,6 +4,7 @@ A plan is a small file that a person can write by hand; no planner is needed for
 than a person could.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -119,6 +120,7 @@ class EventPlan(Document):
     Attributes:
         story: what the plan was made from.
         planner: who made it; None is a person.
+        planned: fingerprint of what the planner wrote (``fingerprint_plan``); None where no planner did.
         base: "mini", a folder in the diffusers layout, or a model's name on the hub.
         global_prompt: the whole scene (c_g of eq. 10); names each instance by its class word.
         instances: who takes part, 1..16.
@@ -134,6 +136,7 @@ class EventPlan(Document):
 
     story: Annotated[str, StringConstraints(max_length=4000)] | None = None
     planner: Word | None = None
+    planned: Word | None = None
     base: PathText = "mini"
     global_prompt: Text
     instances: Annotated[tuple[PlanInstance, ...], Field(min_length=1, max_length=MAX_INSTANCES)]
@@ -176,6 +179,19 @@ class EventPlan(Document):
     def prompt_at(self, index: int) -> str:
         """Give the global prompt of a beat."""
         return self.beats[index].global_prompt or self.global_prompt
+
+
+def fingerprint_plan(plan: EventPlan) -> str:
+    """Give the fingerprint of what happens in a plan: its scene and its beats.
+
+    Args:
+        plan: the plan.
+
+    Returns:
+        Twelve hexadecimal digits.
+    """
+    told = json.dumps(plan.model_dump(include={"global_prompt", "beats"}), sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def check_choices(choices: Mapping[str, object]) -> None:

@@ -97,3 +97,13 @@ def test_an_option_that_no_plan_takes_is_told_as_such(film, tmp_path, options, t
     with pytest.raises(InputError, match=f"the options: {told}"):
         film(FIRST, **options)
     assert not (tmp_path / "k.video").exists()
+
+
+def test_the_page_says_that_its_plan_was_changed_by_hand(film):
+    first = film(FIRST)
+    assert "by hand" not in first.page.read_text()
+    kept = first.folder / "plan.yaml"
+    again = film(kept, overwrite=True, seed=5)
+    assert "by hand" not in again.page.read_text()
+    kept.write_text(kept.read_text().replace("running", "jumping"))
+    assert "was changed by hand" in film(kept, overwrite=True).page.read_text()

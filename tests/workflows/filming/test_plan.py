@@ -142,3 +142,11 @@ def test_without_any_language_model_a_plan_written_by_hand_works(base, concepts,
     )
     assert check_plan_file(hand).instances[0].identifier == "<v1>"
     assert load_plan(hand).instances[0].identifier is None
+
+
+def test_a_plan_that_is_cut_off_before_its_beats_is_told_what_is_missing(tmp_path):
+    path = tmp_path / "plan.yaml"
+    head = "story: Rex runs.\nplanner: grammar\nglobal_prompt: a photo of a dog\ninstances:\n"
+    path.write_text(head + "- name: Rex\n  concept: rex.safetensors\n")
+    with pytest.raises(InputError, match="beats is missing"):
+        check_plan_file(path)

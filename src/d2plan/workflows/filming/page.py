@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from d2plan.etp.plan import EventPlan
+from d2plan.etp.plan import EventPlan, fingerprint_plan
 from d2plan.media.images import Picture, write_file, write_png
 from d2plan.media.video import Frames
 from d2plan.workflows.filming.keyframes import STORYBOARD, Keyframes, tell_beat
@@ -74,6 +74,7 @@ def write_video_page(folder: Path, facts: VideoFacts) -> Path:
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(facts.plan.story or facts.plan.global_prompt),
         story=escape(facts.plan.story or facts.plan.global_prompt),
+        changed=_tell_changes(facts.plan),
         video=shown,
         facts=escape(" · ".join(told)),
         scene=escape(facts.plan.global_prompt),
@@ -100,6 +101,12 @@ def make_strip(frames: Frames, most: int = _ON_STRIP) -> Picture:
     """
     chosen = np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int)
     return np.concatenate(list(frames[chosen]), axis=1)
+
+
+def _tell_changes(plan: EventPlan) -> str:
+    if plan.planned is None or plan.planned == fingerprint_plan(plan):
+        return ""
+    return "<p>The plan that was made from this story was changed by hand; the film shows what stands below.</p>"
 
 
 def _write_plan(plan: EventPlan) -> str:

@@ -18,6 +18,7 @@ from d2plan.etp.plan import (
     KnownConcept,
     check_choices,
     check_plan,
+    fingerprint_plan,
     load_plan,
     write_plan,
 )
@@ -60,7 +61,8 @@ def plan_story(
         raise InputError(f"{concepts} holds no adapter that can be used; train one with `d2plan train`.")
     check = PlanCheck({concept.path: concept for concept in known}, base)
     usable = tuple(concept for concept in known if concept.class_word)
-    return (planner or GrammarPlanner()).plan(StoryRequest(text, usable, base, frames, seed, check))
+    plan = (planner or GrammarPlanner()).plan(StoryRequest(text, usable, base, frames, seed, check))
+    return plan.model_copy(update={"planned": fingerprint_plan(plan)})
 
 
 def check_plan_file(path: str | Path) -> EventPlan:
