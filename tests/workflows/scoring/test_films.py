@@ -175,3 +175,13 @@ def test_a_damaged_segment_and_a_record_of_something_else_are_told_before_anybod
         (folder / "video.json").write_text(content)
         with pytest.raises(FileError, match=r"video\.json: is no record"):
             find_sources(ask(others, folder))
+
+
+def test_who_has_no_references_is_told_how_to_give_them(film, others):
+    scored = score_folders(ask(others, film[0], references={}, clip="none", dino="none"))
+    told = [note for note in scored.notes if "-r rex=FOLDER" in note]
+    assert len(told) == 1 and "identity and visual_confusion are not measured of rex" in told[0]
+    assert not any("count as 0" in note for note in scored.notes)
+    assert any("no instance of rex is found in 1 of 4 pictures; they are left out" in note for note in scored.notes)
+    with_own = score_folders(ask(others, film[0], clip="none", dino="none"))
+    assert not any("FOLDER" in note for note in with_own.notes)

@@ -179,6 +179,26 @@ def note_own_references(sources: Sources) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def note_missing_references(sources: Sources) -> tuple[str, ...]:
+    """Tell whose own pictures are not there.
+
+    Args:
+        sources: the pictures and the concepts.
+
+    Returns:
+        A sentence where some picture was asked to show a concept without pictures of its own.
+    """
+    wanted = [one.concept for items in sources.sets.values() for item in items for one in item.expected.instances]
+    names = list(dict.fromkeys(name for name in wanted if name and name not in sources.known))
+    if not names:
+        return ()
+    options = " ".join(f"-r {name}=FOLDER" for name in names)
+    return (
+        f"identity and visual_confusion are not measured of {', '.join(names)}: they are compared with a concept's own "
+        f"pictures, and none are given; give them with {options}",
+    )
+
+
 def note_foreign_classes(panel: Panel, sources: Sources) -> tuple[str, ...]:
     """Tell of which classes the judge knows nothing.
 

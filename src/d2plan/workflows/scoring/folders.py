@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +22,7 @@ from d2plan.workflows.scoring.checks import (
     check_measurable,
     check_readable,
     note_foreign_classes,
+    note_missing_references,
     note_own_references,
     used_concepts,
 )
@@ -126,8 +127,9 @@ def score_folders(request: ScoreRequest, report: Report | None = None, sources: 
         )
     films = [_measure_films(panel, title, found, galleries, report) for title, found in sources.films.items()]
     known_notes = [note for gallery in galleries.values() for note in gallery.notes]
-    before = (*notes, *note_foreign_classes(panel, sources), *sources.notes, *note_own_references(sources))
-    notes = (*before, *known_notes, *_note_sets(sets), *_note_sets(films))
+    missing = (*note_foreign_classes(panel, sources), *note_missing_references(sources))
+    before = (*notes, *missing, *sources.notes, *note_own_references(sources))
+    notes = (*before, *known_notes, *_note_sets(sets, galleries), *_note_sets(films, galleries))
     return Scored(tuple(sets), panel.sources, notes, tuple(films))
 
 
@@ -201,7 +203,7 @@ def _distances(panel: Panel, items: Sequence[Item], real: Sequence[Picture] | No
     return {kind: measure_distance(one, real, images, seed=seed) for kind, one in panel.pictures.items()}
 
 
-def _note_sets(sets: Sequence[ScoredSet]) -> tuple[str, ...]:
+def _note_sets(sets: Sequence[ScoredSet], known: Container[str]) -> tuple[str, ...]:
     notes = []
     for one in sets:
         missing: dict[str, int] = {}
@@ -212,8 +214,9 @@ def _note_sets(sets: Sequence[ScoredSet]) -> tuple[str, ...]:
                 total[name] = total.get(name, 0) + (found is not None)
                 missing[name] = missing.get(name, 0) + (found is False)
         notes += [
-            f"{one.title}: no instance of {name} is found in {count} of {total[name]} pictures; they count as 0 in "
-            "identity and are left out of what compares crops"
+            f"{one.title}: no instance of {name} is found in {count} of {total[name]} pictures; they "
+            + ("count as 0 in identity and " if name in known else "")
+            + "are left out of what compares crops"
             for name, count in missing.items()
             if count
         ]
