@@ -1,7 +1,11 @@
 """What every interpolator is held to, whatever it is."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from transformers.utils import logging
 
 from d2plan.errors import InputError, ShapeError
 from d2plan.etp.interpolate import (
@@ -91,3 +95,19 @@ def test_an_unknown_name_lists_those_that_are_known_and_nothing_else_is_taken():
     for name in METHODS:
         with pytest.raises(InputError, match="missing|base"):
             open_interpolator(name, InterpolatorOptions())
+
+
+def test_nothing_that_transformers_advises_comes_before_the_one_sentence(monkeypatch, caplog):
+    logger = logging.get_logger("transformers.advice")
+
+    def refuse(name, options):
+        logger.warning("install torchvision")
+        raise InputError("weights is missing")
+
+    monkeypatch.setitem(sys.modules, "advising", SimpleNamespace(open_interpolator=refuse))
+    monkeypatch.setattr("d2plan.etp.interpolate.METHODS", {"wan": "advising"})
+    with pytest.raises(InputError, match="weights"):
+        open_interpolator("wan", InterpolatorOptions())
+    assert "torchvision" not in caplog.text
+    logger.warning("others are heard")
+    assert "others" in caplog.text

@@ -1,6 +1,7 @@
 """Between two keyframes: what every way of making the frames in between takes and gives, and the ways by name."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers.utils import logging
 
 from d2plan.backbone.load import Backbone
 from d2plan.errors import InputError
@@ -148,8 +150,20 @@ def open_interpolator(name: str, options: InterpolatorOptions) -> Interpolator:
         raise InputError(f'interpolator: "{name}" is not known; use one of {", ".join(METHODS)}.')
     if options.steps is not None and not 1 <= options.steps <= 1000:
         raise InputError(f"steps is {options.steps}, but must be 1..1000.")
-    opened: Interpolator = import_module(METHODS[name]).open_interpolator(name, options)
+    with _quietly():
+        opened: Interpolator = import_module(METHODS[name]).open_interpolator(name, options)
     return opened
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep transformers from advising torchvision, which nothing here needs, as soon as it is imported."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def interpolate_steps(interpolator: Interpolator, segment: Segment) -> Iterator[SegmentStep]:
