@@ -124,7 +124,7 @@ class SceneFields(Document):
         style: adapters that work on all rows, at most 8.
         controls: ControlNets, at most 8.
         masks: where masks come from: the attention maps, a detector on a first picture, or a column for each instance;
-            None is the base's own, and in a series the attention maps.
+            None is the base's own, and the attention maps in a series whose variants share a beginning alone.
         detector: what "detect" looks with: a word such as "judge", or a folder; None is the base's own.
         missing: an instance that gets no area is an error, or a note in the record.
         weave: which rows read the whole scene, all prompts woven into one: "all", "subs" (those of the instances

@@ -102,6 +102,21 @@ def test_a_record_of_two_of_one_class_keeps_who_is_which_mention(tiny: Backbone)
     assert (again.columns, again.read, again.scene) == (dealt.columns, dealt.read, dealt.scene)
 
 
+def test_boxes_by_hand_are_never_dealt_anew_even_where_they_look_like_columns(tiny: Backbone) -> None:
+    settings = IspSettings(steps=10, masks="columns")
+    written = man_and_dog(tiny)
+    dealt = prepare_scene(tiny, written.scene.model_copy(update={"masks": None}), written.adapters, settings)
+    left, right = (item.box for item in dealt.scene.instances)
+    exchanged = [
+        one.model_copy(update={"box": box}) for one, box in zip(dealt.scene.instances, (right, left), strict=True)
+    ]
+    for masks, route in ((None, False), ("columns", True)):
+        asked = dealt.scene.model_copy(update={"masks": masks, "instances": tuple(exchanged)})
+        prepared = prepare_scene(tiny, asked, written.adapters, settings)
+        assert [item.box for item in prepared.scene.instances] == [right, left]
+        assert [region.dealt for region in prepared.regions] == [route, route]
+
+
 def test_a_variant_has_the_columns_of_the_kept_picture(tiny: Backbone) -> None:
     settings = IspSettings(steps=10, masks="columns")
     written = man_and_dog(tiny)
@@ -111,6 +126,7 @@ def test_a_variant_has_the_columns_of_the_kept_picture(tiny: Backbone) -> None:
     moved = (first.model_copy(update={"sub_prompt": "a photo of a <v1> man on the right"}), second)
     variant = prepare_scene(tiny, plain.model_copy(update={"instances": moved}), written.adapters, settings, kept=kept)
     assert [item.box for item in variant.scene.instances] == [item.box for item in kept.scene.instances]
+    assert any('instances[0]: "on the right" has no effect' in note for note in variant.warnings)
 
 
 def test_columns_that_are_not_given_are_told_and_the_ablation_has_none(tiny: Backbone) -> None:

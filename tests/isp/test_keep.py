@@ -117,10 +117,22 @@ def test_a_room_is_narrowed_to_what_comes_out_another_way() -> None:
     now = was + 0.01 * torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(1))
     now[:, 10:16, 20:24] += 1
     now[:, 10:16, 4:8] += 1
-    narrow = narrow_room(room, now, was)
+    narrow = narrow_room(room, room[None], now, was)
     assert (narrow[10:16, 20:24] == 1).all() and (narrow <= room).all()
     assert not narrow[:5].any() and not narrow[22:].any() and not narrow[:, :16].any()
-    assert narrow_room(room, was, was).equal(room), "nothing differs yet"
+    assert narrow_room(room, room[None], was, was).equal(room), "nothing differs yet"
+
+
+def test_a_small_change_stays_beside_a_large_one() -> None:
+    was = torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(0))
+    now = was + 0.01 * torch.randn(4, 32, 32, generator=torch.Generator().manual_seed(1))
+    now[:, 4:28, 18:30] += 3
+    now[:, 8:10, 4:8] += 0.3
+    areas = torch.zeros(2, 32, 32)
+    areas[0, :, :16] = areas[1, :, 16:] = 1
+    room = torch.ones(32, 32)
+    assert (narrow_room(room, areas, now, was)[8:10, 4:8] == 1).all()
+    assert not narrow_room(room, room[None], now, was)[8:10, 4:8].any(), "one threshold for both loses it"
 
 
 def test_what_counts_as_changed(tiny: Backbone) -> None:

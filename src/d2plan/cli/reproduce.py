@@ -60,4 +60,4 @@ def _tell_result(result: Reproduction) -> None:
     for difference in result.differences:
         tell(f"Different: {difference}")
     if not result.differences:
-        tell("Nothing that the picture records differs; the machine's own kind of arithmetic may.")
+        tell("Nothing that the picture records differs; d2plan's code since then, or the machine's arithmetic, may.")

@@ -93,6 +93,7 @@ class Batch:
         seconds: by phase.
         kept: the picture whose variants all of them are.
         room: how much each draws itself and does not keep that picture, ``[scenes, 1, h, w]``, 0..1, from the masks on.
+        narrowed: whether that is already what has come out another way; masks that are made later leave it.
     """
 
     scenes: list[PreparedScene]
@@ -109,6 +110,7 @@ class Batch:
     seconds: dict[str, float] = field(default_factory=dict)
     kept: KeptPicture | None = None
     room: Tensor | None = None
+    narrowed: bool = False
 
     @property
     def total(self) -> int:
@@ -228,10 +230,19 @@ def restore_kept(batch: Batch, index: int) -> None:
         return
     kept = batch.kept.trajectory[index]
     if index == max(batch.warmup, batch.warmup + round(_SETTLED * (batch.total - batch.warmup)) - 1):
-        rooms = [narrow_room(room[0], own, kept) for room, own in zip(batch.room, batch.latents, strict=True)]
-        batch.room = torch.stack(rooms)[:, None]
+        _narrow_rooms(batch, batch.kept, kept)
     # lerp gives exactly the one or the other where the weight is 0 or 1.
     batch.latents = torch.lerp(kept.expand_as(batch.latents), batch.latents, batch.room)
+
+
+def _narrow_rooms(batch: Batch, kept: KeptPicture, latents: Tensor) -> None:
+    assert batch.room is not None
+    rooms = []
+    for place, (room, item) in enumerate(zip(batch.room, batch.scenes, strict=True)):
+        moving = torch.tensor(list_changed(item, kept.prepared), dtype=torch.bool)
+        areas = batch.masks[place].partition.masks[1:][moving].to(room)
+        rooms.append(narrow_room(room[0], areas, batch.latents[place], latents))
+    batch.room, batch.narrowed = torch.stack(rooms)[:, None], True
 
 
 def use_controls(batch: Batch, index: int, rows: Sequence[int], blends: bool) -> list[ControlUse]:
@@ -326,7 +337,7 @@ def make_masks(backbone: Backbone, batch: Batch, engine: Engine) -> None:
                 result = join_masks(result, batch.kept.masks, list_changed(item, batch.kept.prepared))
             batch.masks.append(result)
             first += count
-        if batch.kept:
+        if batch.kept and not batch.narrowed:
             rooms = [
                 find_room(masks, list_changed(item, batch.kept.prepared))
                 for masks, item in zip(batch.masks, batch.scenes, strict=True)

@@ -49,20 +49,46 @@ def tell_columns(scene: Scene, resolved: Scene) -> list[str]:
     return [f"masks: columns are for 2 to {MOST} instances that nobody placed, without controls; attention finds them."]
 
 
-def take_back(scene: Scene) -> Scene:
-    """Take the boxes away where they are columns that were dealt before, as a record has them.
+def tell_sides(scene: Scene, kept: Scene) -> list[str]:
+    """Tell of a variant that puts somebody on a side, where the picture that it keeps does not.
 
     Args:
-        scene: with ``masks`` filled in.
+        scene: the variant, in columns.
+        kept: what it is a variant of.
 
     Returns:
-        The scene as it was before its columns were dealt; the very same where they were not.
+        Sentences for the reader of the result.
     """
-    boxes = [item.box for item in scene.instances]
-    if scene.masks != "columns" or not boxes or set(boxes) != set(_list_columns(len(boxes))):
-        return scene
+    sides = [[_read_side(item.sub_prompt) for item in one.instances] for one in (scene, kept)]
+    return [
+        f'instances[{index}]: "on the {now}" has no effect, because a variant keeps the columns of its picture; '
+        "say it in the series' own instances, or give boxes."
+        for index, (now, was) in enumerate(zip(*sides, strict=True))
+        if now and now != was
+    ]
+
+
+def _read_side(prompt: str) -> str:
+    found = _SIDE.search(prompt)
+    return found[1].casefold() if found else ""
+
+
+def take_back(scene: Scene) -> tuple[Scene, tuple[Box, ...]]:
+    """Take columns that were dealt before, as a record has them, out of a scene's boxes.
+
+    Args:
+        scene: as written; only one that says ``masks: columns`` itself has any.
+
+    Returns:
+        The scene as it was before, and each instance's column; the very same scene and no columns where none were
+        dealt.
+    """
+    boxes = tuple(item.box for item in scene.instances if item.box is not None)
+    dealt = boxes and len(boxes) == len(scene.instances) and set(boxes) == set(_list_columns(len(boxes)))
+    if scene.masks != "columns" or not dealt:
+        return scene, ()
     bare = tuple(item.model_copy(update={"box": None}) for item in scene.instances)
-    return scene.model_copy(update={"instances": bare})
+    return scene.model_copy(update={"instances": bare}), boxes
 
 
 def deal_columns(scene: Scene, namings: Sequence[Naming]) -> tuple[Box, ...]:

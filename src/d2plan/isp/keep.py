@@ -9,7 +9,7 @@ from torch.nn.functional import max_pool2d
 
 from d2plan.isp.partition import MaskResult, make_partition
 from d2plan.isp.prepare import PreparedScene, find_changed
-from d2plan.isp.regions import normalise_map, smooth_map, split_by_otsu
+from d2plan.isp.regions import smooth_map, split_by_otsu
 
 # How far beyond its mask what changes may reach, as a part of the picture's shorter side: hats and raised arms.
 _REACH = 1 / 16
@@ -115,7 +115,7 @@ def find_room(masks: MaskResult, changed: Sequence[bool]) -> Tensor:
     return wide * (1 - areas[~moving].sum(dim=0).clamp(max=1))
 
 
-def narrow_room(room: Tensor, latents: Tensor, kept: Tensor) -> Tensor:
+def narrow_room(room: Tensor, areas: Tensor, latents: Tensor, kept: Tensor) -> Tensor:
     """Take from a variant's room what comes out alike in it, once its pose has settled.
 
     A column or a box holds the scene behind its figure too, and a mask found early is a guess at where the figure will
@@ -123,6 +123,7 @@ def narrow_room(room: Tensor, latents: Tensor, kept: Tensor) -> Tensor:
 
     Args:
         room: from ``find_room``, ``[h, w]``.
+        areas: masks of the instances that change, ``[n, h, w]``: what is much for one may be little beside another.
         latents: the variant's after some U-Net call, ``[c, h, w]``.
         kept: the kept picture's after the same.
 
@@ -131,9 +132,10 @@ def narrow_room(room: Tensor, latents: Tensor, kept: Tensor) -> Tensor:
     """
     rounds = max(1, round(2 * (_BLUR * min(room.shape)) ** 2))
     gap = smooth_map((latents - kept).float().abs().mean(dim=0, keepdim=True), rounds)[0] * room
-    if not gap.any():
+    own = [one for area in areas if (one := gap * (area > 0)).any()]
+    if not own:
         return room
-    gap = normalise_map(gap)
+    least = min(split_by_otsu(one / one.max())[0] * float(one.max()) for one in own)
     radius = round(_REACH * min(room.shape))
-    wide = max_pool2d((gap >= split_by_otsu(gap)[0])[None].float(), 2 * radius + 1, 1, radius)
+    wide = max_pool2d((gap >= least)[None].float(), 2 * radius + 1, 1, radius)
     return room * smooth_map(wide, rounds)[0].to(room)

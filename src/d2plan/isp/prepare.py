@@ -20,7 +20,7 @@ from d2plan.backbone.text import find_cut
 from d2plan.config import IspSettings
 from d2plan.documents import Scene
 from d2plan.errors import InputError
-from d2plan.isp.columns import deal_columns, take_back, tell_columns, wants_columns
+from d2plan.isp.columns import deal_columns, take_back, tell_columns, tell_sides, wants_columns
 from d2plan.isp.notes import call_adapter, tell_idle, tell_shapes, tell_words
 from d2plan.isp.overrides import Region, open_region
 from d2plan.isp.segment import Detector
@@ -158,10 +158,9 @@ def resolve_scene(
     height, width = scene.height or backbone.size[0], scene.width or backbone.size[1]
     latent_size(backbone, (height, width))
     masks = scene.masks or (settings.masks if settings.compose else "attention")
-    bare = take_back(scene.model_copy(update={"masks": masks}))
-    columns = wants_columns(bare)
+    columns = wants_columns(take_back(scene)[0].model_copy(update={"masks": masks}))
     instances = []
-    for index, (instance, adapter) in enumerate(zip((bare if columns else scene).instances, adapters, strict=True)):
+    for index, (instance, adapter) in enumerate(zip(scene.instances, adapters, strict=True)):
         word = instance.class_word or adapter.class_word
         if not word:
             raise InputError(
@@ -221,6 +220,8 @@ def prepare_scene(
     check_words(resolved, adapters, find_named(resolved, adapters), backbone)
     assert resolved.height is not None and resolved.width is not None
     size = (resolved.height, resolved.width)
+    # Of columns that a record holds the prompts are read as they were before these were dealt.
+    resolved, boxes = take_back(resolved)
     regions = tuple(
         open_region(item, size, f"instances[{index}].mask") for index, item in enumerate(resolved.instances)
     )
@@ -232,11 +233,12 @@ def prepare_scene(
     columns = find_columns(backbone.tokenizers, resolved.global_prompt, namings)
     if resolved.masks == "columns":
         # From here on as if they had been drawn by hand, so that the record says where everybody was put.
-        given = [item.box for item in kept.scene.instances if item.box] if kept else []
+        given = tuple(item.box for item in kept.scene.instances if item.box) if kept else boxes
         boxes = given if len(given) == len(namings) else deal_columns(resolved, namings)
         placed = zip(resolved.instances, boxes, strict=True)
-        dealt = tuple(item.model_copy(update={"box": box}) for item, box in placed)
-        resolved = resolved.model_copy(update={"instances": dealt})
+        resolved = resolved.model_copy(
+            update={"instances": tuple(item.model_copy(update={"box": box}) for item, box in placed)}
+        )
         regions = tuple(replace(region, box=box, dealt=True) for region, box in zip(regions, boxes, strict=True))
     read, columns, unwoven = _choose_prompts(backbone, resolved, namings, columns)
     styles = tuple(
@@ -254,6 +256,7 @@ def prepare_scene(
         *unwoven,
         *tell_positions(resolved),
         *tell_columns(scene, resolved),
+        *(tell_sides(resolved, kept.scene) if kept and resolved.masks == "columns" else ()),
         *tell_shapes(resolved, [drawing.image for drawing in extras.drawings], size),
         *tell_idle(resolved, adapters, extras.styles, controls),
     )

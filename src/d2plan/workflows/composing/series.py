@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -184,6 +184,9 @@ class _Work:
             if (request.scene.weave or self.backbone.defaults.weave) == "all":
                 scene = request.scene.model_copy(update={"variant_of": self.series.instances})
                 request = open_request(scene, self.adapters)
+            elif request.scene.masks is None:
+                # The beginning that is shared shows where they stand; columns would be dealt to each variant anew.
+                request = replace(request, scene=request.scene.model_copy(update={"masks": "attention"}))
             check_identifiers(request, self.backbone)
             return prepare_request(self.backbone, request, self.extras)
         except InputError as error:
