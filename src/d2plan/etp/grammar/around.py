@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
-from d2plan.etp.grammar.clauses import LAST_WORDS, Clause
+from d2plan.etp.grammar.clauses import AT_LAST, LAST_WORDS, Clause
 from d2plan.etp.grammar.verbs import takes_nobody
 
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
@@ -165,6 +165,10 @@ class Around:
     def stands_within(self, place: int, mark: Chunk) -> bool:
         """Tell "he has now a hat" and "sleeps at last in the forest" from "sleeps, now runs"."""
         verb = self.before(place)
+        ends = mark.text.lower() in LAST_WORDS and mark.text.lower() not in AT_LAST
+        if ends and self.at(place + 1).kind == "comma" and verb.kind in ("verb", "gear", "place", "who"):
+            # "Sleeps at the end, runs at the beginning"
+            return True
         if not isinstance(verb, Verb) or not (mark.text.lower() in ("now", *LAST_WORDS) or verb.item.has("be")):
             return False
         kinds = ("gear", "place", "light", "state", "colour")

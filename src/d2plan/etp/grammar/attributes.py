@@ -117,6 +117,9 @@ def _beside(telling: Telling, parts: list, place: int) -> list[int]:  # type: ig
     spot = place - 1
     while spot >= 0 and (isinstance(parts[spot], Gear) or parts[spot].kind == "prep"):
         spot -= 1
+    if spot > 0 and parts[spot].kind == "negation" and isinstance(parts[spot - 1], Who) and parts[spot - 1].meant:
+        # "Waves at the man without one"
+        spot -= 1
     ahead = telling.clause.parts[: telling.clause.split]
     # "Next to him, Mia sits with a hat": what stands ahead of the subject has nothing that comes behind the verb.
     parted = any(part is parts[spot] for part in ahead) and not any(part is gear for part in ahead)

@@ -43,6 +43,7 @@ class Who(Chunk):
         extras: words that no picture shows, such as "little".
         meant: who it is, where that was found by what they wear or do.
         owner: whose friend or dog it is; None where nothing is said.
+        aside: words that are taken to say who it is, and may name somebody else.
         described: a relative clause tells what they do.
         body: whose head or neck it is: "on his head" may be the subject's own.
     """
@@ -57,6 +58,7 @@ class Who(Chunk):
     size: str = ""
     extras: list[str] = field(default_factory=list)
     owner: "Who | None" = None
+    aside: str = ""
     described: bool = False
     body: bool = False
     meant: tuple[int, ...] = ()

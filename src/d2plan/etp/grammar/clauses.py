@@ -22,6 +22,7 @@ FIRST_WORDS = (
     "before any of this,before everything else,long before all that,long before all this,but before all that,"
     "but before all this,but before any of that,but before any of this"
 ).split(",")
+_SMALL = ("light", "filler", "prep", "particle", "mark")
 _ARRIVING = ("moves", "appears", "waking", "ending", "halting")
 GEAR_VERBS = ("wears", "have", "shifts", "gets", "loses", "gives", "takes")
 
@@ -59,6 +60,7 @@ class Clause:
         heading: a colon follows it.
         inverted: its verb stands before who does it.
         in_turn: the subjects do it one after the other, as in "first Mia, then Tom falls asleep".
+        each: "whenever", "every time"; empty where it happens once.
         relative: it begins with "who" or "which".
         heard: who was named in clauses that stand before it and happen after it, the nearest first.
         coming: who is named in clauses that stand behind it.
@@ -87,6 +89,7 @@ class Clause:
     without: list[Who] = field(default_factory=list)
     fronted: bool = False
     always: bool = False
+    each: str = ""
     relative: bool = False
     now: bool = False
     heading: bool = False
@@ -106,6 +109,11 @@ class Clause:
         """Whether more than small words stand in it."""
         small = ("comma", "join", "filler", "particle", "prep")
         return bool(self.subjects or self.verb) or any(part.kind not in small for part in self.parts)
+
+    @property
+    def tells_past(self) -> bool:
+        """Whether it says what somebody did before: "Rex, who had slept, runs"."""
+        return self.relative and self.verb is not None and self.verb.perfect and self.verb.item.has("action")
 
     @property
     def is_aside(self) -> bool:
@@ -129,5 +137,11 @@ class Clause:
     def text(self) -> str:
         """Its words, roughly in order."""
         verb = [self.verb.text] if self.verb else []
-        words = [*(who.text for who in self.subjects), *verb, *(part.text for part in self.parts)]
+        words = [*(who.text for who in self.subjects), *verb, *map(_quote, self.parts)]
         return " ".join(word for word in words if word.lower() not in (",", "and")).strip()
+
+
+def _quote(part: Chunk) -> str:
+    """Write "At night" as "at night", because it does not begin a clause any more."""
+    small = part.kind in _SMALL and part.text[1:2].islower()
+    return part.text[:1].lower() + part.text[1:] if small else part.text

@@ -107,7 +107,7 @@ class _Builder:
 
     def _take_mark(self, place: int, mark: Chunk) -> None:
         if mark.value == "first":
-            self._take_first(mark)
+            self._take_first(mark, self.around.at(place + 1).kind in ("stop", "comma", "join"))
             return
         clause, low = self.current, mark.text.lower()
         if mark.value in ("always", "turn"):
@@ -166,14 +166,19 @@ class _Builder:
         follows = mark.value == "next" and isinstance(self.around.at(place + 1), Who)
         return told and follows and self.around.starts(place + 1, "join", False) == "finite"
 
-    def _take_first(self, mark: Chunk) -> None:
-        """Keep "but at the beginning", which goes before what was told."""
+    def _take_first(self, mark: Chunk, behind: bool) -> None:
+        """Keep "but at the beginning", which goes before what was told; it may stand behind its verb."""
         clause = self.current
         alone = not (clause.subjects or clause.verb) and all(
             part.kind in ("join", "comma", "filler") for part in clause.parts
         )
+        first = mark.text.lower() in FIRST_WORDS
         if self.sentence and alone and clause.link == "sentence":
-            clause.opens, clause.first = True, mark.text.lower() in FIRST_WORDS
+            clause.opens, clause.first = True, first
+        elif first and behind and clause.verb is not None:
+            # "Sleeps at the end, runs at the beginning"
+            told = [one for one in self.clauses if one.last or one.sentence < self.sentence]
+            clause.opens = clause.first = bool(told)
 
     def _take_relative(self, place: int) -> None:
         clause = self.current
@@ -354,7 +359,10 @@ class _Builder:
         elif self.suspended is not None and verb.finite and self.link != "join":
             self.clauses.append(clause)
             self.current, self.suspended = self.suspended, None
-            if clause.link == "relative" and self.current.link == "sentence":
+            if clause.tells_past:
+                # "Rex, who had slept, runs": he sleeps in the moment before.
+                clause.link, clause.later, self.current.later = "join", False, True
+            elif clause.link == "relative" and self.current.link == "sentence":
                 clause.link, clause.same, self.current.link = "sentence", False, "join"
                 clause.later, self.current.later = self.current.later, False
             self.current.verb, self.current.split = verb, len(self.current.parts)
@@ -380,6 +388,9 @@ class _Builder:
             self.current.verb, self.current.unreal = verb, not real
         elif verb.finite or verb.infinitive:
             self.open("join")
+            if clause.tells_past and not verb.perfect and len(self.clauses) > 1:
+                # "Lily wakes Rex, who had slept, and waves."
+                self.current.subjects = list(self.clauses[-2].subjects)
             if verb.item.has("do", "copies") or self.around.turns_round(place, verb):
                 self.current.copied = clause
             else:

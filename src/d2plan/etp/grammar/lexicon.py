@@ -21,6 +21,8 @@ _PLAIN_LISTS = {
     "everyone": "everyone",
     "nobody": "nobody",
     "companions": "companion",
+    "feelings": "adverb",
+    "kin": "kin",
     "all_gear": "all_gear",
     "reversals": "reversal",
     "garments": "garment",
@@ -159,10 +161,12 @@ def _add_plain_things(builder: _Builder) -> None:
     for colour, names in _lists(builder, "colours"):
         for name in names:
             builder.add(name, "colour", colour)
-    for table, kind in (("light_words", "light_word"), ("sizes", "size")):
+    for table, kind in (("light_words", "light_word"), ("sizes", "size"), ("implied", "implied")):
         for value, words in _lists(builder, table):
             for word in words:
                 builder.add(word, kind, value)
+                if kind == "implied":
+                    builder.add(word, "adverb")
     for word, place in cast(dict[str, str], builder.data["here"]).items():
         builder.add(word, "here", place)
 

@@ -61,7 +61,9 @@ def _is_shown(chunk: Chunk, moments: Sequence[Moment], cast: Sequence[int]) -> b
         return not chunk.value or any(chunk.value == moment.place for moment in moments)
     if isinstance(chunk, Weather) or chunk.kind in ("light", "light_change"):
         light = chunk.light if isinstance(chunk, Weather) else chunk.value.partition(":")[0]
-        return light == "day" or any(light == moment.light for moment in moments)
+        lights = {moment.light for moment in moments}
+        # A day that nothing says is a day; after a night it must be seen.
+        return light in lights or (light == "day" and not lights - {""})
     if isinstance(chunk, Who):
         return chunk.head != "name" or int(chunk.value) in cast
     return _is_done(chunk, moments) if isinstance(chunk, Verb) else chunk.kind != "unknown"

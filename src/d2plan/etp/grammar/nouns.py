@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from d2plan.etp.grammar.apposition import describes, read_apposition
 from d2plan.etp.grammar.chunks import VERBS, Chunk, Reading, Who, at
 from d2plan.etp.grammar.words import Item
 
@@ -33,7 +34,7 @@ def read_who(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading 
         who.head, who.value = "rest", items[place - 1].value("possessive")
     if head == "class" and items[place].text.lower() in ("each", "every"):
         who.head = "classes"
-    spot = spot if gap else _read_apposition(items, spot + 1, who)
+    spot = spot if gap else read_apposition(items, spot + 1, who)
     body = spot + 1 + at(items, spot + 1).has("adjective")
     if (
         at(items, spot).has("owner")
@@ -48,7 +49,7 @@ def read_who(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading 
         if owned is not None and isinstance(owned[0], Who):
             owned[0].owner = who
             return owned
-    who.text = " ".join(part.text for part in items[place:spot])
+    who.text = " ".join(part.text for part in items[place:spot]).replace(" ,", ",").replace(" '", "'").rstrip(",")
     if at(items, spot).has("position"):
         who.side = at(items, spot).value("position")
     return who, spot
@@ -182,7 +183,7 @@ def find_head(items: Sequence[Item], spot: int, who: Who, opened: bool) -> str:
 def _is_told_apart(items: Sequence[Item], spot: int) -> bool:
     """Read "the one in the hat", "the one who waves", but not "puts the one with stars on"."""
     the = at(items, spot - 1).text.lower() in ("the", "that")
-    told = _describes(items, spot + 1) or at(items, spot + 1).has("position")
+    told = describes(items, spot + 1) or at(items, spot + 1).has("position")
     return the and at(items, spot).text.lower() == "one" and told
 
 
@@ -213,54 +214,6 @@ def _possesses(items: Sequence[Item], spot: int) -> bool:
         if not (item.has("adjective", "colour", "adverb") or not item.senses):
             return False
     return False
-
-
-def _read_apposition(items: Sequence[Item], spot: int, who: Who) -> int:
-    if who.head in ("class", "companion", "singles"):
-        after = spot + (at(items, spot).text.lower() in ("named", "called", "comma"))
-        if at(items, after).has("name"):
-            who.said_class = who.value if who.head == "class" else ""
-            who.head, who.value = "name", items[after].value("name")
-            return after + 1
-        return spot
-    return _read_class_behind(items, spot, who) if who.head == "name" else spot
-
-
-def _read_class_behind(items: Sequence[Item], spot: int, who: Who) -> int:
-    """Read "Rex the dog", "Rex, the dog," and "Rex, the dog in the red hat"."""
-    comma = at(items, spot).has("comma")
-    after = spot + comma
-    if at(items, after).text.lower() not in ("the", "a", "an", "my", "our", "his", "her", "their"):
-        return spot
-    after += 1
-    extras: list[str] = []
-    while at(items, after).has("adjective", "colour", "other_colour") or (
-        not at(items, after).senses and at(items, after + 1).has("class")
-    ):
-        if after >= len(items):
-            return spot
-        extras.append(items[after].text)
-        after += 1
-    if not at(items, after).has("class"):
-        return spot
-    closed = at(items, after + 1).has("comma", "stop")
-    if comma and not (closed or _describes(items, after + 1)):
-        return spot
-    listed = not at(items, after + 1).has("comma") or at(items, after + 2).has("join")
-    if comma and listed and items[after].value("class") != items[spot - 1].senses.get("named_class", ""):
-        # "Mia, the boy, and the dog run" are three.
-        return spot
-    who.said_class = items[after].value("class")
-    who.extras += extras
-    return after + 1 + (comma and at(items, after + 1).has("comma"))
-
-
-def _describes(items: Sequence[Item], place: int) -> bool:
-    """Say whether "in the red hat" or "who waves" follows."""
-    if at(items, place).has("relative"):
-        return True
-    gear = any(item.has("gear") or item.text.lower() == "one" for item in items[place + 1 : place + 5])
-    return at(items, place).text.lower() in ("in", "with", "wearing", "without") and gear
 
 
 def _read_owned(items: Sequence[Item], spot: int, before: list[Chunk]) -> Reading | None:

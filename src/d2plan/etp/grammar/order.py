@@ -164,12 +164,13 @@ def _order(clauses: list[Clause]) -> list[Clause]:
         reach = _find_main(clauses, place) if clause.sub and fronted else None
         if reach is not None:
             end = _find_end(clauses, reach) if clause.sub == "before" else reach + 1
+            mains = _order(clauses[reach:end]) if end - reach > 1 else clauses[reach:end]
             if clause.sub == "before" and ordered and _repeats(clause, ordered[-1]):
                 clauses[reach].earlier, clauses[reach].link = True, "sentence"
                 ordered += clauses[reach:end]
                 place = end
                 continue
-            ordered += _lead(clauses[place:reach], clauses[reach:end])
+            ordered += _lead(clauses[place:reach], mains)
             place = end
             continue
         if clause.sub and ordered:
@@ -203,7 +204,8 @@ def _find_end(clauses: list[Clause], main: int) -> int:
     """Find where "she waves and smiles" ends in "before she sits down, she waves and smiles, and then ..."."""
     end = main + 1
     while end < len(clauses) and clauses[end].sentence == clauses[main].sentence:
-        if clauses[end].later or clauses[end].sub or clauses[end].earlier:
+        trails = clauses[end].sub and not clauses[end].fronted
+        if clauses[end].later or clauses[end].earlier or (clauses[end].sub and not trails):
             break
         end += 1
     return end

@@ -13,6 +13,8 @@ _PREPOSITIONS = ("in", "on", "with", "onto", "around", "from", "to", "off")
 _ONTO = ("in", "round", "about", "to", "on", "onto", "around", "over", "off", "from", "back on")
 # "Wide shot of the desert", "cut to the beach"
 _FILMED = (" of", " on", " to", " see", " shows")
+# "Wakes Max up, who had slept"
+_BEHIND = ("up", "again", "too")
 _FILLERS = "filler determiner possessive ordinal number modal to owner mark at way be have".split()
 
 
@@ -102,8 +104,10 @@ def _read_border(items: Sequence[Item], place: int, before: list[Chunk]) -> Read
     if item.has("mark") and _is_mark(items, place, before):
         return Chunk("mark", item.text, item.value("mark")), place + 1
     if low == "that" or item.has("relative"):
-        owner = before[-1].kind if before else ""
-        owner = before[-2].kind if owner == "comma" and len(before) > 1 else owner
+        spot = len(before) - 1
+        while spot > 0 and (before[spot].kind == "comma" or (low == "who" and before[spot].text.lower() in _BEHIND)):
+            spot -= 1
+        owner = before[spot].kind if before else ""
         if owner == "who" and not (low == "that" and at(items, place + 1).has("class", "classes", "gear", "place")):
             return Chunk("relative", item.text), place + 1
     if item.has("join") and not (low == "so" and before and before[-1].kind == "verb"):

@@ -6,7 +6,7 @@ from d2plan.etp.grammar.chunks import Gear, Who
 from d2plan.etp.grammar.clauses import Clause
 from d2plan.etp.grammar.deeds import can_do
 from d2plan.etp.grammar.gear import can_change_gear
-from d2plan.etp.grammar.marked import marks_of
+from d2plan.etp.grammar.marked import find_marked
 from d2plan.etp.grammar.people import Can, People
 from d2plan.etp.grammar.setting import find_weather, is_pouring
 from d2plan.etp.grammar.telling import Context, Telling
@@ -48,7 +48,7 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
             worn = context.last[-1]
             telling.gears = [Gear("gear", who.text, worn.accessory, colour=worn.colour, definite=True)]
             continue
-        meant = people.find(who, can, _barred(context, clause, who), marks_of(context, clause, who))
+        meant = find_marked(context, clause, who, can, _barred(context, clause, who))
         telling.whose.append((who, meant))
         found += [index for index in meant if index not in found]
         context.left_out += who.extras

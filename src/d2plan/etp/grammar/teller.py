@@ -4,6 +4,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 from d2plan.errors import InputError
+from d2plan.etp.grammar.again import copy_clause
+from d2plan.etp.grammar.apposition import are_alike
 from d2plan.etp.grammar.attributes import tell_attributes
 from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
@@ -11,7 +13,9 @@ from d2plan.etp.grammar.deeds import can_do, denies_state, tell_deed, tell_state
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
 from d2plan.etp.grammar.gear import tell_gear
 from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
-from d2plan.etp.grammar.marked import marks_of
+from d2plan.etp.grammar.lexicon import load_lexicon
+from d2plan.etp.grammar.marked import find_marked
+from d2plan.etp.grammar.past import passes_over
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.setting import find_weather, tell_positions, tell_setting
 from d2plan.etp.grammar.stage import SCENE, Change
@@ -36,8 +40,7 @@ def tell(context: Context, clause: Clause) -> None:
         raise InputError(
             f'The story speaks of "{clause.stranger}", but the known characters are {list_names(people.concepts)}.'
         )
-    if clause.moved:
-        context.note(f'"{clause.text}" is shown {clause.moved}, as the story says.')
+    _note_time(context, clause)
     if clause.in_turn:
         _tell_in_turn(context, clause)
         return
@@ -46,6 +49,8 @@ def tell(context: Context, clause: Clause) -> None:
         return
     people.heard, people.coming = clause.heard, clause.coming
     telling = _gather(context, clause)
+    if passes_over(context, telling):
+        return
     verb, noted = clause.verb, len(context.notes)
     if clause.unreal or (verb is not None and verb.unreal):
         context.not_shown(clause.text, "because it only may happen")
@@ -71,6 +76,14 @@ def tell(context: Context, clause: Clause) -> None:
     if clause.ends:
         _end_former(context, telling)
     apply(context, telling)
+
+
+def _note_time(context: Context, clause: Clause) -> None:
+    """Note where a clause is shown, and that what happens often happens once."""
+    if clause.moved:
+        context.note(f'"{clause.text}" is shown {clause.moved}, as the story says.')
+    if clause.each:
+        context.note(f'"{clause.each} {clause.text}" is shown once.')
 
 
 def _note_nothing(context: Context, telling: Telling, noted: int) -> None:
@@ -105,26 +118,11 @@ def _tell_again(context: Context, clause: Clause, former: Clause) -> None:
         # "Mia waves as he does so": what he does was told before.
         for who in clause.subjects:
             context.people.find(who)
+    again = None if clause.sub in ("while", "when") else copy_clause(clause, former)
+    if again is None:
         context.not_shown(clause.text, "what is done again is not understood")
         return
-    verb = former.verb
-    if verb is None:
-        context.not_shown(clause.text, "what is done again is not understood")
-        return
-    verb = replace(verb, negated=any(part.kind == "negation" for part in clause.parts))
-    again = replace(former, verb=verb, subjects=clause.subjects, link="join", moved="")
-    if verb.item.has("action"):
-        # "He waves to her. She does the same": not to herself.
-        again.parts = [part for part in former.parts if not (isinstance(part, Who) and part.head == "pronoun")]
-    again.parts = [_as_own(part) if isinstance(part, Gear) else part for part in again.parts]
-    # "Mia wore no hat. Now she does": it comes on.
-    tell(context, replace(again, same=clause.same, later=clause.later, now=clause.now))
-
-
-def _as_own(gear: Gear) -> Gear:
-    """Let "the girl takes hers off, and the boys do, too" be theirs."""
-    own = gear.owner is not None and gear.owner.head == "pronoun"
-    return replace(gear, owner=Who("who", "their", "they", head="pronoun"), colour="") if own else gear
+    tell(context, again)
 
 
 def _gather(context: Context, clause: Clause) -> Telling:
@@ -157,7 +155,7 @@ def _gather(context: Context, clause: Clause) -> Telling:
                 owners = [index for who in named for index in people.find(who)]
                 telling.objects.append((prep, part, people.find_own(part, telling.subjects or owners)))
                 continue
-            meant = people.find(part, _can_object(context, clause), telling.subjects, marks_of(context, clause, part))
+            meant = find_marked(context, clause, part, _can_object(context, clause), telling.subjects)
             telling.objects.append((prep, part, meant))
             context.left_out += part.extras
     return telling
@@ -183,7 +181,10 @@ def _is_predicate(context: Context, clause: Clause, telling: Telling, who: Who, 
         return False
     for index in telling.subjects:
         word = context.people.word(index)
-        if who.head in ("class", "classes") and word and word != who.value and who.text.split()[0].lower() != "the":
+        # "John is Mia's brother", whatever his age.
+        kin = who.owner is not None and are_alike(word, who.value)
+        other = who.head in ("class", "classes") and word and word != who.value and not kin
+        if other and who.text.split()[0].lower() != "the":
             name = context.people.name(index)
             raise InputError(f"The story calls {name} a {who.value}, but {name} is a {word}.")
     context.left_out += who.extras
@@ -306,7 +307,7 @@ def _keep_leftovers(context: Context, telling: Telling) -> None:
     for part in telling.clause.parts:
         if part.kind == "unknown":
             context.strange.append(part.text)
-        elif part.kind == "quote" or (part.kind == "other" and (part.value != "scenery" or not telling.shown)):
+        elif part.kind == "quote" or (part.kind == "other" and not _is_seen(telling, part)):
             context.left_out.append(part.text)
     for text in [*_find_stray(telling), *_find_lost_subjects(telling)]:
         context.note(f'"{text}": what "{telling.clause.text}" says of them is not understood.')
@@ -333,6 +334,15 @@ def _keep_leftovers(context: Context, telling: Telling) -> None:
             used = telling.clause.verb is not None and telling.clause.verb.item.has(*GEAR_DEEDS)
             if not (used or who.body):
                 context.not_shown(f"{prep} {who.text}", "only left, right and middle can be planned")
+
+
+def _is_seen(telling: Telling, part: Chunk) -> bool:
+    """Say whether a small word needs no note: scenery of what is shown, and "happily" of who smiles."""
+    entry = load_lexicon().phrases.get(tuple(part.text.lower().split()))
+    verb = telling.clause.verb
+    if entry is None or verb is None or "implied" not in entry.senses:
+        return part.value == "scenery" and telling.shown
+    return not verb.negated and verb.item.senses.get("action") == entry.senses["implied"]
 
 
 def _find_stray(telling: Telling) -> list[str]:

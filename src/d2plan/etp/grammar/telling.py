@@ -41,6 +41,7 @@ class Context:
         left_out: words that no picture shows.
         notes: sentences about single clauses.
         last: accessories, the last one spoken of at the end.
+        marked: who was told from others by what they wear.
         opening: number of the first sentence in which anything is seen.
     """
 
@@ -50,6 +51,7 @@ class Context:
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     last: list[Worn] = field(default_factory=list)
+    marked: set[int] = field(default_factory=set)
     opening: int = -1
 
     def note(self, text: str) -> None:

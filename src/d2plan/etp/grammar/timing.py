@@ -24,6 +24,8 @@ def mark_clause(clause: Clause, value: str, text: str) -> None:
         clause.same = True
     elif value == "if" and text in _UNREAL:
         clause.unreal, clause.supposed = True, text in _SUPPOSED
+    elif value == "each":
+        clause.sub, clause.each = "when", text
     elif value in ("same", "if"):
         clause.sub = "while"
     else:
