@@ -18,6 +18,8 @@ KNOWN = {"Rex": "dog", "John": "man", "Tom": "man", "Max": "boy", "Mia": "girl",
         ("Rex, John's dog, runs. Then Rex sits.", [{"Rex": "running"}, {"Rex": "sitting"}]),
         ("John, Rex's owner, waves. Then he sits.", [{"John": "waving"}, {"John": "sitting"}]),
         ("The boy, Mia's brother, waves. Then he sits.", [{"Max": "waving"}, {"Max": "sitting"}]),
+        ("John, the brother of Mia and Max, waves. Then John sits.", [{"John": "waving"}, {"John": "sitting"}]),
+        ("John, Mia's brother and Lily's friend, waves. Then he sits.", [{"John": "waving"}, {"John": "sitting"}]),
         ("Mia's brother John waves. Then he sits.", [{"John": "waving"}, {"John": "sitting"}]),
         ("John is Mia's brother. He waves. Then he sits.", [{"John": "waving"}, {"John": "sitting"}]),
         (
@@ -84,6 +86,14 @@ def test_a_day_that_is_not_shown_after_a_night_is_told():
             "Before he sat, Rex ran since he had slept.",
             [{"Rex": "sleeping"}, {"Rex": "running"}, {"Rex": "sitting"}],
         ),
+        (
+            "While Rex runs and jumps, Mia waves. Then she sits.",
+            [
+                {"Rex": "running", "Mia": "waving"},
+                {"Rex": "jumping", "Mia": "waving"},
+                {"Rex": "jumping", "Mia": "sitting"},
+            ],
+        ),
         ("Rex sleeps at the end, runs at the beginning.", [{"Rex": "running"}, {"Rex": "sleeping"}]),
     ],
 )
@@ -132,6 +142,7 @@ def test_different_marks_are_different_people(story, beats):
         ("Tom wore a scarf. Now he sits sadly.", "sadly"),
         ("Mia sits happily. Then she runs.", "happily"),
         ("Mia sits with delight. Then she waves.", "with delight"),
+        ("Rex sleeps at night. The next day he runs.", "The next day"),
         ("Whenever Mia waves, Rex jumps. Then he sits.", "whenever"),
     ],
 )

@@ -38,26 +38,40 @@ def read_apposition(items: Sequence[Item], spot: int, who: Who) -> int:
 
 
 def _read_relation(items: Sequence[Item], spot: int, who: Who, word: str) -> int:
-    """Read ", Lily's sister," and ", a friend of Lily,"; give the place behind it, or 0."""
+    """Read ", Lily's sister," and ", a friend of Lily and Max,"; give the place behind it, or 0."""
     if not at(items, spot).has("comma") or who.head not in ("name", "class"):
         return 0
-    owner, after = _read_owner(items, spot + 1)
-    noun = _find_relation(items, after, word)
-    if noun < 0 or (owner is None and at(items, noun + 1).text.lower() != "of"):
-        return 0
-    end = noun + 1
-    if owner is None:
-        owner, end = _read_owner(items, noun + 2, possessive=False)
-    closed = at(items, end).has("comma", "stop") or end >= len(items)
-    if owner is None or not closed:
+    owner, end = _read_one(items, spot + 1, word)
+    while owner is not None and at(items, end).has("join"):
+        # "Mia's brother and Lily's friend"
+        further, behind = _read_one(items, end + 1, word)
+        if further is None:
+            break
+        end = behind
+    if owner is None or not (at(items, end).has("comma", "stop") or end >= len(items)):
         return 0
     who.owner = owner
-    who.extras += [item.text for item in items[after : noun + 1] if item.has("adjective") or not item.senses]
+    who.extras += [item.text for item in items[spot + 1 : end] if item.has("adjective") or not item.senses]
     following = at(items, end + 1)
     if at(items, end).has("comma") and following.has("join") and at(items, end + 2).has("name", "class", "determiner"):
         # "John, Mia's brother, and Lily wave" may be three.
         who.aside = " ".join(item.text for item in items[spot + 1 : end]).replace(" '", "'")
     return end + (at(items, end).has("comma") and (following.has("adverb", "join", *VERBS) or "ing" in following.forms))
+
+
+def _read_one(items: Sequence[Item], place: int, word: str) -> tuple[Who | None, int]:
+    """Read "Lily's little sister" or "a friend of Lily"; give whose, None where none of it stands, and the end."""
+    place += at(items, place).text.lower() == "once"
+    owner, after = _read_owner(items, place)
+    noun = _find_relation(items, after, word)
+    if noun < 0 or (owner is None and at(items, noun + 1).text.lower() not in ("of", "to")):
+        return None, place
+    if owner is not None:
+        return owner, noun + 1
+    owner, end = _read_owner(items, noun + 2, possessive=False)
+    end += at(items, end).has("owner")
+    several = at(items, end).has("join") and at(items, end + 1).has("name") and at(items, end + 2).has("comma", "stop")
+    return owner, end + 2 * several
 
 
 def _read_owner(items: Sequence[Item], place: int, possessive: bool = True) -> tuple[Who | None, int]:
@@ -69,8 +83,7 @@ def _read_owner(items: Sequence[Item], place: int, possessive: bool = True) -> t
     for head in ("name", "class"):
         found = at(items, spot)
         if found.has(head) and (not possessive or at(items, spot + 1).has("owner")):
-            who = Who("who", found.text, found.value(head), head=head)
-            return who, spot + 1 + possessive
+            return Who("who", found.text, found.value(head), head=head), spot + 1 + possessive
     return None, spot if possessive else place
 
 

@@ -143,5 +143,5 @@ class Clause:
 
 def _quote(part: Chunk) -> str:
     """Write "At night" as "at night", because it does not begin a clause any more."""
-    small = part.kind in _SMALL and part.text[1:2].islower()
+    small = part.kind in _SMALL and not part.text[1:2].isupper()
     return part.text[:1].lower() + part.text[1:] if small else part.text

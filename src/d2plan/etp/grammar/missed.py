@@ -66,6 +66,10 @@ def _is_shown(chunk: Chunk, moments: Sequence[Moment], cast: Sequence[int]) -> b
         return light in lights or (light == "day" and not lights - {""})
     if isinstance(chunk, Who):
         return chunk.head != "name" or int(chunk.value) in cast
+    if chunk.kind == "mark" and "day" in chunk.text.lower().split():
+        # "The next day" after a night is by day.
+        told = [moment.light for moment in moments]
+        return "day" in told or "night" not in told[:-1]
     return _is_done(chunk, moments) if isinstance(chunk, Verb) else chunk.kind != "unknown"
 
 

@@ -224,9 +224,15 @@ def _lead(led: list[Clause], mains: list[Clause]) -> list[Clause]:
         arrives = all(one.only_arrives for one in led)
         main.later, clause.later = main.later or not arrives, clause.later or arrives
     clause.later = clause.later or (clause.fronted and clause.sub == "when")
+    more = [one for one in led[1:] if one.verb is not None and not one.subjects and one.link == "join"]
+    if clause.sub == "while" and more and len(more) == len(led) - 1:
+        # "While Rex runs and jumps, Mia waves" from the beginning.
+        led = led[:1]
+        for one in more:
+            one.subjects = list(clause.subjects)
     main.same = main.same or clause.sub in ("when", "while")
     main.link = "join"
-    return [*led, *mains]
+    return [*led, *mains, *(more if len(led) == 1 else [])]
 
 
 def _trail(clause: Clause, ordered: list[Clause]) -> None:
