@@ -1,4 +1,4 @@
-"""A plan's beats as pictures: beats of one scene are a series, so that only what the plan changes does change."""
+"""A plan's beats as pictures: beats of one scene are a series, so that what the plan leaves alone stays."""
 
 import os
 import tempfile
