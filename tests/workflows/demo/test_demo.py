@@ -11,6 +11,9 @@ from d2plan.adapter.file import load_adapter
 from d2plan.backbone.load import find_base, fingerprint_base
 from d2plan.documents import InstanceScore, Score, load_run, load_scene
 from d2plan.errors import FileError, InputError
+from d2plan.etp.grammar.planner import GrammarPlanner
+from d2plan.etp.plan import KnownConcept
+from d2plan.etp.planner import StoryRequest
 from d2plan.isp.colours import colours_of, shade_colour
 from d2plan.media.images import read_image
 from d2plan.workflows.demo.demo import DemoRequest, bring_guest, make_demo_folder, run_demo
@@ -22,10 +25,12 @@ from d2plan.workflows.demo.scenes import (
     RIGHT,
     choose_characters,
     choose_guests,
-    plan_film,
     plan_gallery,
+    tell_film,
 )
+from d2plan.workflows.filming.keyframes import tell_beat
 from d2plan.workflows.runs.timetable import Timetable
+from d2plan.world.cast import ACTIONS, CLASSES
 from tests.tiny import DEFAULTS, write_tiny
 
 IDENTIFIERS = ("<v1>", "<v2>")
@@ -298,10 +303,29 @@ def test_a_film_is_shown_or_its_lack_is_told(demo, gallery):
     told = replace(gallery, film=Film(trouble="no <network>"))
     assert "no <network>" in Page(write_page(told).read_text(encoding="utf-8")).texts
     (gallery.folder / FILM).write_bytes(b"GIF89a")
-    shown = replace(gallery, film=Film(gallery.folder / FILM, gallery.folder / PAGE))
-    assert FILM in Page(write_page(shown).read_text(encoding="utf-8")).images
-    plan = plan_film(gallery.characters, [Path("/a"), Path("/b")], "mini", 0)
-    assert len(plan.beats) == 4 and "<v2>" in plan.beats[0].sub_prompts["Rex"]
+    keyframe = next((gallery.folder / "pictures").rglob("image.png"))
+    film = Film(gallery.folder / FILM, gallery.folder / PAGE, "", "Rex <sits>.", ((keyframe, "Rex: <sitting>"),))
+    page = Page(write_page(replace(gallery, film=film)).read_text(encoding="utf-8"))
+    assert FILM in page.images and keyframe.relative_to(gallery.folder).as_posix() in page.images
+    assert "Rex <sits>." in page.texts and "1. Rex: <sitting>" in page.texts and page.open == []
+
+
+@pytest.mark.parametrize("pair", [CHARACTERS, *(("woman:2", f"{word}:1") for word in CLASSES if word != "woman")])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_films_story_is_planned_as_it_is_meant(pair, turned):
+    characters = choose_characters(pair[::-1] if turned else pair, IDENTIFIERS)
+    known = tuple(KnownConcept(who.name, who.stem, who.class_word, who.identifier) for who in characters)
+    strangers = (KnownConcept("Sam", "sam", "man", "<v3>"),)
+    plan = GrammarPlanner().plan(StoryRequest(tell_film(characters), (*known, *strangers)))
+    mine, its = (ACTIONS[who.class_word][2] for who in characters)
+    one, other = (who.name for who in characters)
+    assert [tell_beat(plan, index) for index in range(4)] == [
+        f"{other}: {its}; {one}",
+        f"{other}: {its}; {one}: {mine}",
+        f"{other}: wearing a blue hat {its}; {one}: {mine}",
+        f"{other}: wearing a blue hat {its}; {one}: wearing a red hat {mine}",
+    ]
+    assert len(plan.beats) == 4 and not plan.notes
 
 
 def test_a_character_without_a_seed_takes_the_demos():

@@ -26,7 +26,6 @@ from d2plan.workflows.demo.gallery import (
     CONCEPTS,
     FILM,
     PICTURES,
-    PLAN,
     SCENES,
     SCORES,
     Facts,
@@ -43,12 +42,13 @@ from d2plan.workflows.demo.scenes import (
     Shot,
     choose_characters,
     choose_guests,
-    plan_film,
     plan_gallery,
+    tell_film,
 )
-from d2plan.workflows.filming.plan import save_plan
+from d2plan.workflows.filming.keyframes import tell_beat
 from d2plan.workflows.filming.video import VideoOptions, make_video
-from d2plan.workflows.runs.folder import check_out
+from d2plan.workflows.runs.film import read_film
+from d2plan.workflows.runs.folder import IMAGE, check_out
 from d2plan.workflows.runs.timetable import Timetable
 from d2plan.workflows.scoring.score import score_runs
 from d2plan.workflows.training.train import train_concept
@@ -61,6 +61,8 @@ TRAINING = "training"
 # Seconds on two cores; only the time that is said to be left hangs on them.
 _DRAW, _TRAIN, _COMPOSE, _SCORE, _FILM, _SHOW = 3.0, 60.0, 50.0, 10.0, 40.0, 3.0
 _MOST_SEED = 10**9
+# Of the film, from one moment to the next.
+_FRAMES = 12
 _GUESTS = Path(str(files("d2plan"))) / "assets" / "demo"
 
 
@@ -142,13 +144,7 @@ def run_demo(request: DemoRequest, folder: Path, report: Report | None = None, j
     rows = plan_gallery(characters, adapters, _name_base(request.base), request.seed)
     _compose_rows(backbone, rows, folder, request, table.start(stages[3]))
     scored = _judge(characters, rows, folder, judge, table.start(stages[4]))
-    film = _film(
-        plan_film(
-            characters, [folder / ADAPTERS / path.name for path in adapters], _name_base(request.base), request.seed
-        ),
-        folder,
-        table.start(stages[5]),
-    )
+    film = _film(tell_film(characters), folder, request, table.start(stages[5]))
     show = table.start(stages[6])
     show("", 0, 1)
     facts = Facts(
@@ -308,16 +304,19 @@ def _judge(
     return Scored({score.picture: score for score in table.scores})
 
 
-def _film(plan: EventPlan, folder: Path, report: Report) -> Film:
-    path = folder / PLAN
-    save_plan(plan, path, overwrite=True)
-    options = VideoOptions(overwrite=True)
+def _film(story: str, folder: Path, request: DemoRequest, report: Report) -> Film:
+    base = _name_base(request.base)
+    options = VideoOptions(folder / ADAPTERS, base=base, frames=_FRAMES, seed=request.seed, overwrite=True)
+    plans: list[EventPlan] = []
     try:
-        made = make_video(str(path), folder / FILM, options, report)
+        made = make_video(story, folder / FILM, options, report, lambda plan, _: plans.append(plan))
+        parts = read_film(made.folder)
     except D2PlanError as error:
         # As with the judge: another base has no video network, and its pictures are worth having.
-        return Film(trouble=f"No film was made: {error}")
-    return Film(made.video, made.page)
+        return Film(trouble=f"No film was made: {error}", story=story)
+    pictures = [place / IMAGE for place in (parts.keyframes if parts else ())]
+    beats = tuple((path, tell_beat(plans[0], index)) for index, path in enumerate(pictures))
+    return Film(made.video, made.page, story=story, beats=beats)
 
 
 def _describe_machine() -> str:

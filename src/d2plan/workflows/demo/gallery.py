@@ -13,7 +13,7 @@ from d2plan.documents import Score
 from d2plan.workflows.demo.scenes import Character, Row
 
 PAGE, SHEET, SCORES = "index.html", "sheet.png", "scores.json"
-FILM, PLAN = "film.gif", "film.yaml"
+FILM = "film.gif"
 PICTURES, CONCEPTS, ADAPTERS, SCENES = "pictures", "concepts", "adapters", "scenes"
 
 
@@ -75,11 +75,15 @@ class Film:
         video: its file; None when there is none.
         page: of plan, keyframes and frames.
         trouble: why there is none; empty when there is one.
+        story: what the film was planned from.
+        beats: of the plan, in order: the keyframe's picture, and what each one does then.
     """
 
     video: Path | None = None
     page: Path | None = None
     trouble: str = ""
+    story: str = ""
+    beats: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -180,11 +180,18 @@ def _write_film(gallery: Gallery) -> str:
     film = gallery.film
     if film.video is None or film.page is None:
         return f"<section><h2>A film</h2><p>{escape(film.trouble)}</p></section>" if film.trouble else ""
+    moments = "".join(
+        f'<li><img src="{link_to(gallery, path)}" alt="moment {number}" width=256 height=256>'
+        f"<span>{number}. {escape(said)}</span></li>"
+        for number, (path, said) in enumerate(film.beats, start=1)
+    )
     return (
-        "<section><h2>A film</h2><p class=soft>Four moments as a series of pictures, in which only what the plan "
-        "changes does change, and a small video network that makes the frames between them. "
+        f"<section><h2>A film from a story</h2><blockquote>{escape(film.story)}</blockquote><p class=soft>The embedded "
+        "planner made these moments of it, which are composed as a series of pictures; a small video network makes the "
+        "frames between them. Unlike the pictures above this was picked: such a story was chosen by eye among seven. "
         f'<a href="{link_to(gallery, film.page)}">Plan, keyframes and frames</a></p>'
-        f'<img class=film src="{link_to(gallery, film.video)}" alt="the film" width=384 height=384></section>'
+        f'<div class=told><img class=film src="{link_to(gallery, film.video)}" alt="the film" width=384 height=384>'
+        f"<ol class=moments>{moments}</ol></div></section>"
     )
 
 
