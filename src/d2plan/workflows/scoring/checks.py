@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import filecmp
 import io
+import shlex
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -192,7 +193,7 @@ def note_missing_references(sources: Sources) -> tuple[str, ...]:
     names = list(dict.fromkeys(name for name in wanted if name and name not in sources.known))
     if not names:
         return ()
-    options = " ".join(f"-r {name}=FOLDER" for name in names)
+    options = shlex.join(word for name in names for word in ("-r", f"{name}=FOLDER"))
     return (
         f"identity and visual_confusion are not measured of {', '.join(names)}: they are compared with a concept's own "
         f"pictures, and none are given; give them with {options}",
