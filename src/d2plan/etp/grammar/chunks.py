@@ -46,6 +46,7 @@ class Who(Chunk):
         aside: words that are taken to say who it is, and may name somebody else.
         described: a relative clause tells what they do.
         body: whose head or neck it is: "on his head" may be the subject's own.
+        ahead: it stands before who does it, "put on her head by Mia", and so means somebody else where it can.
     """
 
     head: str = "name"
@@ -61,6 +62,7 @@ class Who(Chunk):
     aside: str = ""
     described: bool = False
     body: bool = False
+    ahead: bool = False
     meant: tuple[int, ...] = ()
 
 

@@ -38,6 +38,7 @@ class Clause:
         parts: everything else, in order.
         later: it happens after what was told before.
         same: it happens at the same moment.
+        amid: a "while" before it tells what goes on meanwhile, and did before.
         sub: "before", "after", "once", "when", "until", "if" where it depends on another clause.
         ends: what was told before it ends with it.
         unreal: it only may happen.
@@ -72,6 +73,7 @@ class Clause:
     parts: list[Chunk] = field(default_factory=list)
     later: bool = False
     same: bool = False
+    amid: bool = False
     sub: str = ""
     ends: bool = False
     unreal: bool = False

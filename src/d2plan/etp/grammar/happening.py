@@ -32,9 +32,10 @@ def apply(context: Context, telling: Telling) -> None:
         _is_setting(context, telling),
         _is_framed(context, telling),
     )
+    context.stage.own = _dresses_itself(telling)
     if context.stage.split:
         context.note(f'"{clause.text}" is a moment of its own, after what stands before it.')
-    elif context.stage.parted:
+    elif context.stage.parted or (len(context.stage.moments) > count and clause.amid):
         context.note(f'"{clause.text}" begins there, so what stands before it is a moment of its own.')
     elif len(context.stage.moments) > count and _is_unmarked(context, telling):
         context.note(f'"{clause.text}" is taken to happen after what stands before it, not at the same time.')
@@ -66,8 +67,18 @@ def _is_framed(context: Context, telling: Telling) -> bool:
     clause = telling.clause
     if clause.same and clause.verb is not None and clause.verb.progressive:
         return True
-    beside = clause.same and bool(context.stage.now.told)
-    return clause.sentence == context.opening and (beside or any(not c.needs_before for c in telling.changes))
+    # "While Mia sleeps, Ben puts on a hat": the sleeping went on before.
+    beside = clause.same and not clause.amid and any(who in telling.subjects for who, _ in context.stage.now.told)
+    # "On the beach, Mia puts on a hat": being there does not show her with it yet.
+    own = _dresses_itself(telling)
+    shown = any(not (c.needs_before or (own and c.dimension[0] == SCENE)) for c in telling.changes)
+    return clause.sentence == context.opening and (beside or shown)
+
+
+def _dresses_itself(telling: Telling) -> bool:
+    """Tell "Mia puts on a hat" from "Mia puts a hat on Ben", where it is on him in the first moment."""
+    wearers = [change.dimension[0] for change in telling.changes if change.puts_on]
+    return bool(wearers) and all(index in telling.subjects for index in wearers)
 
 
 def _describes(context: Context, telling: Telling) -> bool:

@@ -87,6 +87,9 @@ def _turn_active(clause: Clause) -> None:
         if isinstance(part, Who) and before.text.lower() == "by":
             it = clause.subjects
             clause.subjects, verb.passive = [part], False
+            for who in clause.parts[:place]:
+                if isinstance(who, Who) and who.body and " own " not in who.text.lower():
+                    who.ahead = True
             del clause.parts[place - 1 : place + 1]
             clause.parts[:0] = it
             return
@@ -214,6 +217,9 @@ def _find_end(clauses: list[Clause], main: int) -> int:
 def _lead(led: list[Clause], mains: list[Clause]) -> list[Clause]:
     """Order clauses that stand before those on which they depend."""
     clause, main = led[0], mains[0]
+    # "While smiling, Mia puts on a hat" has its subject from the main clause.
+    own = bool(clause.subjects) and not any(who is clause.subjects[0] for who in main.subjects)
+    main.amid = clause.sub in ("when", "while") and own
     if not clause.subjects and clause.verb is not None:
         clause.subjects = list(main.subjects)
     if clause.sub == "before":

@@ -269,12 +269,12 @@ class People:
         Returns:
             Their numbers among the concepts.
         """
-        if who.value == "they" and subjects:
+        if who.value == "they" and subjects and not who.ahead:
             return list(subjects)
         fitting = [index for index in subjects if self.fits(index, who.value)]
         rivals = [index for index in self.recent if index not in subjects and self.fits(index, who.value)]
         surer = fitting and any(self._sure(index, who.value) > self._sure(fitting[0], who.value) for index in rivals)
-        if not fitting or surer:
+        if not fitting or surer or (who.ahead and rivals):
             return self.find(who, besides=subjects)
         if any(self._sure(index, who.value) == self._sure(fitting[0], who.value) for index in rivals):
             self.note(f'"{who.text}" is taken as {self.name(fitting[0])}\'s own; write the name if not.')

@@ -116,6 +116,7 @@ class Stage:
         self.blank = False
         self.invented = False
         self.bare = False
+        self.own = False
         self.framed = False
 
     @property
@@ -163,8 +164,11 @@ class Stage:
             if self.now.told and (relation == "later" or (relation == "sentence" and not self.waits)):
                 self.waits, self.moved = relation, moving
             return []
-        gone = any(change.value is None for change in changes)
-        self.framed = self.framed or (relation == "same" and self.bare and len(self.moments) == 2 and not gone)
+        # "Mia puts on a hat while Ben sleeps": he slept before, too.
+        apart = any(change.value is None for change in changes) or (
+            self.own and all(change.state for change in changes)
+        )
+        self.framed = self.framed or (relation == "same" and self.bare and len(self.moments) == 2 and not apart)
         # "Then John barks and Mia runs": what cannot be shown still says when the next thing happens.
         moving = moving or (bool(self.waits) and self.moved)
         relation = self._relate(relation)

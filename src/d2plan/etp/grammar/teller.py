@@ -18,6 +18,7 @@ from d2plan.etp.grammar.marked import find_marked
 from d2plan.etp.grammar.past import passes_over
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.setting import find_weather, tell_positions, tell_setting
+from d2plan.etp.grammar.spared import spare_gear
 from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.subjects import GEAR_DEEDS, find_subjects
 from d2plan.etp.grammar.telling import Context, Telling, word_before
@@ -132,6 +133,7 @@ def _gather(context: Context, clause: Clause) -> Telling:
     telling.particle = _find_particle(clause)
     people = context.people
     telling.subjects = find_subjects(context, clause, telling)
+    spare_gear(context, telling)
     telling.gears += list_all_gear(context, telling)
     for place, part in enumerate(clause.parts):
         if isinstance(part, Who):
