@@ -22,7 +22,7 @@ from d2plan.documents import Scene
 from d2plan.errors import InputError
 from d2plan.isp.columns import deal_columns, take_back, tell_columns, tell_sides, wants_columns
 from d2plan.isp.notes import call_adapter, tell_idle, tell_shapes, tell_words
-from d2plan.isp.overrides import Region, open_region
+from d2plan.isp.overrides import Box, Region, open_region
 from d2plan.isp.segment import Detector
 from d2plan.isp.sharing import PLACES, tell_positions
 from d2plan.isp.tokens import Columns, Naming, find_columns
@@ -235,10 +235,7 @@ def prepare_scene(
         # From here on as if they had been drawn by hand, so that the record says where everybody was put.
         given = tuple(item.box for item in kept.scene.instances if item.box) if kept else boxes
         boxes = given if len(given) == len(namings) else deal_columns(resolved, namings)
-        placed = zip(resolved.instances, boxes, strict=True)
-        resolved = resolved.model_copy(
-            update={"instances": tuple(item.model_copy(update={"box": box}) for item, box in placed)}
-        )
+        resolved = _give_boxes(resolved, boxes)
         regions = tuple(replace(region, box=box, dealt=True) for region, box in zip(regions, boxes, strict=True))
     read, columns, unwoven = _choose_prompts(backbone, resolved, namings, columns)
     styles = tuple(
@@ -313,6 +310,11 @@ def _choose_prompts(
     except InputError as error:
         note = f"weave: the prompts cannot be woven ({error}), so each row reads its own; write `weave: none`."
         return written, columns, (note,)
+
+
+def _give_boxes(scene: Scene, boxes: Sequence[Box]) -> Scene:
+    placed = zip(scene.instances, boxes, strict=True)
+    return scene.model_copy(update={"instances": tuple(item.model_copy(update={"box": box}) for item, box in placed)})
 
 
 def _place(region: Region) -> float | None:
