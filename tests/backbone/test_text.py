@@ -46,6 +46,15 @@ def test_a_part_of_a_word_is_not_the_word(base):
         find_span(base.tokenizers, "a category", "cat")
 
 
+@pytest.mark.parametrize(
+    "prompt", ["a \U0001f600 dog", "a \u202e dog \u202c runs", "\u05d0 dog", "a\u00a0dog", "x" * 40 + " dog"]
+)
+def test_a_word_is_found_among_signs_of_any_kind(base, prompt):
+    tokenizer = base.tokenizers[0]
+    ids = tokenizer(prompt).input_ids
+    assert tokenizer.decode([ids[at] for at in find_span(base.tokenizers, prompt, "dog")]).strip() == "dog"
+
+
 def test_the_occurrence_says_which_of_two(base):
     prompt = "a man and a man"
     assert find_span(base.tokenizers, prompt, "man", 0) == (2,)

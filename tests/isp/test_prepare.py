@@ -217,3 +217,9 @@ def test_an_action_of_the_global_prompt_gives_way_to_the_sub_prompts_or_is_told(
     assert not prepared.warnings
     (note,) = man_and_dog(tiny, weave="all", global_prompt=prompt(" in a red hat sitting")).warnings
     assert note.startswith('instances[1]: global_prompt says "sitting" behind "dog"')
+
+
+def test_an_identifier_that_is_the_class_word_is_refused(tiny: Backbone) -> None:
+    scene = Scene(global_prompt="a dog", instances=(Instance(concept="rex.safetensors", sub_prompt="a Dog"),))
+    with pytest.raises(InputError, match=r"rex.safetensors has the identifier Dog, which is its class word too"):
+        prepare_scene(tiny, scene, [random_adapter(tiny, "dog", "Dog")])

@@ -50,11 +50,17 @@ def check_words(scene: Scene, adapters: Sequence[Adapter], named: Sequence[bool]
         backbone: the base; one with a list of words reserves its identifiers.
 
     Raises:
-        InputError: an identifier that is not reserved, in the global prompt, or of another concept.
+        InputError: an identifier that is not reserved, the class word, in the global prompt, or of another concept.
     """
     reserved = backbone.defaults.identifiers
     own = [adapter.identifier if is_named else "" for adapter, is_named in zip(adapters, named, strict=True)]
     known = {*reserved, *filter(None, own)}
+    for instance, identifier in zip(scene.instances, own, strict=True):
+        if identifier and identifier.casefold() == (instance.class_word or "").casefold():
+            raise InputError(
+                f"{instance.concept} has the identifier {identifier}, which is its class word too, so nothing tells "
+                "the concept from its class; train it with another word."
+            )
     triggers = {adapter.identifier for adapter, is_named in zip(adapters, named, strict=True) if not is_named}
     for field, prompt, remedy in (
         ("global_prompt", scene.global_prompt, "name the instance there by its class word alone"),
