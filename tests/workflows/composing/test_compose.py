@@ -1,6 +1,8 @@
 """A scene file in, a run folder out: what lies in it, and what is refused."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,13 @@ def test_one_request_gives_one_file_byte_for_byte(concepts: Path, tiny_folder: P
     assert (one / "image.png").read_bytes() != (other / "image.png").read_bytes()
     again = compose(load_run(one / "run.json").scene, tmp_path / "d")
     assert (one / "image.png").read_bytes() == (again / "image.png").read_bytes()
+
+
+def test_a_new_process_gives_the_same_bytes(concepts: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    here = compose(_write(concepts, tiny_folder), tmp_path / "here")
+    command = [sys.executable, "-m", "d2plan", "compose", concepts / "scene.yaml", "-o", tmp_path / "there"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (here / "image.png").read_bytes() == (tmp_path / "there" / "image.png").read_bytes()
 
 
 def test_a_scene_without_instances_is_the_plain_model(tiny_folder: Path, tmp_path: Path) -> None:
