@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from contextlib import suppress
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from d2plan.backbone import load
 from d2plan.backbone.load import choose_dtype, find_base, fingerprint_base, load_backbone
-from d2plan.errors import FileError, InputError
+from d2plan.errors import D2PlanError, FileError, InputError
 
 
 def test_a_base_opens_with_its_own_defaults_and_words(tiny, tiny_folder):
@@ -106,6 +108,39 @@ def test_pickled_weights_are_never_opened(tiny_folder, tmp_path):
     weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(InputError, match="safetensors"):
         load_backbone(copy)
+
+
+@pytest.mark.parametrize("foreign", ["custom_pipeline", "unet", "auto_map"])
+def test_code_that_a_base_brings_is_never_run(tiny_folder, tmp_path, monkeypatch, foreign):
+    copy, written = tmp_path / "copy", tmp_path / "written"
+    shutil.copytree(tiny_folder, copy)
+    canary = f"open({str(written)!r}, 'w').close()\nclass Evil: pass\n"
+    for folder in (copy, copy / "unet", copy / "text_encoder", copy / "tokenizer"):
+        (folder / "canary.py").write_text(canary)
+    classes = {name: "canary.Evil" for name in ("AutoModel", "AutoConfig", "AutoTokenizer")}
+    changes = {
+        "custom_pipeline": {"model_index.json": {"custom_pipeline": "canary", "_class_name": ["canary", "Evil"]}},
+        "unet": {"model_index.json": {"unet": ["canary", "Evil"]}},
+        "auto_map": {
+            "unet/config.json": {"auto_map": classes},
+            "text_encoder/config.json": {"auto_map": classes},
+            "tokenizer/tokenizer_config.json": {"auto_map": classes | {"AutoTokenizer": ["canary.Evil", None]}},
+        },
+    }
+    for name, change in changes[foreign].items():
+        path = copy / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    monkeypatch.syspath_prepend(copy)
+    with suppress(D2PlanError):
+        assert load_backbone(copy).fingerprint == fingerprint_base(tiny_folder)
+    assert not [name for name in sys.modules if name.rpartition(".")[2] == "canary"] and not written.exists()
+
+
+def test_a_vae_that_overflows_stays_in_float32(tiny_folder):
+    assert json.loads((tiny_folder / "vae" / "config.json").read_text())["force_upcast"]
+    base = load_backbone(tiny_folder, dtype=torch.float16)
+    assert (base.dtype, base.vae.dtype) == (torch.float16, torch.float32)
+    assert {encoder.dtype for encoder in base.text_encoders} == {torch.float16}
 
 
 def test_a_cpu_computes_in_float32():

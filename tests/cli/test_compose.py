@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from diffusers import UNet2DConditionModel
 
 from d2plan.adapter.file import save_adapter
 from d2plan.backbone.load import load_backbone
@@ -51,6 +53,28 @@ def test_a_wrong_scene_is_code_2_and_one_sentence(
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.startswith("d2plan: instances[0].sub_prompt") and shown.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("low", [(), ("--low-memory",)])
+@pytest.mark.parametrize("method", ["to", "forward"])
+def test_a_full_device_is_code_2_and_one_sentence_and_the_next_run_works(
+    method: str, low: tuple[str, ...], tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    scene, out = _write_scene(tmp_path, tiny_folder, "a <v2> dog running"), tmp_path / "run"
+    before = set(tmp_path.iterdir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UNet2DConditionModel, method, _run_out_of_memory)
+        assert _leave("compose", scene, "-o", out, *low) == 2
+    shown = capsys.readouterr()
+    (told,) = [line for line in shown.err.splitlines() if "memory" in line]
+    assert told == shown.err.splitlines()[-1] and told.startswith("d2plan: ") and "Traceback" not in shown.err
+    assert all(remedy in told for remedy in ("--low-memory", "smaller picture", "fewer candidates, rows"))
+    assert shown.out == "" and set(tmp_path.iterdir()) == before
+    assert _leave("compose", scene, "-o", out, *low) == 0
+
+
+def _run_out_of_memory(*_: object, **__: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has 1 GiB free.")
 
 
 def test_generate_says_where_the_pictures_are(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

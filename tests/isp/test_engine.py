@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from d2plan.adapter import merged
 from d2plan.adapter.adapter import Delta
 from d2plan.adapter.merged import merged_rows
 from d2plan.backbone.attention import read_text, tap_columns
@@ -112,6 +113,47 @@ def test_an_error_inside_a_call_restores_the_model_too(tiny: Backbone, memory: s
     after = _state(tiny.unet)
     assert all(before[name] == after[name] for name in ("hooks", "forwards", "processors"))
     assert torch.isfinite(_compose(tiny, scene)).all()
+
+
+def _parts(backbone: Backbone) -> dict[str, object]:
+    """What a run must leave as it was, weights as copies."""
+    modules = (backbone.unet, backbone.vae, *backbone.text_encoders)
+    named = {f"{place}.{name}": part for place, root in enumerate(modules) for name, part in root.named_modules()}
+    tables = [{name: id(part) for name, part in root.attn_processors.items()} for root in modules[:2]]
+    kept = {name: (len(part._forward_hooks), "forward" in vars(part), part.training) for name, part in named.items()}
+    return {"kept": kept, "processors": tables, "weights": [[*map(torch.clone, part.parameters())] for part in modules]}
+
+
+@pytest.mark.parametrize(
+    ("place", "memory"),
+    [("middle", "rows"), ("middle", "low"), ("middle", "merged"), ("decoder", "rows"), ("merging", "merged")],
+)
+def test_a_full_device_restores_the_model_and_the_next_run_is_as_ever(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch, place: str, memory: str
+) -> None:
+    calls: list[object] = []
+
+    def fail(*inputs: object, **_: object) -> Tensor | None:
+        calls.append(inputs)
+        if len(calls) <= {"middle": 1, "decoder": 0, "merging": 9}[place]:
+            return merge(*inputs) if place == "merging" else None  # type: ignore[arg-type]
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    scene, merge, options = man_and_dog(tiny), merged.merge_weight, EngineOptions(memory)  # type: ignore[arg-type]
+    first, before = _compose(tiny, scene, options), _parts(tiny)
+    with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+        layer = tiny.vae.decoder if place == "decoder" else tiny.unet.mid_block
+        thrown = layer.register_forward_hook(fail) if place != "merging" else None
+        patch.setattr(merged, "merge_weight", fail if place == "merging" else merge)
+        _compose(tiny, scene, options)
+    if thrown is not None:
+        thrown.remove()
+    after = _parts(tiny)
+    assert (after["kept"], after["processors"]) == (before["kept"], before["processors"])
+    pairs = zip(sum(after["weights"], []), sum(before["weights"], []), strict=True)  # type: ignore[call-overload]
+    assert all(torch.equal(*pair) for pair in pairs)
+    again = _compose(tiny, scene, options)
+    assert torch.isfinite(again).all() and torch.equal(again, first)
 
 
 def test_an_unknown_way_is_refused() -> None:

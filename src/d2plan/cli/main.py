@@ -32,12 +32,16 @@ COMMANDS = MappingProxyType(
 )
 WRONG_INPUT = 2
 INTERRUPTED = 130
+NO_MEMORY = (
+    "The device has too little memory for this; give --low-memory where the command takes it, ask for a smaller "
+    "picture, or for fewer candidates, rows or pictures at once."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code.
 
-    Code 0 is success, 2 a wrong input told in one sentence on stderr, 130 a stop by Ctrl-C.
+    Code 0 is success, 2 a wrong input or a full device told in one sentence on stderr, 130 a stop by Ctrl-C.
 
     Args:
         arguments: what stands after ``d2plan``; None takes it from the process.
@@ -58,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # A library may turn the stop into an error of its own, above all while it is imported.
             if interrupts:
                 raise SystemExit(_say_stopped()) from None
+            if _is_out_of_memory(error):
+                raise SystemExit(_say_wrong(D2PlanError(NO_MEMORY))) from None
             if not isinstance(error, D2PlanError):
                 raise
             raise SystemExit(_say_wrong(error)) from None
@@ -88,6 +94,13 @@ def _note_interrupts() -> Iterator[list[int]]:
         yield interrupts
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    # By its name, for torch takes long to import; also as a cause, for what fails in opening a base counts as damaged.
+    while error is not None and type(error).__name__ != "OutOfMemoryError":
+        error = error.__cause__
+    return error is not None
 
 
 def _say_stopped() -> int:
