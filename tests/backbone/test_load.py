@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from contextlib import suppress
 
@@ -99,6 +100,21 @@ def test_damaged_weights_are_a_file_error(tiny_folder, tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(FileError, match="cannot be opened"):
         load_backbone(copy)
+
+
+def test_an_open_base_does_not_see_its_files_change(tiny_folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_folder, copy)
+    # In a process of its own: a page that is no longer there ends it.
+    code = (
+        "import os, sys; from pathlib import Path; from d2plan.backbone.load import load_backbone\n"
+        "base = load_backbone(sys.argv[1]); parts = (base.unet, base.vae, *base.text_encoders)\n"
+        "count = lambda: [float(x.double().sum()) for part in parts for x in part.state_dict().values()]\n"
+        "before = count()\n"
+        "for path in Path(sys.argv[1]).rglob('*.safetensors'): os.truncate(path, 10)\n"
+        "assert count() == before"
+    )
+    subprocess.run([sys.executable, "-c", code, copy], check=True, capture_output=True)
 
 
 def test_pickled_weights_are_never_opened(tiny_folder, tmp_path):

@@ -286,7 +286,12 @@ def open_component(kind: type[_Model], folder: Path, device: str, dtype: torch.d
     """
     variant = "fp16" if all(".fp16" in file.name for file in _weight_files(folder)) else None
     model = kind.from_pretrained(folder, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True)
-    return model.to(device).eval().requires_grad_(False)
+    model = model.to(device).eval().requires_grad_(False)
+    if model.device.type == "cpu":
+        # Weights that are mapped from their file would change with it, and end the program when it is cut.
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
+    return model
 
 
 def read_words(folder: Path) -> tuple[str, ...]:
