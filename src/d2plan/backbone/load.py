@@ -285,8 +285,8 @@ def open_component(kind: type[_Model], folder: Path, device: str, dtype: torch.d
         InputError: the folder has no safetensors weights.
     """
     variant = "fp16" if all(".fp16" in file.name for file in _weight_files(folder)) else None
-    model = kind.from_pretrained(folder, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True)
-    model = model.to(device).eval().requires_grad_(False)
+    opened = kind.from_pretrained(folder, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True)
+    model: _Model = opened.to(device).eval().requires_grad_(False)
     if model.device.type == "cpu":
         # Weights that are mapped from their file would change with it, and end the program when it is cut.
         for tensor in (*model.parameters(), *model.buffers()):
