@@ -73,14 +73,26 @@ def lock_folder(folder: Path) -> Iterator[Path]:
             raise
         raise FileError(f"{folder}: cannot be written here ({error.strerror or error}); choose another.") from error
     try:
-        # Ours, and the one that safetensors writes beside a file before it renames it.
-        for path in (*folder.glob(f".*{PART}"), *folder.glob(".tmp*")):
+        for path in filter(is_leftover, folder.iterdir()):
             path.unlink(missing_ok=True)
         yield folder
     finally:
         if fcntl is None:
             (folder / LOCK).unlink(missing_ok=True)
         os.close(handle)
+
+
+def is_leftover(path: Path) -> bool:
+    """Tell whether a file is what an interrupted write left behind.
+
+    Args:
+        path: in a training's folder.
+
+    Returns:
+        True of ours, and of the one that safetensors writes beside a file before it renames it.
+    """
+    ours = path.name.startswith(".") and path.name.endswith(PART)
+    return path.is_file() and (ours or path.name.startswith(".tmp"))
 
 
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> None:

@@ -16,19 +16,6 @@ from d2plan.media.images import read_image
 from d2plan.workflows.training.train import train_concept
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "rex"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(3):
-        blocks = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(blocks.repeat(16, 0).repeat(16, 1)).save(folder / f"{number:02}.png")
-    (folder / "00.txt").write_text("a photo of a dog running on the beach")
-    (folder / "concept.yaml").write_text('class_word: dog\nidentifier: "<v2>"\n')
-    return folder
-
-
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 

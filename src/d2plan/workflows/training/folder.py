@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 
-from d2plan.dislora.checkpoint import LOCK, MANIFEST, last_step, lock_folder, remove_checkpoints
+from d2plan.dislora.checkpoint import LOCK, MANIFEST, is_leftover, last_step, lock_folder, remove_checkpoints
 from d2plan.dislora.train import LATENTS_FILE
 from d2plan.errors import FileError
 from d2plan.media.images import write_file
@@ -159,10 +159,8 @@ def stop_gently() -> Iterator[Callable[[], bool]]:
 
 def _is_own(path: Path) -> bool:
     name = path.name
-    part = name.startswith(".") and name.endswith(".part")
-    return (
-        name in _OWN or name == PREVIEW_FOLDER or part or (name.startswith("step-") and path.suffix == ".safetensors")
-    )
+    checkpoint = name.startswith("step-") and path.suffix == ".safetensors"
+    return name in (*_OWN, PREVIEW_FOLDER) or checkpoint or is_leftover(path)
 
 
 def _clear(folder: Path, names: tuple[str, ...]) -> None:
