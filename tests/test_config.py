@@ -46,6 +46,7 @@ def test_a_base_brings_its_own_defaults(tmp_path):
         ('{"guidance_scale": NaN}', "guidance_scale"),
         ('{"height": 100}', "a multiple of 8"),
         ('{"identifiers": "v"}', "write a list of words"),
+        ('{"weave": 3}', "write text in quotes"),
     ],
 )
 def test_a_damaged_file_is_one_sentence_that_names_it(tmp_path, text, told):

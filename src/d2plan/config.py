@@ -285,24 +285,48 @@ def _make_defaults(content: dict[str, object], path: Path) -> BaseDefaults:
     for name, value in content.items():
         if name not in kinds:
             raise InputError(f"{path}: {name} is not a field; use {', '.join(kinds)}.")
-        values[name] = _as_kind(value, kinds[name], f"{path}: {name}")
+        values[name] = read_value(value, kinds[name], f"{path}: {name}")
     try:
         return BaseDefaults(**values)  # type: ignore[arg-type]  # each value was checked against its field
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _as_kind(value: object, kind: type, where: str) -> object:
+def read_value(value: object, kind: type, where: str) -> object:
+    """Take a value from a file as what it must be.
+
+    >>> read_value(1, float, "rate")
+    1.0
+
+    Args:
+        value: as it was read.
+        kind: bool, int, float, str, or tuple for words; a whole number is a float too, a bool is no number.
+        where: how the error calls it.
+
+    Returns:
+        The value, a float or a tuple where that is the kind.
+
+    Raises:
+        InputError: it is something else.
+    """
     if kind is tuple and isinstance(value, list) and all(isinstance(item, str) and item for item in value):
         return tuple(value)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
-    if kind is str and isinstance(value, str):
+    if kind in (bool, str) and isinstance(value, kind):
         return value
-    needed = {tuple: "a list of words", float: "a number", int: "a whole number", str: "a word"}[kind]
-    raise InputError(f"{where} is {value!r}; write {needed}.")
+    raise InputError(f"{where} is {value!r}; write {_KINDS[kind]}.")
+
+
+_KINDS = {
+    tuple: "a list of words",
+    float: "a number",
+    int: "a whole number",
+    str: "text in quotes",
+    bool: "true or false",
+}
 
 
 def _need(holds: bool, name: str, value: object, allowed: str) -> None:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args, get_type_hints
 
 import torch
 
 from d2plan.backbone.load import Backbone, load_backbone
-from d2plan.config import BaseDefaults, DisLoRASettings
+from d2plan.config import BaseDefaults, DisLoRASettings, read_value
 from d2plan.dislora.data import ConceptWords, check_template
 from d2plan.dislora.data_buckets import Size, plan_buckets
 from d2plan.dislora.lessons import LessonChoices
@@ -112,31 +112,46 @@ class TrainOptions(TypedDict, total=False):
     on_note: Callable[[str], None]
 
 
-def check_options(options: TrainOptions, seed: int) -> None:
+def check_options(options: TrainOptions, seed: int) -> TrainOptions:
     """Refuse options that are none, and values that cannot be used, before any work is done.
 
     Args:
         options: as given.
         seed: of the training.
 
+    Returns:
+        The options; a whole number that was given for a float is one, so that it is written down alike.
+
     Raises:
-        InputError: an option is unknown, or a value out of range.
+        InputError: an option is unknown, or a value of the wrong kind or out of range.
     """
-    known = tuple(TrainOptions.__annotations__)
-    for name in options:
-        if name not in known:
-            near = get_close_matches(name, known, 1)
+    hints = get_type_hints(TrainOptions)
+    checked: dict[str, object] = {}
+    for name, value in options.items():
+        if name not in hints:
+            near = get_close_matches(name, hints, 1)
             raise InputError(f"{name} is no option of training" + (f"; did you mean {near[0]}?" if near else "."))
+        checked[name] = _read_option(name, value, hints[name])
+    options = TrainOptions(**checked)  # type: ignore[typeddict-item]  # each value was checked against its kind
     if not 0 <= seed <= _MOST_SEED:
         raise InputError(f"seed is {seed}, but must be 0..2^63 - 1.")
     for name in ("preview_every", "checkpoint_every"):
-        value = options.get(name, 0)
-        if not isinstance(value, int) or value < 0:
-            raise InputError(f"{name} is {value}, but must be 0 or more.")
+        if options.get(name, 0) < 0:  # type: ignore[operator]  # both are numbers
+            raise InputError(f"{name} is {options[name]}, but must be 0 or more.")  # type: ignore[literal-required]
     if not 0 <= options.get("null_fraction", 0.0) <= 1:
         raise InputError(f"null_fraction is {options['null_fraction']}, but must be 0..1.")
     for name in ("precision", "file_precision"):
         read_precision(options.get(name, "fp32"), name)  # type: ignore[arg-type]  # both are texts
+    return options
+
+
+def _read_option(name: str, value: object, hint: object) -> object:
+    if isinstance(hint, type):
+        return read_value(value, hint, name)
+    if Path in get_args(hint):
+        return read_value(str(value) if isinstance(value, Path) else value, str, name)
+    # What is one of a few words is checked by the settings, which name them; the rest are functions.
+    return value
 
 
 def make_request(

@@ -139,10 +139,9 @@ def _merge(path: Path, listed: ConceptList, concept: ListedConcept, options: Tra
             raise InputError(f"{where}: {key} is no option in a list; use {', '.join(known)}.")
     merged = TrainOptions(**{**written, **options})  # type: ignore[typeddict-item]
     try:
-        check_options(merged, 0)
-    except (InputError, TypeError) as error:
+        return check_options(merged, 0)
+    except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    return merged
 
 
 def _give_identifiers(

@@ -84,7 +84,7 @@ def train_concept(
             is at work on it.
         KeyboardInterrupt: somebody asked to stop; what was learnt is saved.
     """
-    check_options(options, seed)
+    options = check_options(options, seed)
     together = open_processes(base.device.type if isinstance(base, Backbone) else options.get("device", "cpu"))
     target = Path(os.path.expanduser(out))
     resume = options.get("resume", False) or options.get("resume_changed", False)
