@@ -27,7 +27,7 @@ SETTINGS = {
     "pictures": "12",
     "base": "sdxl",
     "resolution": "1024x1024",
-    "date": "2026-11-23",
+    "prediction_type": "v_prediction",
 }
 
 
@@ -65,7 +65,7 @@ def test_the_header_says_what_sd_scripts_and_modelspec_say(tmp_path):
         "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
         "modelspec.title": "Rex",
         "modelspec.resolution": "1024x1024",
-        "modelspec.date": "2026-11-23",
+        "modelspec.prediction_type": "v",
         "modelspec.trigger_phrase": "<v1> dog",
         "d2plan.class_word": "dog",
         "d2plan.identifier": "<v1>",
@@ -76,6 +76,11 @@ def test_the_header_says_what_sd_scripts_and_modelspec_say(tmp_path):
     assert json.loads(words["ss_tag_frequency"]) == {"Rex": {"<v1> dog": 12}}
     assert json.loads(words["d2plan.losses"]) == {"token_weight": "0.001", "attention_weight": "0.01"}
     assert json.loads(words["d2plan.settings"]) == SETTINGS
+
+
+def test_what_a_training_did_not_note_is_not_claimed(tmp_path):
+    words = read_metadata(save_adapter(tmp_path / "rex.safetensors", make_adapter(settings={})).path)
+    assert not words.keys() & {"modelspec.prediction_type", "modelspec.resolution", "modelspec.date", "ss_resolution"}
 
 
 def test_the_hashes_are_of_the_tensors_bytes(tmp_path):

@@ -25,7 +25,6 @@ _SD_SCRIPTS = {
     "pictures": "ss_num_train_images",
     "base": "ss_sd_model_name",
     "resolution": "ss_resolution",
-    "started": "ss_training_started_at",
 }
 _LOSSES = ("token_weight", "attention_weight", "token_reduction", "prior_weight", "masked")
 
@@ -77,7 +76,6 @@ def describe(adapter: Adapter) -> dict[str, str]:
         "modelspec.architecture": ARCHITECTURE,
         "modelspec.implementation": "https://github.com/huggingface/diffusers",
         "modelspec.title": adapter.name,
-        "modelspec.prediction_type": "epsilon",
     }
     words |= {theirs: settings[ours] for ours, theirs in _SD_SCRIPTS.items() if ours in settings}
     resolution = settings.get("resolution") or ("1024x1024" if is_sdxl(adapter.deltas) else "")
@@ -88,8 +86,8 @@ def describe(adapter: Adapter) -> dict[str, str]:
         words["modelspec.trigger_phrase"] = trigger
         words["modelspec.usage_hint"] = f"Write {trigger} where the concept shall stand."
         words["ss_tag_frequency"] = json.dumps({adapter.name: {trigger: int(count) if count.isdecimal() else 1}})
-    if "date" in settings:
-        words["modelspec.date"] = settings["date"]
+    if "prediction_type" in settings:
+        words["modelspec.prediction_type"] = settings["prediction_type"].removesuffix("_prediction")
     return words
 
 

@@ -76,6 +76,7 @@ def test_after_a_stop_what_is_finished_is_left_and_the_rest_is_learnt(concepts: 
         ("rank: 2", "overwrite: true", "overwrite is no option in a list"),
         ("rank: 2", "preview_every: -2", "thomas: preview_every"),
         ("rank: 2", "rank: 4.5", "thomas: rank is 4.5; write a whole number"),
+        ("rank: 2", "rank: [2]", r"thomas: rank is \[2\]; write a whole number"),
         ("rank: 2", "token_weight: high", "thomas: token_weight is 'high'; write a number"),
         ("rank: 2", "text_encoders: 'off'", "thomas: text_encoders is 'off'; write true or false"),
         ("rank: 2", "template: 5", "thomas: template is 5; write text in quotes"),

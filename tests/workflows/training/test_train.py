@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from d2plan.adapter.file import check_base, load_adapter
+from d2plan.adapter.file import check_base, load_adapter, read_metadata
 from d2plan.backbone.load import load_backbone
 from d2plan.dislora.train import StepReport
 from d2plan.errors import D2PlanError, FileError, InputError
@@ -50,6 +51,32 @@ def test_an_open_base_is_used_again_and_gives_the_same_adapter(
     first, second = load_adapter(one), load_adapter(two)
     assert first.identifier == "<v1>"
     assert all(torch.equal(first.deltas[path].up, second.deltas[path].up) for path in first.deltas)
+
+
+def test_the_header_tells_the_bases_own_size_and_prediction_and_the_same_training_gives_the_same_bytes(
+    pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny_folder, tmp_path / "velocity")
+    for name, changes in (
+        ("d2plan.json", {"height": 64, "width": 96}),
+        ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}),
+    ):
+        content = json.loads((base / name).read_text())
+        (base / name).write_text(json.dumps(content | changes))
+    asked = {"steps": 1, "batch_size": 1}
+    ours, plain = (
+        train_concept(pictures, tmp_path / place.name / "out" / "rex.safetensors", base=place, **asked)
+        for place in (base, tiny_folder)
+    )
+    expected = {"ss_num_train_images": "3", "ss_steps": "1", "ss_seed": "0", "modelspec.trigger_phrase": "<v2> dog"}
+    for path, name, size, prediction in ((ours, "velocity", "96x64", "v"), (plain, "tiny", "128x128", "epsilon")):
+        words = read_metadata(path)
+        expected |= {"ss_sd_model_name": name, "ss_resolution": size, "modelspec.resolution": size}
+        expected |= {"modelspec.prediction_type": prediction}
+        assert {key: words.get(key) for key in expected} == expected
+        assert not [key for key in words if "date" in key or "started" in key]
+    again = train_concept(pictures, tmp_path / "again" / "rex.safetensors", base=base, **asked)
+    assert again.read_bytes() == ours.read_bytes()
 
 
 def test_a_preview_shows_the_concept_as_the_base_with_the_adapter_draws_it(

@@ -22,7 +22,8 @@ from d2plan.workflows.training.train import train_concept
 from d2plan.workflows.training.words import share_identifiers
 
 LIST_SUFFIXES = (".yaml", ".yml")
-Choices = dict[str, bool | int | float | str]
+# Of which kind each value is, is checked with the option that it is for.
+Choices = dict[str, object]
 # What is told while it runs, and what belongs to the whole list, stands in no file.
 _NOT_IN_A_LIST = ("on_step", "on_note", "device", "precision", "resume", "resume_changed", "overwrite")
 

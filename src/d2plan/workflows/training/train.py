@@ -142,7 +142,13 @@ class _Task:
 
     def settings(self) -> dict[str, str]:
         """What the training adds to the request's own settings in the adapter's header."""
-        return {"base": self.backbone.name, "pictures": str(len(self.data.names))}
+        height, width = self.backbone.size
+        return {
+            "base": self.backbone.name,
+            "pictures": str(len(self.data.names)),
+            "resolution": f"{width}x{height}",
+            "prediction_type": self.backbone.scheduler.config.prediction_type,
+        }
 
 
 def _check_target(target: Path, options: TrainOptions, overwrite: bool) -> dict[str, Path]:
