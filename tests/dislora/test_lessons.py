@@ -1,3 +1,4 @@
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,9 +6,10 @@ import pytest
 import torch
 
 from d2plan.adapter.attach import attach_adapter
-from d2plan.backbone.load import Backbone
+from d2plan.backbone.load import Backbone, load_backbone
 from d2plan.backbone.sdxl import encode_prompts, sample_steps
 from d2plan.dislora.lessons import prepare_lessons
+from d2plan.errors import InputError
 from tests.dislora.concept import CHOICES, make_data, make_lessons
 
 
@@ -54,6 +56,24 @@ def test_mirrored_latents_are_those_of_the_mirrored_picture_with_its_mask(tiny: 
     assert lessons.weights[0][0, 0, 0, 0] == 1 and lessons.weights[0][0, 0, 0, -1] == pytest.approx(0.1)
     assert lessons.weights[0][1, 0, 0, -1] == 1 and (lessons.weights[1] == 1).all()
     assert make_lessons(tiny, masked=False).weights is None
+
+
+def test_a_caption_too_long_is_named_by_its_picture_in_one_short_sentence(
+    tiny_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("transformers").addHandler(caplog.handler)
+    # A base of its own: each tokenizer warns once only.
+    backbone = load_backbone(tiny_folder)
+    data = make_data(captions=("a photo of a dog", "red " * 120 + "and a dog " + "on a beach " * 40))
+    with pytest.raises(InputError) as caught:
+        prepare_lessons(backbone, data, CHOICES)
+    logging.getLogger("transformers").removeHandler(caplog.handler)
+    told = str(caught.value)
+    assert told.startswith('1.png: "dog" is token 123 of "...d red red ') and "and a dog on a beach" in told
+    assert told.endswith('...", but this base reads only 46; shorten what is before it.')
+    assert len(told) < 200
+    # transformers would say that the length "will result in indexing errors".
+    assert [record.message for record in caplog.records] == []
 
 
 def test_without_captions_every_picture_has_the_template(tiny: Backbone) -> None:

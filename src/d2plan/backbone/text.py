@@ -9,6 +9,7 @@ from transformers import CLIPTokenizer
 from d2plan.backbone.load import Backbone
 from d2plan.errors import InputError
 
+_MOST_QUOTED = 80
 _WORD = re.compile(r"<[^<>\s]+>|[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
@@ -38,8 +39,8 @@ def find_span(
     spans = [_find_tokens(tokenizer, prompt, begin, end) for tokenizer in several]
     if any(span != spans[0] for span in spans):
         raise InputError(
-            f'"{word}" stands at the tokens {spans[0]} for one tokenizer and {spans[1]} for the other in "{prompt}"; '
-            "use words before it that both split alike."
+            f'"{word}" stands at the tokens {spans[0]} for one tokenizer and {spans[1]} for the other in '
+            f'"{quote_prompt(prompt, begin)}"; use words before it that both split alike.'
         )
     return spans[0]
 
@@ -63,13 +64,33 @@ def find_characters(prompt: str, word: str, occurrence: int = 0) -> tuple[int, i
     """
     found = _matches(prompt, word)
     if not found:
-        raise InputError(f'"{word}" is not in the prompt "{prompt}"; write it there as a word of its own.')
+        raise InputError(
+            f'"{word}" is not in the prompt "{quote_prompt(prompt)}"; write it there as a word of its own.'
+        )
     if not 0 <= occurrence < len(found):
         raise InputError(
-            f'"{word}" stands {len(found)} times in the prompt "{prompt}", but number {occurrence + 1} is needed; '
-            "write it once for each instance."
+            f'"{word}" stands {len(found)} times in the prompt "{quote_prompt(prompt)}", but number {occurrence + 1} '
+            "is needed; write it once for each instance."
         )
     return found[occurrence].span()
+
+
+def quote_prompt(prompt: str, place: int = 0) -> str:
+    """Quote a prompt in an error, of a long one only what stands around a place.
+
+    >>> quote_prompt("a dog"), quote_prompt("a dog " * 99, 300)
+    ('a dog', '...dog a dog a dog a dog a dog a dog a dog a dog a dog a dog a dog a dog a dog a do...')
+
+    Args:
+        prompt: the text.
+        place: a character of it.
+
+    Returns:
+        Eighty characters at most, and dots where something is left out.
+    """
+    begin = max(0, min(place - _MOST_QUOTED // 2, len(prompt) - _MOST_QUOTED))
+    end = begin + _MOST_QUOTED
+    return f"{'...' if begin else ''}{prompt[begin:end]}{'...' if end < len(prompt) else ''}"
 
 
 def count_word(prompt: str, word: str) -> int:
@@ -134,12 +155,12 @@ def find_cut(prompt: str, backbone: Backbone) -> str:
     """
     longest = min(tokenizer.model_max_length for tokenizer in backbone.tokenizers)
     words = prompt.split()
-    if len(backbone.tokenizers[0](prompt).input_ids) <= longest:
+    if len(backbone.tokenizers[0](prompt, verbose=False).input_ids) <= longest:
         return ""
     fitting = [
         count
         for count in range(min(len(words), longest))
-        if all(len(one(" ".join(words[:count])).input_ids) <= longest for one in backbone.tokenizers)
+        if all(len(one(" ".join(words[:count]), verbose=False).input_ids) <= longest for one in backbone.tokenizers)
     ]
     return " ".join(words[max(fitting) :])
 
@@ -160,17 +181,22 @@ def _find_tokens(tokenizer: CLIPTokenizer, prompt: str, begin: int, end: int) ->
     before, inside, after = (_tokens(tokenizer, piece) for piece in (prompt[:begin], prompt[begin:end], prompt[end:]))
     word = prompt[begin:end]
     if before + inside + after != _tokens(tokenizer, prompt) or not inside:
-        raise InputError(f'"{word}" shares a token with what stands beside it in "{prompt}"; put spaces around it.')
-    whole = tokenizer(prompt).input_ids
+        raise InputError(
+            f'"{word}" shares a token with what stands beside it in "{quote_prompt(prompt, begin)}"; put spaces around '
+            "it."
+        )
+    whole = tokenizer(prompt, verbose=False).input_ids
     start = int(whole[0] == tokenizer.bos_token_id)
     span = tuple(range(start + len(before), start + len(before) + len(inside)))
     last = tokenizer.model_max_length - 2
     if span[-1] > last:
         raise InputError(
-            f'"{word}" is token {span[-1]} of "{prompt}", but this base reads only {last}; shorten what is before it.'
+            f'"{word}" is token {span[-1]} of "{quote_prompt(prompt, begin)}", but this base reads only {last}; '
+            "shorten what is before it."
         )
     return span
 
 
 def _tokens(tokenizer: CLIPTokenizer, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False).input_ids)
+    # Silent where transformers warns of a text too long for the encoder: whoever asks sees to that.
+    return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)

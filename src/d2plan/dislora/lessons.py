@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates, encode_images, encode_prompts, join_states, sample_steps
-from d2plan.backbone.text import count_word, find_span
+from d2plan.backbone.text import count_word, find_span, quote_prompt
 from d2plan.dislora.cache import keep_tensors
 from d2plan.dislora.data import DEFAULT_TEMPLATE, ConceptData, check_template
 from d2plan.dislora.prompts import PromptForms, fill_template, swap_words
@@ -125,7 +125,7 @@ def prepare_lessons(
     forms, notes = _write_forms(data, choices)
     prompts = tuple(dict.fromkeys(text for form in forms for text in _in_order(form)))
     number = {text: index for index, text in enumerate(prompts)}
-    spans = _find_spans(backbone, forms, prompts, choices)
+    spans = _find_spans(backbone, data.names, forms, choices)
     classes = tuple(dict.fromkeys(form.class_form for form in forms))
     drawn = [classes[index % len(classes)] for index in range(prior_images)]
     report = on_progress or _ignore
@@ -144,7 +144,7 @@ def prepare_lessons(
         prompts=prompts,
         rows=torch.tensor([[number[text] for text in _in_order(form)] for form in forms]),
         frozen=_encode_frozen(backbone, prompts),
-        spans=spans,
+        spans=tuple(spans[text] for text in prompts),
         prior=_collect_prior(backbone, kept, [number[text] for text in drawn]),
         notes=tuple(notes),
     )
@@ -177,21 +177,33 @@ def _tell_silent(names: list[str], class_word: str) -> str:
 
 
 def _find_spans(
-    backbone: Backbone, forms: list[PromptForms], prompts: tuple[str, ...], choices: LessonChoices
-) -> tuple[tuple[int, ...], ...]:
+    backbone: Backbone, names: Sequence[str], forms: list[PromptForms], choices: LessonChoices
+) -> dict[str, tuple[int, ...]]:
     spans: dict[str, tuple[int, ...]] = {}
-    for form in dict.fromkeys(forms):
-        words = (choices.class_word, choices.identifier, choices.identifier)
-        for text, word in zip(_in_order(form), words, strict=True):
-            # The same word may stand before the one that is meant.
-            spans[text] = find_span(backbone.tokenizers, text, word, count_word(text[: form.begin], word))
-        starts = {spans[text][0] for text in _in_order(form)}
-        if len(starts) != 1:
-            raise InputError(
-                f'"{choices.class_word}" and "{choices.identifier}" do not begin at the same token of '
-                f'"{form.class_form}"; put spaces around the class word.'
-            )
-    return tuple(spans[text] for text in prompts)
+    first: dict[PromptForms, str] = {}
+    for name, form in zip(names, forms, strict=True):
+        first.setdefault(form, name)
+    for form, name in first.items():
+        try:
+            spans |= _find_places(backbone, form, choices)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    return spans
+
+
+def _find_places(backbone: Backbone, form: PromptForms, choices: LessonChoices) -> dict[str, tuple[int, ...]]:
+    words = (choices.class_word, choices.identifier, choices.identifier)
+    # The same word may stand before the one that is meant.
+    spans = {
+        text: find_span(backbone.tokenizers, text, word, count_word(text[: form.begin], word))
+        for text, word in zip(_in_order(form), words, strict=True)
+    }
+    if len({span[0] for span in spans.values()}) != 1:
+        raise InputError(
+            f'"{choices.class_word}" and "{choices.identifier}" do not begin at the same token of '
+            f'"{quote_prompt(form.class_form, form.begin)}"; put spaces around the class word.'
+        )
+    return spans
 
 
 def _encode_both_ways(backbone: Backbone, images: Sequence[np.ndarray], report: Progress) -> dict[str, Tensor]:
