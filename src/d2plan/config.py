@@ -12,6 +12,12 @@ from typing import Literal
 from d2plan.errors import FileError, InputError
 
 DEFAULTS_FILE = "d2plan.json"
+# Each is one token of both SDXL tokenizers (a test asks CLIP's vocabulary), and most are the ends of words or of tags
+# that never stand alone. "sks", which others take, is a rifle.
+RARE_WORDS = tuple(
+    "ohwx zshq pknot bsgo tairp scoll ttin ghorn ggly bbly ffler thren tzer zzled ddled ckers lders ulls elot "
+    "chter".split()
+)
 
 
 @dataclass(frozen=True)
@@ -211,7 +217,7 @@ class BaseDefaults:
     joint_fraction: float = 0.5
     token_reduction: str = "sum"
     attention_overlap: str = "minmax"
-    identifiers: tuple[str, ...] = ("sks", "ohwx")
+    identifiers: tuple[str, ...] = RARE_WORDS
 
     def __post_init__(self) -> None:
         """Refuse what no base can work with."""

@@ -176,7 +176,7 @@ def make_request(
         raise InputError("class_word is missing; say what it is, such as --class dog, or write it in concept.yaml.")
     identifier = words.identifier
     if identifier is None:
-        raise InputError("identifier is missing, and the base offers none; choose a rare word, such as sks.")
+        raise InputError("identifier is missing, and the base offers none; choose a rare word, such as ohwx.")
     check_words(words.class_word, identifier, reserved_identifiers(defaults))
     name = options.get("name") or words.name or stem
     if len(name) > _MOST_NAME or not name.isprintable():
