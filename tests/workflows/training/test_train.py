@@ -14,6 +14,8 @@ from d2plan.backbone.load import load_backbone
 from d2plan.dislora.train import StepReport
 from d2plan.errors import D2PlanError, FileError, InputError
 from d2plan.media.images import read_image
+from d2plan.workflows.composing.generate import generate
+from d2plan.workflows.training.previews import draw_picture
 from d2plan.workflows.training.train import train_concept
 
 
@@ -82,9 +84,27 @@ def test_the_header_tells_the_bases_own_size_and_prediction_and_the_same_trainin
 def test_a_preview_shows_the_concept_as_the_base_with_the_adapter_draws_it(
     pictures: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "rex.safetensors"
-    train_concept(pictures, out, base=tiny_folder, steps=1, batch_size=1, preview=True)
-    assert read_image(tmp_path / "rex.preview.png").shape == (8 + 128 + 22 + 8, 8 + 4 * 136, 3)
+    out, prompt = tmp_path / "rex.safetensors", "a photo of a <v2> dog"
+    # One loud step, so that it can be seen.
+    asked = {"steps": 1, "batch_size": 1, "unet_rate": 0.05, "text_rate": 0.05}
+    train_concept(pictures, out, base=tiny_folder, preview_every=1, **asked)
+    sheet = read_image(tmp_path / "rex.preview.png")
+    gap, side, label = 8, 128, 22
+    assert sheet.shape == (gap + 2 * (side + label + gap), gap + 4 * (side + gap), 3)
+    rows = [
+        [sheet[top : top + side, left : left + side] for left in range(gap, sheet.shape[1], side + gap)]
+        for top in range(gap, sheet.shape[0], side + label + gap)
+    ]
+    plain = [read_image(path) for path in generate(prompt, tmp_path / "base.png", str(tiny_folder), count=4)]
+    backbone, adapter = load_backbone(tiny_folder), load_adapter(out)
+    tuned = [draw_picture(backbone, adapter, prompt, seed) for seed in range(4)]
+    assert all(not np.array_equal(before, after) for before, after in zip(plain, tuned, strict=True))
+    for row, drawn in zip(rows, (plain, tuned), strict=True):
+        assert all(np.array_equal(here, there) for here, there in zip(row, drawn, strict=True))
+    train_concept(pictures, tmp_path / "end" / "rex.safetensors", base=tiny_folder, preview=True, **asked)
+    only = read_image(tmp_path / "end" / "rex.preview.png")
+    assert only.shape[0] == gap + side + label + gap
+    assert np.array_equal(only[gap : gap + side], sheet[gap + side + label + gap :][:side])
 
 
 def test_without_an_identifier_the_first_reserved_one_is_taken(
