@@ -5,9 +5,13 @@ import resource
 import signal
 from pathlib import Path
 
+import pytest
+
+from d2plan.adapter.file import load_adapter
 from d2plan.backbone.load import load_backbone
 from d2plan.dislora.checkpoint import last_step
 from d2plan.dislora.train import StepReport
+from d2plan.errors import FileError
 from d2plan.workflows.training.train import train_concept
 
 
@@ -38,3 +42,36 @@ def test_killed_inside_the_write_of_a_checkpoint_it_goes_on_to_the_same_file(
     train_concept(pictures, target, **asked, resume=True, on_note=notes.append)
     assert "going on after step 1 of 3" in notes
     assert target.read_bytes() == whole.read_bytes() and not work.exists()
+
+
+@pytest.mark.parametrize("name", ["rex.png", "rex.json", "rex.log.jsonl"])
+def test_with_nothing_to_go_on_from_somebodys_own_files_stay(
+    name: str, pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"somebody's own")
+    for asked in ({"resume": True}, {"resume_changed": True}):
+        with pytest.raises(FileError, match=rf"{name}: is there already"):
+            train_concept(pictures, tmp_path / "out" / "rex.safetensors", base=tiny_folder, **asked)
+    assert [path.read_bytes() for path in (tmp_path / "out").iterdir()] == [b"somebody's own"]
+
+
+def test_with_nothing_to_go_on_from_it_says_so_and_begins(pictures: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    asked = {"base": tiny_folder, "steps": 1, "batch_size": 1, "resume": True, "on_note": notes.append}
+    path = train_concept(pictures, tmp_path / "rex.safetensors", **asked)
+    assert notes[0] == "nothing to go on from; beginning anew" and load_adapter(path).settings["steps"] == "1"
+    train_concept(pictures, path, **asked)
+    assert notes[-1].endswith("is finished already; nothing was done.") and notes.count(notes[0]) == 1
+
+
+def test_what_a_training_that_died_at_its_end_had_written_is_replaced(
+    pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    target, notes = tmp_path / "rex.safetensors", []
+    asked = {"base": load_backbone(tiny_folder), "steps": 1, "batch_size": 1}
+    train_concept(pictures, target, **asked, keep_checkpoints=True)
+    before = target.read_bytes()
+    target.unlink()
+    train_concept(pictures, target, **asked, resume=True, on_note=notes.append)
+    assert target.read_bytes() == before and "going on after step 1 of 1" in notes

@@ -68,6 +68,15 @@ def test_after_a_stop_what_is_finished_is_left_and_the_rest_is_learnt(concepts: 
     assert load_adapter(tmp_path / "out" / "thomas.safetensors").class_word == "cat"
 
 
+def test_files_of_somebody_are_found_before_the_first_concept_is_learnt(concepts: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thomas.png").write_bytes(b"somebody's own")
+    for resume in (False, True):
+        with pytest.raises(FileError, match=r"thomas\.png: is there already"):
+            train_list(concepts, tmp_path / "out", resume=resume)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thomas.png"]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [

@@ -15,10 +15,10 @@ from d2plan.dislora.data import ConceptWords, read_concept_words
 from d2plan.dislora.processes import open_processes
 from d2plan.errors import InputError
 from d2plan.fields import Document, FolderName, PathText, Seed, Text, Word
-from d2plan.media.images import check_output, make_folder
+from d2plan.media.images import make_folder
 from d2plan.parsing import load_document
 from d2plan.workflows.training.options import TrainOptions, check_options, make_request, open_base
-from d2plan.workflows.training.train import train_concept
+from d2plan.workflows.training.train import check_target, train_concept
 from d2plan.workflows.training.words import share_identifiers
 
 LIST_SUFFIXES = (".yaml", ".yml")
@@ -109,8 +109,7 @@ def train_list(
     # All of them are looked at before the first one is learnt.
     for (concept, merged), known, target in zip(jobs, words, targets, strict=True):
         make_request(known, concept.stem, defaults, listed.seed, merged)
-        if not resume:
-            check_output(target, merged.get("overwrite", False))
+        check_target(target, merged)
     make_folder(place)
     together = open_processes(options.get("device", "cpu"))
     backbone = open_base(name, together.device, options)

@@ -88,7 +88,8 @@ def train_concept(
     together = open_processes(base.device.type if isinstance(base, Backbone) else options.get("device", "cpu"))
     target = Path(os.path.expanduser(out))
     resume = options.get("resume", False) or options.get("resume_changed", False)
-    finals = _check_target(target, options, resume or not together.leads)
+    # Where another process writes the files, they may be there already.
+    finals = check_target(target, options if together.leads else {**options, "overwrite": True})
     if target.parent.resolve() == Path(folder).resolve():
         raise InputError(
             f"out: {target} lies among the pictures, where its thumbnail would be one; name another folder."
@@ -104,6 +105,8 @@ def train_concept(
     if resume and target.exists() and last_step(place) in (0, request.settings.steps):
         note(f"{target} is finished already; nothing was done.")
         return target
+    if resume and not last_step(place):
+        note("nothing to go on from; beginning anew")
     report = on_progress if on_progress is not None and together.leads else _ignore
     make_folder(target.parent)
     with ExitStack() as stack:
@@ -151,14 +154,29 @@ class _Task:
         }
 
 
-def _check_target(target: Path, options: TrainOptions, overwrite: bool) -> dict[str, Path]:
+def check_target(target: Path, options: TrainOptions) -> dict[str, Path]:
+    """Refuse an adapter's name before any work is done for it.
+
+    Args:
+        target: the adapter's file.
+        options: "overwrite" lets files be there; "resume" does where a training or an adapter is there, whose they are.
+
+    Returns:
+        The files that appear beside it, by what is appended to its name.
+
+    Raises:
+        InputError: it does not end in ".safetensors".
+        FileError: a file is there already, or cannot be written.
+    """
     if target.suffix != SUFFIX or not target.stem:
         raise InputError(f"out is {target}; name the adapter's file, ending in {SUFFIX}, such as rex{SUFFIX}.")
     previews = options.get("preview") or options.get("preview_every")
     beside = [LOG_SUFFIX, THUMBNAIL_SUFFIX, SIDECAR_SUFFIX] + ([PREVIEW_SUFFIX] if previews else [])
     finals = {ending: target.with_name(target.stem + ending) for ending in beside}
+    resume = options.get("resume") or options.get("resume_changed")
+    ours = resume and (target.exists() or last_step(work_folder(target)) > 0)
     for path in (target, *finals.values()):
-        check_output(path, overwrite or options.get("overwrite", False))
+        check_output(path, bool(ours or options.get("overwrite")))
     return finals
 
 
