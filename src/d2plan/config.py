@@ -12,8 +12,8 @@ from typing import Literal
 from d2plan.errors import FileError, InputError
 
 DEFAULTS_FILE = "d2plan.json"
-# Each is one token of both SDXL tokenizers (a test asks CLIP's vocabulary), and most are the ends of words or of tags
-# that never stand alone. "sks", which others take, is a rifle.
+# Each is one token of both SDXL tokenizers (a test asks CLIP's vocabulary). No word, name or brand as far as we know;
+# most are ends of words or of tags that hardly stand alone. "sks", which others take, is a rifle.
 RARE_WORDS = tuple(
     "ohwx zshq pknot bsgo tairp scoll ttin ghorn ggly bbly ffler thren tzer zzled ddled ckers lders ulls elot "
     "chter".split()
