@@ -27,7 +27,7 @@ _SD_SCRIPTS = {
     "resolution": "ss_resolution",
     "started": "ss_training_started_at",
 }
-_LOSSES = ("token_weight", "attention_weight", "token_reduction", "prior_weight", "masked")
+_LOSSES = ("token_weight", "attention_weight", "token_reduction", "prior_weight", "plain_weight", "masked")
 
 
 def write_words(adapter: Adapter, naming: Naming, payload: memoryview) -> dict[str, str]:
