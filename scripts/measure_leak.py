@@ -34,13 +34,19 @@ LOSSES = {
     "with L_atten": ("token_weight=0",),
     "with both": (),
 }
-PRIOR = ("prior_weight=1",)
+PRIOR, KEPT, FASTER = ("prior_weight=1",), ("plain_weight=1",), ("text_rate=1e-3",)
 ROWS = {
     **LOSSES,
-    **{f"{title}; prior preservation": (*changes, *PRIOR) for title, changes in LOSSES.items()},
+    **{f"{title}; plain word kept": (*changes, *KEPT) for title, changes in LOSSES.items()},
+    "eq. (1) alone, plain LoRA; prior preservation": (*PLAIN, *PRIOR),
+    "both; text rate times five": FASTER,
+    "both; text rate times five; plain word kept": (*FASTER, *KEPT),
+    "eq. (1) alone; text rate times five; plain word kept": (*PLAIN, *FASTER, *KEPT),
     "both; the template in the place of captions": ("use_captions=false",),
     "both; L_token as a mean": ("token_reduction=mean",),
     "both; L_atten of products": ("attention_overlap=product",),
+    "both; identifier alone": ("joint_fraction=0",),
+    "both; always with the class word": ("joint_fraction=1",),
 }
 COLUMNS = {
     "first": "first of 20",

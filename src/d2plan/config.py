@@ -46,6 +46,7 @@ class DisLoRASettings:
         masked: weigh L_LDM by the subject masks where they lie beside the images.
         prior_weight: of prior preservation, L_LDM on class images that the base made itself; 0 switches it off.
         prior_images: how many class images the base makes.
+        plain_weight: of L_plain, which keeps what the base makes of the plain class word; 0 switches it off.
     """
 
     rank: int = 128
@@ -69,6 +70,7 @@ class DisLoRASettings:
     masked: bool = False
     prior_weight: float = 0.0
     prior_images: int = 16
+    plain_weight: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
@@ -78,7 +80,8 @@ class DisLoRASettings:
             _need(1 <= getattr(self, name) <= 1024, name, getattr(self, name), "1..1024")
         for name in ("unet_rate", "text_rate", "joint_fraction"):
             _need(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0..1")
-        for name in ("denoising_weight", "token_weight", "attention_weight", "prior_weight", "weight_decay"):
+        weights = ("denoising_weight", "token_weight", "attention_weight", "prior_weight", "plain_weight")
+        for name in (*weights, "weight_decay"):
             _need(0 <= getattr(self, name) <= 1e6, name, getattr(self, name), "0 or more")
         _need(0 < self.gradient_clip <= 1e6, "gradient_clip", self.gradient_clip, "more than 0")
         _need(self.token_reduction in ("sum", "mean"), "token_reduction", self.token_reduction, "sum or mean")
@@ -86,8 +89,7 @@ class DisLoRASettings:
         _need(self.rate_schedule in known, "rate_schedule", self.rate_schedule, "constant or linear")
         known = ("minmax", "product")
         _need(self.attention_overlap in known, "attention_overlap", self.attention_overlap, "minmax or product")
-        weights = (self.denoising_weight, self.token_weight, self.attention_weight, self.prior_weight)
-        if not any(weights):
+        if not any(getattr(self, name) for name in weights):
             raise InputError("All losses have the weight 0, so nothing can be learnt; give one a weight.")
 
 

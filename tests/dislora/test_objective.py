@@ -12,7 +12,7 @@ from d2plan.dislora.draw import Batch, BatchDraw, split_batch
 from d2plan.dislora.lessons import Lessons
 from d2plan.dislora.losses import attention_loss, normalise_map
 from d2plan.dislora.maps import read_class_maps
-from d2plan.dislora.objective import Losses, compute_losses, compute_prior_loss
+from d2plan.dislora.objective import Losses, compute_losses, compute_plain_loss, compute_prior_loss
 from tests.dislora.concept import SETTINGS, make_lessons
 
 
@@ -152,3 +152,27 @@ def test_the_product_form_of_the_overlap_can_be_chosen(tiny: Backbone) -> None:
     with torch.no_grad():
         apart = _losses(tiny, lessons, batch, attention_overlap="product").attention
         assert apart > _losses(tiny, lessons, batch).attention > 0
+
+
+def test_the_plain_loss_is_how_far_the_answer_to_the_class_prompt_has_moved(tiny: Backbone) -> None:
+    lessons = make_lessons(tiny)
+    batch = BatchDraw(lessons, 2, 0.5, 0.0, 1000, 5).draw()
+    noisy = diffuse_latents(batch.latents, batch.noise, tiny.scheduler.alphas_cumprod[batch.timesteps])
+    plain = batch.plain.tolist()
+    ids = time_ids(tiny, 2, (64, 64))
+    with torch.no_grad():
+        before = predict(tiny, noisy, batch.timesteps, lessons.frozen[plain], ids)
+    with attach_adapter(tiny, 2) as attached:
+        assert compute_plain_loss(tiny, lessons, batch, SETTINGS) < 1e-10  # rounding alone
+        with torch.no_grad():
+            for up in (*attached.unet[1::2], *attached.text[1::2]):
+                up.normal_(generator=torch.Generator().manual_seed(0))
+        loss = compute_plain_loss(tiny, lessons, batch, SETTINGS)
+        loss.backward()
+        with torch.no_grad():
+            tuned = encode_prompts(tiny, [lessons.prompts[number] for number in plain])
+            after = predict(tiny, noisy, batch.timesteps, tuned, ids)
+        grads = [up.grad for up in (*attached.unet[1::2], *attached.text[1::2])]
+    torch.testing.assert_close(loss.detach(), (after - before).square().mean())
+    assert loss > 1e-3
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in grads[:4])

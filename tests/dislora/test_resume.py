@@ -13,9 +13,15 @@ from d2plan.errors import InputError
 from tests.dislora.concept import make_data, make_request, same
 
 STEPS = 3
-LOSSES = ("loss", "ldm", "token", "attention", "prior")
+LOSSES = ("loss", "ldm", "token", "attention", "prior", "plain")
 REQUEST = make_request(
-    steps=STEPS, rate_schedule="linear", batch_size=1, gradient_accumulation=2, prior_weight=0.5, prior_images=1
+    steps=STEPS,
+    rate_schedule="linear",
+    batch_size=1,
+    gradient_accumulation=2,
+    prior_weight=0.5,
+    prior_images=1,
+    plain_weight=0.5,
 )
 
 

@@ -183,6 +183,18 @@ def test_prior_preservation_starts_from_the_bases_own_answer_and_is_weighed_in(t
     assert [report.prior for report in without] == [0, 0]
 
 
+def test_the_plain_word_is_kept_by_its_weight_and_drifts_without_it(tiny: Backbone) -> None:
+    asked = {"steps": 12, "unet_rate": 0.05}
+    kept = list(train_steps(tiny, make_data(), make_request(plain_weight=5.0, **asked)))
+    assert kept[0].plain < 1e-10  # an adapter that has learnt nothing moves nothing
+    for report in kept:
+        others = report.ldm + 1e-3 * report.token + 1e-2 * report.attention
+        assert report.loss == pytest.approx(others + 5 * report.plain, rel=1e-5)
+    loose = list(train_steps(tiny, make_data(), make_request(plain_weight=1e-6, **asked)))
+    assert kept[-1].plain < 0.5 * loose[-1].plain
+    assert [report.plain for report in train_steps(tiny, make_data(), make_request())] == [0, 0]
+
+
 def test_a_report_tells_pace_memory_and_what_is_left(tiny: Backbone) -> None:
     first, last = train_steps(tiny, make_data(), make_request())
     assert first.memory > 100 and first.images_per_second > 0

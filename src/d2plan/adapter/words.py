@@ -26,7 +26,7 @@ _SD_SCRIPTS = {
     "base": "ss_sd_model_name",
     "resolution": "ss_resolution",
 }
-_LOSSES = ("token_weight", "attention_weight", "token_reduction", "prior_weight", "masked")
+_LOSSES = ("token_weight", "attention_weight", "token_reduction", "prior_weight", "plain_weight", "masked")
 
 
 def write_words(adapter: Adapter, naming: Naming, payload: memoryview) -> dict[str, str]:

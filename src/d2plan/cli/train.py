@@ -55,6 +55,9 @@ JointFraction = Annotated[
 ]
 PriorWeight = Annotated[float | None, typer.Option("--prior-weight", help="Of prior preservation; off without this.")]
 PriorImages = Annotated[int | None, typer.Option("--prior-images", help="Class images that the base draws for it.")]
+PlainWeight = Annotated[
+    float | None, typer.Option("--plain-weight", help="Of keeping what the plain class word means; off without this.")
+]
 Template = Annotated[
     str | None, typer.Option("--template", help="For pictures without a caption, such as 'a photo of a {}'.")
 ]
@@ -113,6 +116,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     joint_fraction: JointFraction = None,
     prior_weight: PriorWeight = None,
     prior_images: PriorImages = None,
+    plain_weight: PlainWeight = None,
     template: Template = None,
     use_captions: UseCaptions = None,
     masked: Masked = None,
@@ -165,7 +169,7 @@ class LossLines:
     """Writes the losses about ten times in a training, above the bar that shows steps and the time left."""
 
     def __init__(self) -> None:
-        self._sums = [0.0, 0.0, 0.0, 0.0, 0.0]
+        self._sums = [0.0] * 6
         self._count = 0
 
     def take(self, report: "StepReport") -> None:
@@ -174,16 +178,17 @@ class LossLines:
         Args:
             report: how it went.
         """
-        for index, value in enumerate((report.loss, report.ldm, report.token, report.attention, report.prior)):
-            self._sums[index] += value
+        told = (report.loss, report.ldm, report.token, report.attention, report.prior, report.plain)
+        self._sums = [before + value for before, value in zip(self._sums, told, strict=True)]
         self._count += 1
         every = max(1, report.total // _LINES)
         if report.step % every and report.step != report.total:
             return
-        loss, ldm, token, attention, prior = (value / self._count for value in self._sums)
-        self._sums, self._count = [0.0] * 5, 0
+        loss, ldm, token, attention, prior, plain = (value / self._count for value in self._sums)
+        self._sums, self._count = [0.0] * 6, 0
         parts = f"denoising {ldm:.4f}, token {token:.4f}, attention {attention:.4f}"
         parts += f", prior {prior:.4f}" if prior else ""
+        parts += f", plain {plain:.4f}" if plain else ""
         pace = f"{report.images_per_second:.1f} images/s"
         pace += f", {report.memory / 1024:.1f} GiB" if report.memory else ""
         pace += f", about {write_duration(report.seconds_left)} left" if report.seconds_left else ""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from d2plan.adapter.attach import adapter_off
 from d2plan.backbone.attention import coarsest_level, tap_columns
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates, encode_prompts, predict, time_ids
@@ -115,6 +116,33 @@ def compute_prior_loss(backbone: Backbone, lessons: Lessons, prior: PriorRows, s
         text = _encode_own(backbone, lessons, prior.prompts, settings)
         prediction = predict(backbone, noisy, timesteps, text, _ids(backbone, noisy))
     return _denoise(backbone, prior, prediction)
+
+
+def compute_plain_loss(backbone: Backbone, lessons: Lessons, batch: Batch, settings: DisLoRASettings) -> Tensor:
+    """Compute how far the adapted model's answer to the plain class prompt c_1 has moved from the base's.
+
+    Prior preservation asks for pictures that the base drew, and hears their noise too. Here the base itself answers
+    for the same x_t, so nothing but the difference that the adapter makes is heard. Not in the paper.
+
+    Source: Li and Hoiem 2016 (Learning without Forgetting).
+
+    Args:
+        backbone: the base with an adapter attached.
+        lessons: where the batch comes from.
+        batch: b rows.
+        settings: whether the text encoders learn too.
+
+    Returns:
+        L_plain, the mean square of the difference, a scalar, not weighed.
+    """
+    noisy, timesteps = _disturb(backbone, batch)
+    frozen = TextStates(lessons.frozen.states[batch.plain], lessons.frozen.pooled[batch.plain])
+    with mixed_precision(backbone):
+        with torch.no_grad(), adapter_off(backbone):
+            before = predict(backbone, noisy, timesteps, frozen, _ids(backbone, noisy))
+        text = _encode_own(backbone, lessons, batch.plain, settings)
+        after = predict(backbone, noisy, timesteps, text, _ids(backbone, noisy))
+    return denoising_loss(after.float(), before.float())
 
 
 def mixed_precision(backbone: Backbone) -> AbstractContextManager[object]:

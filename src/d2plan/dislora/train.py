@@ -23,7 +23,7 @@ from d2plan.dislora.checkpoint import Checkpoint, compare_words, load_checkpoint
 from d2plan.dislora.data import ConceptData
 from d2plan.dislora.draw import Batch, BatchDraw, split_batch
 from d2plan.dislora.lessons import LessonChoices, Lessons, Progress, prepare_lessons
-from d2plan.dislora.objective import compute_losses, compute_prior_loss
+from d2plan.dislora.objective import compute_losses, compute_plain_loss, compute_prior_loss
 from d2plan.dislora.processes import Processes
 from d2plan.dislora.prompts import check_words
 from d2plan.errors import InputError
@@ -61,6 +61,7 @@ class StepReport:
         attention: L_atten, eq. (4), 0..1.
         images_per_second: since the training began or went on, time between steps left out.
         prior: L_LDM on class images; 0 without prior preservation.
+        plain: L_plain, how far the plain class word's answers have moved; 0 without its weight.
         memory: most that was in use so far, MiB, on the CUDA device or in this process.
         seconds_left: what the steps still to come take at this speed.
     """
@@ -73,6 +74,7 @@ class StepReport:
     attention: float
     images_per_second: float
     prior: float = 0.0
+    plain: float = 0.0
     memory: float = 0.0
     seconds_left: float = 0.0
 
@@ -255,7 +257,7 @@ def _begin(apparatus: Apparatus, journal: _Journal, steps: int) -> int:
 
 def _report(course: _Course, state: tuple[int, float], losses: list[float]) -> StepReport:
     (done, pace), total = state, course.settings.steps
-    whole, ldm, token, attention, prior = losses
+    whole, ldm, token, attention, prior, plain = losses
     return StepReport(
         step=done,
         total=total,
@@ -265,13 +267,14 @@ def _report(course: _Course, state: tuple[int, float], losses: list[float]) -> S
         attention=attention,
         images_per_second=course.apparatus.draw.batch_size / pace,
         prior=prior,
+        plain=plain,
         memory=_memory_used(course.backbone),
         seconds_left=(total - done) * pace,
     )
 
 
 def _take_step(course: _Course, step: int) -> tuple[list[float], bool]:
-    """Learn from one step's batch; gives the mean losses (whole, ldm, token, attention, prior) and whether to stop."""
+    """Learn from one step's batch; gives the mean losses, whole first, and whether to stop."""
     apparatus, together, keeping = course.apparatus, course.together, course.keeping
     count = course.settings.gradient_accumulation
     pieces = split_batch(apparatus.draw.draw(), count * together.count)[together.rank * count :][:count]
@@ -299,11 +302,16 @@ def _learn(course: _Course, piece: Batch) -> Tensor:
     with compute_losses(course.backbone, course.lessons, piece, settings, course.nulls) as losses:
         whole = losses.weigh(settings)
         scaler.scale(part * whole).backward()
-    told = [whole.detach(), *(loss.detach() for loss in losses), torch.zeros_like(whole).detach()]
+    none = torch.zeros_like(whole).detach()
+    told = [whole.detach(), *(loss.detach() for loss in losses), none, none]
     if piece.prior is not None:
         prior = compute_prior_loss(course.backbone, course.lessons, piece.prior, settings)
         scaler.scale(part * settings.prior_weight * prior).backward()
         told[0], told[4] = told[0] + settings.prior_weight * prior.detach(), prior.detach()
+    if settings.plain_weight > 0:
+        plain = compute_plain_loss(course.backbone, course.lessons, piece, settings)
+        scaler.scale(part * settings.plain_weight * plain).backward()
+        told[0], told[5] = told[0] + settings.plain_weight * plain.detach(), plain.detach()
     return torch.stack(told).float()
 
 

@@ -286,6 +286,6 @@ def test_tensorboard_gets_each_part_of_each_step(pictures: Path, tiny_folder: Pa
     events = EventAccumulator(str(tmp_path / "board"))
     events.Reload()
     log = [json.loads(line) for line in (tmp_path / "a.log.jsonl").read_text().splitlines()][1:]
-    for name in ("loss", "ldm", "token", "attention", "prior", "images_per_second"):
+    for name in ("loss", "ldm", "token", "attention", "prior", "plain", "images_per_second"):
         written = [(event.step, event.value) for event in events.Scalars(f"train/{name}")]
         assert written == [(row["step"], pytest.approx(row[name], rel=1e-5)) for row in log]

@@ -50,6 +50,7 @@ class TrainOptions(TypedDict, total=False):
         masked: weigh the loss by subject masks where there are some; off without it.
         prior_weight: of prior preservation.
         prior_images: class images that the base draws for it.
+        plain_weight: of L_plain, which keeps what the plain class word means.
         name: how people call the concept; the folder's ``concept.yaml`` or the file's stem without it.
         template: for pictures without a caption, with ``{}`` where the class word goes.
         flip: show mirrored pictures too; on without it.
@@ -92,6 +93,7 @@ class TrainOptions(TypedDict, total=False):
     masked: bool
     prior_weight: float
     prior_images: int
+    plain_weight: float
     name: str
     template: str
     flip: bool
