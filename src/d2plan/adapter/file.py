@@ -176,8 +176,8 @@ def check_base(adapter: Adapter, models: Models, other_weights: bool = False) ->
     label = adapter.path or adapter.name
     if not other_weights and adapter.base_fingerprint and adapter.base_fingerprint != models.fingerprint:
         raise AdapterError(
-            f"{label} was trained on the base {adapter.base_fingerprint}, not on {models.fingerprint}; "
-            "use that base, or train the concept again on this one."
+            f"{label} was trained on the base {adapter.base_fingerprint}, not on {models.fingerprint}; use that base, "
+            "train the concept again on this one, or take it all the same with --other-base (`other_base: true`)."
         )
     absent, other = match_layers(adapter, models)
     if absent or other:
