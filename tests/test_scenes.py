@@ -73,6 +73,7 @@ WRONG_SCENES = {
     "a detector unasked": ({"detector": "judge"}, "masks is not detect"),
     "unknown masks": ({"masks": "sam"}, "masks: must be 'attention', 'columns' or 'detect'"),
     "too many styles": ({"style": [{"adapter": "a"}] * 9}, "style holds more than 8"),
+    "a word for yes": ({"other_base": "yes"}, "other_base: must be true or false, without quotes"),
     "a variant of fewer": ({"variant_of": [DOG, DOG]}, "variant_of has other instances than the scene; name as many"),
     "a variant of one elsewhere": ({"variant_of": [{**DOG, "position": "left"}]}, "in the same places"),
     "a style without a file": ({"style": [{"strength": 1}]}, r"style\[0\]\.adapter is missing"),
@@ -202,3 +203,10 @@ def test_another_kind_of_file_is_told_with_the_command_that_takes_it(case: str, 
     with pytest.raises(InputError, match=sentence.replace("?", r"\?")) as caught:
         load(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_a_document_without_other_base_is_written_as_before_the_field() -> None:
+    scene = Scene.model_validate(SCENE)
+    assert not scene.other_base and "other_base" not in scene.model_dump()
+    allowed = scene.model_copy(update={"other_base": True})
+    assert Scene.model_validate_json(allowed.model_dump_json()) == allowed

@@ -1,5 +1,6 @@
 """What every document is made of: its base class, and the kinds of its fields. No torch here."""
 
+import operator
 import os
 import re
 from typing import Annotated, Literal
@@ -36,6 +37,8 @@ Guidance = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False
 Side = Annotated[int, Field(strict=True, ge=64, le=4096, multiple_of=8)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Strength = Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)]
+# Not written where it is off, so that documents without it stay what they were, to the byte.
+OtherBase = Annotated[bool, Field(strict=True, exclude_if=operator.not_)]
 Position = Literal["left", "middle", "right"]
 
 

@@ -20,6 +20,7 @@ _PLAINLY = MappingProxyType(
     {
         "int_type": "must be a whole number, without quotes",
         "float_type": "must be a number, without quotes",
+        "bool_type": "must be true or false, without quotes",
         "string_type": "must be text",
         "string_unicode": "holds characters that are no text; write it anew",
         "string_too_short": "is empty; write it",

@@ -1,8 +1,9 @@
 """The record of a run: what made a picture, and what it cost. No torch here."""
 
 import math
+import operator
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -12,13 +13,24 @@ from d2plan.scenes import Scene
 
 
 class AdapterUse(Document):
-    """An adapter as a run used it: where it lay, what it holds, and its content's hash."""
+    """An adapter as a run used it: where it lay, what it holds, and its content's hash.
+
+    Attributes:
+        path: where it lay.
+        name: what it is called.
+        sha256: of its content.
+        class_word: of its concept.
+        identifier: of its concept.
+        learnt_on: the fingerprint of the base that it was learnt on; empty, and not written, where that is the run's
+            own, or where its file does not say.
+    """
 
     path: str
     name: str
     sha256: str
     class_word: str
     identifier: str
+    learnt_on: Annotated[str, Field(exclude_if=operator.not_)] = ""
 
 
 class FileUse(Document):

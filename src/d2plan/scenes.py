@@ -12,6 +12,7 @@ from d2plan.fields import (
     FolderName,
     Fraction,
     Guidance,
+    OtherBase,
     PathText,
     Position,
     Seed,
@@ -126,6 +127,7 @@ class SceneFields(Document):
         masks: where masks come from: the attention maps, a detector on a first picture, or a column for each instance;
             None is the base's own, and the attention maps in a series whose variants share a beginning alone.
         detector: what "detect" looks with: a word such as "judge", or a folder; None is the base's own.
+        other_base: take adapters that were learnt on other weights of the base's architecture; else they are refused.
         missing: an instance that gets no area is an error, or a note in the record.
         weave: which rows read the whole scene, all prompts woven into one: "all", "subs" (those of the instances
             alone), or "none", where each reads its own prompt as it is written.
@@ -146,6 +148,7 @@ class SceneFields(Document):
     controls: Annotated[tuple[Control, ...], Field(max_length=8)] = ()
     masks: Literal["attention", "columns", "detect"] | None = None
     detector: PathText | None = None
+    other_base: OtherBase = False
     missing: Literal["error", "mark"] = "error"
     weave: Literal["none", "subs", "all"] | None = None
     scheduler: Literal["base", "euler"] = "base"

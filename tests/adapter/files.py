@@ -6,11 +6,12 @@ import struct
 import torch
 from safetensors.torch import save_file
 
-UNET = "down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
-SGM = "input_blocks_4_1_transformer_blocks_0_attn1_to_q"
+# The second attention block on the way down shows two layers a block, without which there are no sgm names.
+UNET = "down_blocks_1_attentions_1_transformer_blocks_0_attn1_to_q"
+SGM = "input_blocks_5_1_transformer_blocks_0_attn1_to_q"
 TEXT = "text_model_encoder_layers_0_self_attn_q_proj"
 PATHS = (
-    "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
+    "unet.down_blocks.1.attentions.1.transformer_blocks.0.attn1.to_q",
     "text_encoder.text_model.encoder.layers.0.self_attn.q_proj",
     "text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj",
 )
@@ -28,7 +29,7 @@ SPELLINGS = {
     ),
     "OneTrainer, OMI": (
         (
-            "unet.input_blocks.4.1.transformer_blocks.0.attn1.to_q",
+            "unet.input_blocks.5.1.transformer_blocks.0.attn1.to_q",
             "clip_l.text_model.encoder.layers.0.self_attn.q_proj",
             "clip_g.text_model.encoder.layers.0.self_attn.q_proj",
         ),

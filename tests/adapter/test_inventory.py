@@ -34,7 +34,7 @@ def test_alphas_are_read(tmp_path, program, alpha):
 
 def test_files_of_diffusers_former_and_present_open(tmp_path):
     (down, up), (text_down, text_up) = update(seed=0), update(seed=1)
-    stem = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1"
+    stem = "unet.down_blocks.1.attentions.1.transformer_blocks.0.attn1"
     texts = {f"{PATHS[1]}.lora_linear_layer.{half}.weight": t for half, t in (("down", text_down), ("up", text_up))}
     for spelling in (f"{stem}.processor.to_q_lora", f"{stem}.to_q.lora"):
         units = {f"{spelling}.down.weight": down, f"{spelling}.up.weight": up}

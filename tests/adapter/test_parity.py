@@ -14,10 +14,12 @@ from transformers.utils import logging as text_logging
 
 from d2plan.adapter.adapter import Adapter, Delta
 from d2plan.adapter.file import load_adapter, save_adapter
-from d2plan.adapter.names import COMPONENTS, NAMINGS
+from d2plan.adapter.names import COMPONENTS, NAMINGS, read_key, write_keys
 from d2plan.adapter.rows import adapter_rows
+from d2plan.adapter.sdxl import has_sdxl_blocks
 from d2plan.backbone.load import load_backbone
 from d2plan.backbone.sdxl import draw_noise, encode_prompts, predict, time_ids
+from d2plan.errors import AdapterError
 
 ENDINGS = ("to_q", "to_k", "to_v", "to_out.0", "q_proj", "k_proj", "v_proj", "out_proj")
 OTHERS = ("proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "fc1", "fc2")
@@ -162,3 +164,28 @@ def test_stock_diffusers_computes_the_same_from_sdxls_own_block_names(tiny, tmp_
     for ours, theirs, without in zip(own, stock, plain, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
         assert not torch.allclose(ours, without, atol=1e-3)
+
+
+def test_sgm_is_refused_for_the_layers_of_the_small_bases(base, tmp_path):
+    with pytest.raises(AdapterError, match="sgm numbers blocks of two layers each"):
+        save_adapter(tmp_path / "rex.safetensors", random_adapter(base, "sgm"), "sgm")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_sgm_is_allowed_for_just_the_unets_whose_blocks_stock_diffusers_numbers_alike(tiny, layers):
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config({**tiny.unet.config, "layers_per_block": layers})
+    paths = [f"unet.{path}" for path, _ in unet.named_modules() if path.endswith("attn2.to_k")]
+    tensors, meant = {}, {}
+    for number, path in enumerate(paths):
+        try:
+            down, up, _ = write_keys(path, "sgm")
+        except AdapterError:
+            continue
+        meant[path] = float(number)
+        tensors |= {down: torch.tensor([[float(number)]]), up: torch.ones(1, 1)}
+    read, _ = StableDiffusionXLPipeline.lora_state_dict(tensors, unet_config=unet.config)
+    found = {read_key(name).path: tensor.item() for name, tensor in read.items() if read_key(name).half == "down"}
+    update = Delta(torch.ones(1, 1), torch.ones(1, 1), 1.0)
+    assert has_sdxl_blocks(dict.fromkeys(paths, update)) == (found == meant) == (layers == 2)

@@ -156,7 +156,7 @@ def test_an_adapter_of_full_size_sdxl_has_sdxls_own_block_names(tmp_path):
     deltas = {path: Delta(torch.ones(1, widths[path][0]), torch.ones(widths[path][1], 1), 1.0) for path in PATHS}
     saved = save_adapter(tmp_path / "a.safetensors", make_adapter(deltas=deltas, settings={}, rank=1, alpha=1.0))
     content = saved.path.read_bytes()
-    assert b"lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q" in content
+    assert b"lora_unet_input_blocks_5_1_transformer_blocks_0_attn1_to_q" in content
     assert read_metadata(saved.path)["modelspec.resolution"] == "1024x1024"
     same(load_adapter(saved.path), saved)
 

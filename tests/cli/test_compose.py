@@ -11,6 +11,7 @@ from d2plan.adapter.file import save_adapter
 from d2plan.backbone.load import load_backbone
 from d2plan.cli.main import main
 from tests.isp.concepts import random_adapter
+from tests.tiny import write_tiny
 
 
 def _leave(*arguments: object) -> int:
@@ -53,6 +54,15 @@ def test_a_wrong_scene_is_code_2_and_one_sentence(
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.startswith("d2plan: instances[0].sub_prompt") and shown.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_other_weights_are_taken_with_a_flag(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    scene, other = _write_scene(tmp_path, tiny_folder, "a <v2> dog running"), write_tiny(tmp_path / "other", seed=5)
+    asked = ("compose", scene, "-o", tmp_path / "run", "--base", other)
+    assert _leave(*asked) == 2
+    assert "take it all the same with --other-base" in capsys.readouterr().err
+    assert _leave(*asked, "--other-base") == 0
+    assert "Note: instances[0]: rex.safetensors was learnt on the base" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("low", [(), ("--low-memory",)])

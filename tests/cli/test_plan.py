@@ -9,7 +9,7 @@ from d2plan.adapter.file import save_adapter
 from d2plan.cli.main import main
 from d2plan.cli.plan import make_storyboard
 from d2plan.etp.plan import Beat, EventPlan, PlanInstance
-from tests.tiny import tiny_adapter, tiny_backbone
+from tests.tiny import tiny_adapter, tiny_backbone, write_tiny
 
 STORY = "Rex sleeps on the beach next to John, then he wakes up, happily puts on sunglasses and runs to the castle."
 
@@ -102,3 +102,10 @@ def test_what_a_terminal_would_obey_is_spelled_out_in_the_storyboard(capsys):
     assert "\x1b" not in text
     assert "[red]x[/red] \\x1b[31m" in text
     assert "[bold]Rex" in text
+
+
+def test_other_weights_are_planned_for_with_a_flag(concepts, tmp_path, capsys):
+    asked = ("plan", STORY, "--concepts", concepts, "--base", write_tiny(tmp_path / "other", seed=5))
+    assert leave(*asked) == 2
+    assert "--other-base" in capsys.readouterr().err
+    assert leave(*asked, "--other-base") == 0

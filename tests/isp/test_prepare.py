@@ -66,6 +66,18 @@ def test_an_adapter_of_another_base_is_an_error(tiny: Backbone) -> None:
         prepare_scene(tiny, scene, [replace(random_adapter(tiny, "dog", "<v1>"), base_fingerprint="0" * 16)])
 
 
+def test_other_weights_are_taken_when_asked_for_and_another_architecture_never(tiny: Backbone) -> None:
+    instances = (Instance(concept="a", sub_prompt="a <v1> dog"),)
+    scene = Scene(global_prompt="a dog", instances=instances, other_base=True)
+    rex = replace(random_adapter(tiny, "dog", "<v1>"), base_fingerprint="0" * 16)
+    (note,) = prepare_scene(tiny, scene, [rex]).warnings
+    assert note.startswith(f"instances[0]: a dog was learnt on the base {'0' * 16}, not on {tiny.fingerprint}")
+    path, delta = next(iter(rex.deltas.items()))
+    wide = replace(rex, deltas={**rex.deltas, path: delta._replace(down=torch.ones(2, 7))})
+    with pytest.raises(AdapterError, match="1 have another width"):
+        prepare_scene(tiny, scene, [wide])
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -29,7 +29,7 @@ from d2plan.adapter.header import SUFFIX as SUFFIX
 from d2plan.adapter.header import Header, read_content, read_header
 from d2plan.adapter.inventory import Inventory, check_inventory, take_inventory
 from d2plan.adapter.names import COMPONENTS, Naming, find_layer, write_keys
-from d2plan.adapter.sdxl import is_sdxl
+from d2plan.adapter.sdxl import has_sdxl_blocks, is_sdxl
 from d2plan.adapter.words import keep_foreign, read_alphas, read_settings, write_words
 from d2plan.errors import AdapterError, FileError
 
@@ -45,13 +45,14 @@ def save_adapter(path: str | Path, adapter: Adapter, naming: Naming = "kohya") -
         path: ends in ".safetensors"; a file that is there is replaced.
         adapter: what to write; tensors keep their number format.
         naming: "kohya", which counts the blocks as sd-scripts does where the adapter is of full-size SDXL and as
-            diffusers does elsewhere; "sgm", always the former; "diffusers" or "peft".
+            diffusers does elsewhere; "sgm", the former or nothing; "diffusers" or "peft".
 
     Returns:
         The adapter with the path and the SHA-256 of its file.
 
     Raises:
-        AdapterError: the path ends otherwise, or the adapter holds no updates, or values that are no numbers.
+        AdapterError: the path ends otherwise, or the adapter holds no updates, or values that are no numbers, or layers
+            that the naming cannot name.
         FileError: the file cannot be written.
     """
     target = Path(path)
@@ -59,6 +60,7 @@ def save_adapter(path: str | Path, adapter: Adapter, naming: Naming = "kohya") -
         raise AdapterError(f"{target} is no name for an adapter; end it in {SUFFIX}.")
     if not adapter.deltas:
         raise AdapterError(f"{target}: the adapter holds no updates; train it first.")
+    check_naming(adapter, naming, target)
     spelling: Naming = "sgm" if naming == "kohya" and is_sdxl(adapter.deltas) else naming
     tensors: dict[str, Tensor] = {}
     for module, delta in sorted(adapter.deltas.items()):
@@ -174,8 +176,8 @@ def check_base(adapter: Adapter, models: Models, other_weights: bool = False) ->
     label = adapter.path or adapter.name
     if not other_weights and adapter.base_fingerprint and adapter.base_fingerprint != models.fingerprint:
         raise AdapterError(
-            f"{label} was trained on the base {adapter.base_fingerprint}, not on {models.fingerprint}; "
-            "use that base, or train the concept again on this one."
+            f"{label} was trained on the base {adapter.base_fingerprint}, not on {models.fingerprint}; use that base, "
+            "train the concept again on this one, or take it all the same with --other-base (`other_base: true`)."
         )
     absent, other = match_layers(adapter, models)
     if absent or other:
@@ -208,6 +210,24 @@ def match_layers(adapter: Adapter, models: Models) -> tuple[list[str], list[str]
         elif widths != (delta.down.shape[1], delta.up.shape[0]):
             other.append(path)
     return absent, other
+
+
+def check_naming(adapter: Adapter, naming: Naming, target: Path) -> None:
+    """Refuse to write an adapter in names that other programs would take for other layers'.
+
+    Args:
+        adapter: what to write.
+        naming: in which names.
+        target: the file to write.
+
+    Raises:
+        AdapterError: sgm's names are asked for, and the U-Net's blocks are not SDXL's.
+    """
+    if naming == "sgm" and not has_sdxl_blocks(adapter.deltas):
+        raise AdapterError(
+            f"{target}: sgm numbers blocks of two layers each, as SDXL has them, and this adapter's are not known to "
+            "be such, so that other programs would put updates elsewhere or drop them; write it as kohya."
+        )
 
 
 def check_delta(delta: Delta, where: str) -> None:

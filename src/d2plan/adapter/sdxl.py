@@ -1,5 +1,6 @@
 """The linear layers of full-size SDXL, so that a file can be judged without a base at hand."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
@@ -16,6 +17,7 @@ _BLOCKS = (
     ("up_blocks.1", 3, 2, 640),
 )
 _ENCODERS = (("text_encoder", 12, 768), ("text_encoder_2", 32, 1280))
+_NUMBERED = re.compile(r"unet\.(down|up)_blocks\.[0-9]+\.attentions\.([0-9]+)\.")
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "q_proj", "k_proj", "v_proj", "out_proj")
 
 
@@ -55,6 +57,23 @@ def is_sdxl(deltas: Mapping[str, Delta]) -> bool:
     return any(path.startswith("unet.") for path in deltas) and all(
         layers.get(path) == (delta.down.shape[1], delta.up.shape[0]) for path, delta in deltas.items()
     )
+
+
+def has_sdxl_blocks(deltas: Mapping[str, Delta]) -> bool:
+    """Whether sgm's block numbers, which suppose two layers in each block, mean the same layers in every program.
+
+    Stock diffusers divides them by the U-Net's own ``layers_per_block`` + 1 (its
+    ``_maybe_map_sgm_blocks_to_diffusers``), and so takes them for other layers where that is not two. An adapter shows
+    two by an attention block that needs the second layer: the second on the way down, the third on the way up.
+
+    Args:
+        deltas: module path to update.
+
+    Returns:
+        True for SDXL's size, for two layers a block, and where no block is numbered.
+    """
+    numbered = [(match[1], int(match[2])) for path in deltas if (match := _NUMBERED.match(path))]
+    return is_sdxl(deltas) or max((number + (side == "down") for side, number in numbered), default=2) == 2
 
 
 def _transformer(place: str, width: int) -> dict[str, tuple[int, int]]:

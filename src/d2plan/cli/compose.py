@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from d2plan.cli.options import OtherBase
 from d2plan.cli.progress import show_progress
 from d2plan.cli.score import parse_references
 from d2plan.cli.tell import tell
-from d2plan.documents import RunRecord, load_run
+from d2plan.documents import RunRecord, Scene, load_run
 from d2plan.errors import InputError
 from d2plan.workflows.composing.choose import CandidateReport, ChoiceRequest, compose_best
 from d2plan.workflows.composing.compose import choose_memory, compose
+from d2plan.workflows.composing.requests import read_request
 from d2plan.workflows.runs.folder import CANDIDATE_SHEET, IMAGE, MASKS, RECORD
 
 
@@ -21,6 +23,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     base: Annotated[str | None, typer.Option("--base", help="Base model, in the place of the scene's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed, in the place of the scene's.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Allow a folder that is not empty.")] = False,
+    other_base: OtherBase = False,
     device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
     low_memory: Annotated[bool, typer.Option("--low-memory", help="One row after the other; slower.")] = False,
     merged: Annotated[
@@ -41,13 +44,15 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     memory = choose_memory(low_memory, merged)
     if candidates == 1 and (references or encoder):
         raise InputError("--references and --encoder belong to --candidates; give how many there shall be.")
+    asked = read_request(Scene, scene, base, seed, other_base)
     with show_progress() as report:
         if candidates == 1:
-            folder, choice = compose(scene, out, base, seed, overwrite, report, device=device, memory=memory), None
+            choice = None
+            folder = compose(asked, out, overwrite=overwrite, on_progress=report, device=device, memory=memory)
         else:
             wanted = ChoiceRequest(candidates, parse_references(references or []), encoder)
             folder, choice = compose_best(
-                scene, out, wanted, base, seed, overwrite, report, device=device, memory=memory
+                asked, out, wanted, overwrite=overwrite, on_progress=report, device=device, memory=memory
             )
     if choice is not None:
         _tell_choice(choice, folder)

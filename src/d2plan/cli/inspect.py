@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from d2plan.cli.options import OtherBase
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
 
@@ -18,13 +19,20 @@ def inspect() -> None:
 
 @app.command()
 def attention(  # noqa: PLR0913  (a command's options are its parameters)
-    prompt: Annotated[str, typer.Argument(help="What to draw; with an adapter it names the identifier.")],
+    prompt: Annotated[str, typer.Argument(help="What to draw; with an adapter it names it.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The PNG file.")],
     word: Annotated[
         list[str] | None, typer.Option("--word", "-w", help="Whose map to show; may be given again.")
     ] = None,
     base: Annotated[str, typer.Option("--base", help="mini, or a folder in the diffusers SDXL layout.")] = "mini",
     concept: Annotated[Path | None, typer.Option("--concept", help="An adapter, shown below the base.")] = None,
+    class_word: Annotated[
+        str | None, typer.Option("--class", help="What the concept is, such as dog; the file's own word without this.")
+    ] = None,
+    identifier: Annotated[
+        str | None, typer.Option("--identifier", help="The word that names it; the file's own without this.")
+    ] = None,
+    other_base: OtherBase = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the noise.")] = 0,
     steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps; the base's own without this.")] = None,
     clusters: Annotated[int, typer.Option("--clusters", help="Groups of pixels, 1 to 7.")] = 5,
@@ -35,6 +43,7 @@ def attention(  # noqa: PLR0913  (a command's options are its parameters)
     from d2plan.workflows.shelf.inspect import InspectOptions, inspect_attention
 
     options: InspectOptions = {"seed": seed, "clusters": clusters, "device": device, "overwrite": overwrite}
+    options |= {"class_word": class_word or "", "identifier": identifier or "", "other_base": other_base}
     if steps is not None:
         options["steps"] = steps
     with show_progress() as report:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from d2plan.cli.options import OtherBase
 from d2plan.cli.tell import spell_out, tell
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     llm_seconds: Annotated[float, typer.Option("--llm-seconds", help="Longest wait for one answer.")] = 120.0,
     frames: Annotated[int, typer.Option("--frames", help="From one beat to the next, both ends counted.")] = 16,
     base: Annotated[str, typer.Option("--base", help="Base model that the plan is for.")] = "mini",
+    other_base: OtherBase = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the noise.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a plan that is there.")] = False,
 ) -> None:
@@ -47,7 +49,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     if out is not None:
         check_plan_name(out, overwrite)
     if is_plan_file(story):
-        plan = check_plan_file(story)
+        plan = check_plan_file(story, other_base)
     else:
         opened = None
         if planner == "server":
@@ -56,7 +58,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
             opened = _open("local", llm_url, llm_model, llm_seconds)
         elif planner != "grammar":
             raise InputError(f"--planner {planner} is unknown; choose grammar, server or local.")
-        plan = plan_story(story, concepts, opened, base, frames, seed)
+        plan = plan_story(story, concepts, opened, base, frames, seed, other_base)
     console = Console(width=None if Console().is_terminal else _PLAIN_WIDTH)
     console.print(Text(spell_out(f"Scene: {plan.global_prompt}")))
     console.print(make_storyboard(plan))

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from d2plan.cli.options import OtherBase
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
+from d2plan.documents import Series
 from d2plan.workflows.composing.compose import choose_memory
+from d2plan.workflows.composing.requests import read_request
 from d2plan.workflows.composing.series import compose_series
 
 
@@ -22,6 +25,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make again what --only names, and what fits no longer.")
     ] = False,
+    other_base: OtherBase = False,
     device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
     low_memory: Annotated[bool, typer.Option("--low-memory", help="One row after the other; slower.")] = False,
     merged: Annotated[
@@ -29,11 +33,12 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     ] = False,
 ) -> None:
     """Make pictures that share noise, layout and beginning, and differ only in what their variants say."""
+    memory = choose_memory(low_memory, merged)
+    asked = read_request(Series, series, base, seed, other_base)
     with show_progress() as report:
         result = compose_series(
-            series, out, base, seed, only or (), overwrite, report,
-            device=device, memory=choose_memory(low_memory, merged),
-        )  # fmt: skip
+            asked, out, only=only or (), overwrite=overwrite, on_progress=report, device=device, memory=memory
+        )
     for note in result.notes:
         tell(f"Note: {note}", err=True)
     for label, names in (("Made", result.made), ("Kept", result.kept), ("Not made yet", result.waiting)):

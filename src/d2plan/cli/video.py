@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from d2plan.cli.options import OtherBase
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
 
 if TYPE_CHECKING:
+    from d2plan.etp.plan import EventPlan
     from d2plan.etp.planner import Planner
     from d2plan.workflows.filming.video import VideoResult
 
@@ -24,9 +26,8 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     llm_model: Annotated[str, typer.Option("--llm-model", help="Model's name or folder; else D2PLAN_LLM_MODEL.")] = "",
     llm_seconds: Annotated[float, typer.Option("--llm-seconds", help="Longest wait for one answer.")] = 120.0,
     base: Annotated[str, typer.Option("--base", help="Base model of a story; a plan names its own.")] = "mini",
-    frames: Annotated[
-        int | None, typer.Option("--frames", help="From one beat to the next, both ends counted.")
-    ] = None,
+    other_base: OtherBase = False,
+    frames: Annotated[int | None, typer.Option("--frames", help="From beat to beat, both ends counted.")] = None,
     fps: Annotated[float, typer.Option("--fps", help="Frames a second.")] = 8.0,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the noise.")] = None,
     interpolator: Annotated[str, typer.Option("--interpolator", help="seine, wan, ltx or blend.")] = "seine",
@@ -42,13 +43,13 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
 ) -> None:
     """Make a video: plan the story, compose a keyframe for each moment, and make the frames between them."""
-    from d2plan.etp.plan import EventPlan
     from d2plan.workflows.filming.video import VideoOptions, make_video
 
     options = VideoOptions(
         concepts=concepts,
         planner=_open_planner(planner, llm_url, llm_model, llm_seconds),
         base=base,
+        other_base=other_base,
         frames=frames,
         seed=seed,
         rate=fps,
@@ -69,7 +70,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
 
     with show_progress() as report:
 
-        def show_plan(plan: EventPlan, sheet: Path) -> None:
+        def show_plan(plan: "EventPlan", sheet: Path) -> None:
             report(f"storyboard of {len(plan.beats)} beats: {sheet}", 1, 1)
 
         result = make_video(story, out, options, report, show_plan, note_early)

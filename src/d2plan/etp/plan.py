@@ -32,7 +32,7 @@ from d2plan.documents import (
     parse_document,
 )
 from d2plan.errors import InputError
-from d2plan.fields import Guidance, Side
+from d2plan.fields import Guidance, OtherBase, Side
 
 MOST_BEATS = 32
 MOST_FRAMES = 1000
@@ -122,6 +122,7 @@ class EventPlan(Document):
         planner: who made it; None is a person.
         planned: fingerprint of what the planner wrote (``fingerprint_plan``); None where no planner did.
         base: "mini", a folder in the diffusers layout, or a model's name on the hub.
+        other_base: take concepts that were learnt on other weights of the base's architecture.
         global_prompt: the whole scene (c_g of eq. 10); names each instance by its class word.
         instances: who takes part, 1..16.
         beats: what happens, 2..32 moments in their order (c_s of eq. 10).
@@ -138,6 +139,7 @@ class EventPlan(Document):
     planner: Word | None = None
     planned: Word | None = None
     base: PathText = "mini"
+    other_base: OtherBase = False
     global_prompt: Text
     instances: Annotated[tuple[PlanInstance, ...], Field(min_length=1, max_length=MAX_INSTANCES)]
     beats: Annotated[tuple[Beat, ...], Field(max_length=MOST_BEATS)]
@@ -237,7 +239,8 @@ def check_plan(
                 "give the path of one."
             )
         known.append(concepts[instance.concept])
-    _check_bases(plan, known, base)
+    if not plan.other_base:
+        _check_bases(plan, known, base)
     filled = _fill(plan, known)
     for index in range(len(filled.beats)):
         _check_beat(filled, index)
@@ -323,7 +326,7 @@ def _check_bases(plan: EventPlan, known: Sequence[KnownConcept], base: str) -> N
         if expected and concept.base != expected:
             raise InputError(
                 f"instances[{index}].concept is {concept.path}, trained on the base {concept.base}, but {owner} is "
-                f"{expected}; choose concepts of one base."
+                f"{expected}; choose concepts of one base, or take them with --other-base (`other_base: true`)."
             )
         if not expected:
             expected, owner = concept.base, f"the base of {concept.path}"

@@ -77,6 +77,30 @@ def tell_shapes(scene: Scene, images: Sequence[NDArray[np.uint8]], size: tuple[i
     ]
 
 
+def tell_other_bases(backbone: Backbone, adapters: Sequence[Adapter], styles: Sequence[Adapter]) -> list[str]:
+    """Tell which adapters were learnt on other weights than those that they are drawn with.
+
+    Args:
+        backbone: the base.
+        adapters: one an instance.
+        styles: one a style.
+
+    Returns:
+        Sentences for the reader of the result.
+    """
+    return [
+        f"{field}: {call_adapter(adapter)} was learnt on the base {adapter.base_fingerprint}, not on "
+        f"{backbone.fingerprint}, so it may look less like what it learnt."
+        for field, adapter in _list_fields(adapters, styles)
+        if adapter.base_fingerprint not in ("", backbone.fingerprint)
+    ]
+
+
+def _list_fields(adapters: Sequence[Adapter], styles: Sequence[Adapter]) -> list[tuple[str, Adapter]]:
+    named = [(f"instances[{index}]", adapter) for index, adapter in enumerate(adapters)]
+    return named + [(f"style[{index}]", adapter) for index, adapter in enumerate(styles)]
+
+
 def tell_idle(
     scene: Scene, adapters: Sequence[Adapter], styles: Sequence[Adapter], controls: Sequence[SpatialControl]
 ) -> list[str]:
@@ -91,11 +115,9 @@ def tell_idle(
     Returns:
         Sentences for the reader of the result.
     """
-    named = [(f"instances[{index}]", adapter) for index, adapter in enumerate(adapters)]
-    named += [(f"style[{index}]", adapter) for index, adapter in enumerate(styles)]
     notes = [
         f"{field}: {call_adapter(adapter)} has no effect, because all of its updates are zero; train it."
-        for field, adapter in named
+        for field, adapter in _list_fields(adapters, styles)
         if is_idle(adapter)
     ]
     if adapters and scene.warmup == scene.steps:

@@ -21,7 +21,7 @@ from d2plan.config import IspSettings
 from d2plan.documents import Scene
 from d2plan.errors import InputError
 from d2plan.isp.columns import deal_columns, take_back, tell_columns, tell_sides, wants_columns
-from d2plan.isp.notes import call_adapter, tell_idle, tell_shapes, tell_words
+from d2plan.isp.notes import call_adapter, tell_idle, tell_other_bases, tell_shapes, tell_words
 from d2plan.isp.overrides import Box, Region, open_region
 from d2plan.isp.segment import Detector
 from d2plan.isp.sharing import PLACES, tell_positions
@@ -209,14 +209,14 @@ def prepare_scene(
     Raises:
         InputError: a word is missing from its prompt or an identifier stands in a wrong one, a number cannot be used,
             or something named was not given.
-        AdapterError: an adapter belongs to another base.
+        AdapterError: an adapter belongs to another base, and the scene does not take such, or to another architecture.
     """
     started = time.perf_counter()
     extras = extras or Extras()
     resolved = resolve_scene(scene, backbone, adapters, settings)
     _check_extras(resolved, extras)
     for adapter in (*adapters, *extras.styles):
-        check_base(adapter, backbone)
+        check_base(adapter, backbone, resolved.other_base)
     check_words(resolved, adapters, find_named(resolved, adapters), backbone)
     assert resolved.height is not None and resolved.width is not None
     size = (resolved.height, resolved.width)
@@ -242,12 +242,7 @@ def prepare_scene(
         Weighted(adapter, item.strength) for adapter, item in zip(extras.styles, resolved.style, strict=True)
     )
     text = _encode(backbone, resolved, read, adapters, styles)
-    controls = tuple(
-        SpatialControl(
-            drawing.model, prepare_image(drawing.image, size, backbone), item.strength, item.start, item.end, item.rows
-        )
-        for drawing, item in zip(extras.drawings, resolved.controls, strict=True)
-    )
+    controls = _set_controls(backbone, resolved, extras.drawings, size)
     warnings = (
         *tell_words(backbone, resolved, adapters),
         *unwoven,
@@ -255,6 +250,7 @@ def prepare_scene(
         *tell_columns(scene, resolved),
         *(tell_sides(resolved, kept.scene) if kept and resolved.masks == "columns" else ()),
         *tell_shapes(resolved, [drawing.image for drawing in extras.drawings], size),
+        *tell_other_bases(backbone, adapters, extras.styles),
         *tell_idle(resolved, adapters, extras.styles, controls),
     )
     detector = extras.detector if resolved.masks == "detect" else None
@@ -336,6 +332,17 @@ def _check_extras(scene: Scene, extras: Extras) -> None:
             raise InputError(f"{field} names {len(named)}, but {len(given)} were opened; give one for each.")
     if scene.masks == "detect" and extras.detector is None and scene.instances:
         raise InputError("masks is detect, but no detector was opened; give one, or write `masks: attention`.")
+
+
+def _set_controls(
+    backbone: Backbone, scene: Scene, drawings: Sequence[Drawing], size: tuple[int, int]
+) -> tuple[SpatialControl, ...]:
+    return tuple(
+        SpatialControl(
+            drawing.model, prepare_image(drawing.image, size, backbone), item.strength, item.start, item.end, item.rows
+        )
+        for drawing, item in zip(drawings, scene.controls, strict=True)
+    )
 
 
 def _load_subs(scene: Scene, adapters: Sequence[Adapter], styles: tuple[Weighted, ...]) -> list[tuple[Weighted, ...]]:

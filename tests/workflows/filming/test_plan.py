@@ -8,9 +8,10 @@ from d2plan.errors import FileError, InputError, PlannerError
 from d2plan.etp.grammar.planner import GrammarPlanner
 from d2plan.etp.plan import load_plan
 from d2plan.etp.server import ServerChat
+from d2plan.workflows.filming.keyframes import make_series
 from d2plan.workflows.filming.plan import check_plan_file, is_plan_file, plan_story, read_concepts, save_plan
 from d2plan.workflows.filming.planners import PlannerChoice, open_planner
-from tests.tiny import tiny_adapter, tiny_backbone
+from tests.tiny import tiny_adapter, tiny_backbone, write_tiny
 
 STORY = "Rex sleeps on the beach next to John, then he wakes up and runs."
 
@@ -150,3 +151,19 @@ def test_a_plan_that_is_cut_off_before_its_beats_is_told_what_is_missing(tmp_pat
     path.write_text(head + "- name: Rex\n  concept: rex.safetensors\n")
     with pytest.raises(InputError, match="beats is missing"):
         check_plan_file(path)
+
+
+def test_concepts_of_other_weights_are_planned_and_filmed_only_when_asked_for(concepts, tmp_path):
+    other = str(write_tiny(tmp_path / "other", seed=5))
+    with pytest.raises(InputError, match=r"choose concepts of one base, or take them with --other-base"):
+        plan_story(STORY, concepts, base=other)
+    plan = plan_story(STORY, concepts, base=other, other_base=True)
+    saved = save_plan(plan, tmp_path / "plan.yaml")
+    assert "other_base: true" in saved.read_text()
+    assert check_plan_file(saved) == plan
+    assert make_series(plan, [0, 1]).other_base
+    silent = tmp_path / "silent.yaml"
+    silent.write_text(saved.read_text().replace("other_base: true\n", ""))
+    with pytest.raises(InputError, match=r"silent\.yaml: .*`other_base: true`"):
+        check_plan_file(silent)
+    assert check_plan_file(silent, other_base=True) == plan

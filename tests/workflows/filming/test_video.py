@@ -1,5 +1,6 @@
 """A plan in, a video and its page out: what lies where, what is made once, what is refused before any work."""
 
+import dataclasses
 import json
 import re
 from html import unescape
@@ -16,6 +17,7 @@ from d2plan.media.video import read_video
 from d2plan.workflows.filming.video import VideoOptions, make_video
 from d2plan.workflows.scoring.sources import ScoreRequest, find_sources
 from tests.etp.seine_models import write_embedded
+from tests.tiny import write_tiny
 from tests.workflows.concept_files import concepts, opened, read_all
 
 __all__ = ["concepts", "opened"]
@@ -282,3 +284,13 @@ def test_a_damaged_keyframe_is_made_again_and_its_segments_are_kept(concepts, ti
         picture.write_bytes(picture.read_bytes()[:200])
     again = make_video(plan, tmp_path / "s.gif", BLEND)
     assert np.array_equal(read_image(picture), before) and (again.made, again.kept) == (0, 2)
+
+
+def test_concepts_of_other_weights_are_filmed_only_when_asked_for(concepts, tmp_path):
+    plan = write_plan(concepts, write_tiny(tmp_path / "other", seed=5), beats=PLAN["beats"][:2], frames=2)
+    with pytest.raises(InputError, match="take them with --other-base"):
+        make_video(str(plan), tmp_path / "story.gif", BLEND)
+    result = make_video(str(plan), tmp_path / "story.gif", dataclasses.replace(BLEND, other_base=True))
+    assert any("rex.safetensors was learnt on the base" in note for note in result.notes)
+    assert "other_base: true" in (result.folder / "plan.yaml").read_text()
+    assert make_video(str(result.folder / "plan.yaml"), tmp_path / "story.gif", BLEND).kept == 1

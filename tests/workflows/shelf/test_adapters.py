@@ -25,13 +25,20 @@ def rex(tiny, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("naming", ["diffusers", "peft", "sgm"])
+@pytest.mark.parametrize("naming", ["diffusers", "peft"])
 def test_a_conversion_there_and_back_gives_the_same_bytes(rex, naming):
     there = convert_adapter(rex, naming)
     assert there.adapter.path == rex.with_name(f"rex.{naming}.safetensors")
     back = convert_adapter(there.adapter.path, "kohya", rex.with_name("back.safetensors"))
     assert back.adapter.path.read_bytes() == rex.read_bytes()
     assert back.left_out == 0
+
+
+def test_sgm_is_refused_where_its_numbers_mean_other_layers_and_nothing_is_written(rex):
+    before = sorted(rex.parent.iterdir())
+    with pytest.raises(AdapterError, match=r"rex\.sgm\.safetensors: sgm numbers blocks of two layers.*as kohya"):
+        convert_adapter(rex, "sgm")
+    assert sorted(rex.parent.iterdir()) == before
 
 
 def test_the_sidecar_and_the_thumbnail_go_along(rex):

@@ -1,15 +1,17 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from d2plan.adapter.file import save_adapter
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import sample_steps
-from d2plan.errors import FileError, InputError
+from d2plan.errors import AdapterError, FileError, InputError
 from d2plan.media.images import read_image
-from d2plan.workflows.shelf.inspect import inspect_attention
+from d2plan.workflows.shelf.inspect import InspectOptions, inspect_attention
 from d2plan.workflows.shelf.inspect_picture import colour_map
 from tests.tiny import tiny_adapter
 
@@ -73,6 +75,60 @@ def test_an_adapter_stands_below_the_base_that_draws_the_class_word(tiny: Backbo
     assert np.array_equal(plain.maps, base.maps), "the base's row does not know of the adapter"
 
 
+@pytest.fixture
+def found(tiny: Backbone, tmp_path: Path) -> Path:
+    """A Kohya file without a word of d2plan."""
+    own = save_adapter(tmp_path / "own.safetensors", tiny_adapter(tiny)).path
+    save_file(load_file(own), tmp_path / "found.safetensors", {"ss_network_module": "networks.lora"})
+    return tmp_path / "found.safetensors"
+
+
+def test_a_foreign_file_is_shown_with_the_words_that_are_given(tiny: Backbone, found: Path, tmp_path: Path) -> None:
+    words: InspectOptions = {"class_word": "dog", "identifier": "red cat"}
+    base, own = inspect_attention(
+        "a photo of a red cat dog on the beach", tmp_path / "a.png", (), tiny, found, steps=1, **words
+    )
+    assert (base.prompt, base.words) == (PROMPT, ("photo", "dog", "beach"))
+    assert (own.label, own.words) == ("found", ("photo", "red", "cat", "dog", "beach"))
+    assert not np.array_equal(base.image, own.image)
+
+
+def test_a_class_word_alone_calls_a_foreign_file(tiny: Backbone, found: Path, tmp_path: Path) -> None:
+    base, own = inspect_attention(PROMPT, tmp_path / "a.png", ["dog"], tiny, found, steps=1, class_word="dog")
+    assert base.prompt == own.prompt == PROMPT and base.words == own.words == ("dog",)
+    assert not np.array_equal(base.image, own.image)
+
+
+def test_given_words_stand_in_for_a_files_own(tiny: Backbone, tmp_path: Path) -> None:
+    path = save_adapter(tmp_path / "rex.safetensors", tiny_adapter(tiny)).path
+    prompt, words = "a photo of a <v2> cat", {"class_word": "cat", "identifier": "<v2>"}
+    base, _ = inspect_attention(prompt, tmp_path / "a.png", ["<v2>"], tiny, path, steps=1, **words)
+    assert (base.prompt, base.words) == ("a photo of a cat", ("cat",))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({}, r"found\.safetensors names no class word; give it with --class"),
+        ({"class_word": "cat"}, 'does not name "cat", the class word of found; .* --identifier'),
+        ({"class_word": "dog", "identifier": "<v1>"}, 'does not name "<v1>", the identifier of found'),
+    ],
+)
+def test_a_foreign_file_without_its_words_is_refused(words, sentence, tiny, found, tmp_path) -> None:
+    with pytest.raises(InputError, match=sentence):
+        inspect_attention(PROMPT, tmp_path / "a.png", (), tiny, found, **words)
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_concept_of_other_weights_is_shown_only_when_asked_for(tiny: Backbone, tmp_path: Path) -> None:
+    rex = dataclasses.replace(tiny_adapter(tiny), base_fingerprint="0" * 16)
+    path = save_adapter(tmp_path / "rex.safetensors", rex).path
+    asked = ("a photo of a <v1> dog", tmp_path / "a.png", ["dog"], tiny, path)
+    with pytest.raises(AdapterError, match="--other-base"):
+        inspect_attention(*asked, steps=1)
+    assert len(inspect_attention(*asked, steps=1, other_base=True)) == 2
+
+
 def test_without_words_those_that_stand_for_something_are_taken(tiny: Backbone, tmp_path: Path) -> None:
     (look,) = inspect_attention(PROMPT, tmp_path / "a.png", base=tiny, steps=1, clusters=1)
     assert look.words == ("photo", "dog", "beach") and (look.groups == 0).all()
@@ -88,6 +144,7 @@ def test_what_cannot_be_shown_is_refused_before_anything_is_drawn(tiny: Backbone
         ((PROMPT, tmp_path / "a.jpg"), {}, "png"),
         (("a a a", out), {}, "no word"),
         ((PROMPT, out, ["dog"]), {"concept": tmp_path / "rex.safetensors"}, "does not name"),
+        ((PROMPT, out, ["dog"]), {"class_word": "dog"}, "call a concept, but none is given"),
     ):
         with pytest.raises(InputError, match=words):
             inspect_attention(*arguments, base=tiny, **changes)

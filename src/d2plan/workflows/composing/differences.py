@@ -59,8 +59,9 @@ def _flatten(scene: Scene) -> dict[str, object]:
     flat: dict[str, object] = {name: value for name, value in content.items() if not isinstance(value, tuple)}
     # Records that are older than the field were made without.
     flat["weave"] = flat["weave"] or "none"
-    for name in ("base", "detector"):
-        flat.pop(name)
+    # What is allowed decides nothing of a picture; the adapters and the base do.
+    for name in ("base", "detector", "other_base"):
+        flat.pop(name, None)
     for field, left_out in (
         ("instances", ("concept", "mask")),
         ("variant_of", ("concept", "mask")),

@@ -84,9 +84,9 @@ def plan_record(
         scene=scene,
         base_fingerprint=backbone.fingerprint,
         vae_fingerprint=fingerprint_vae(backbone),
-        adapters=_list_uses(prepared),
-        kept=_list_uses(prepared.kept) if prepared.kept else (),
-        styles=tuple(_use(adapter, item.adapter) for item, adapter in zip(scene.style, styles, strict=True)),
+        adapters=_list_uses(prepared, backbone),
+        kept=_list_uses(prepared.kept, backbone) if prepared.kept else (),
+        styles=tuple(_use(backbone, adapter, item.adapter) for item, adapter in zip(scene.style, styles, strict=True)),
         files=hash_files(scene),
         masks=MaskReport(route="none", confidence=0),
         versions=read_versions(),
@@ -215,18 +215,19 @@ def _read_ends(path: Path) -> bytes:
         raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def _list_uses(prepared: PreparedScene) -> tuple[AdapterUse, ...]:
+def _list_uses(prepared: PreparedScene, backbone: Backbone) -> tuple[AdapterUse, ...]:
     return tuple(
-        _use(adapter, item.concept, item.class_word or adapter.class_word, adapter.identifier)
+        _use(backbone, adapter, item.concept, item.class_word or adapter.class_word, adapter.identifier)
         for item, adapter in zip(prepared.scene.instances, prepared.adapters, strict=True)
     )
 
 
-def _use(adapter: Adapter, path: str, class_word: str = "", identifier: str = "") -> AdapterUse:
+def _use(backbone: Backbone, adapter: Adapter, path: str, class_word: str = "", identifier: str = "") -> AdapterUse:
     return AdapterUse(
         path=str(adapter.path or path),
         name=adapter.name,
         sha256=adapter.sha256,
         class_word=class_word,
         identifier=identifier,
+        learnt_on=adapter.base_fingerprint if adapter.base_fingerprint != backbone.fingerprint else "",
     )

@@ -109,7 +109,11 @@ class ExtrasShelf:
 
 
 def read_request(
-    kind: type[Asked], source: Asked | str | Path, base: str | None = None, seed: int | None = None
+    kind: type[Asked],
+    source: Asked | str | Path,
+    base: str | None = None,
+    seed: int | None = None,
+    other_base: bool = False,
 ) -> Asked:
     """Read a scene or a series, and put what the caller chose in the place of what it says.
 
@@ -118,6 +122,7 @@ def read_request(
         source: one of these, or the path of its file.
         base: replaces its own.
         seed: replaces its own.
+        other_base: take adapters that were learnt on other weights, also where it says nothing of it.
 
     Returns:
         The scene or the series.
@@ -128,7 +133,8 @@ def read_request(
     """
     written = source if isinstance(source, kind) else load_request(kind, source)  # type: ignore[arg-type]
     name = f"the {kind.__name__.lower()}" if source is written else str(source)
-    changes = {field: value for field, value in (("base", base), ("seed", seed)) if value is not None}
+    wanted = {"base": base, "seed": seed, "other_base": other_base or None}
+    changes = {field: value for field, value in wanted.items() if value is not None}
     return parse_document(kind, {**written.model_dump(), **changes}, name) if changes else written
 
 

@@ -148,6 +148,7 @@ def make_series(plan: EventPlan, beats: Sequence[int]) -> Series:
     first = plan.beats[beats[0]]
     return Series(
         base=plan.base,
+        other_base=plan.other_base,
         global_prompt=plan.prompt_at(beats[0]),
         instances=tuple(_place(item, first.sub_prompts[item.name]) for item in plan.instances),
         # Somebody who got no area is told of and marked in the record; the other keyframes are worth having.

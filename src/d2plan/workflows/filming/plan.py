@@ -35,6 +35,7 @@ def plan_story(
     base: str = "mini",
     frames: int = DEFAULT_FRAMES,
     seed: int = 0,
+    other_base: bool = False,
 ) -> EventPlan:
     """Turn a story into a plan.
 
@@ -45,6 +46,7 @@ def plan_story(
         base: the base model that the plan is for.
         frames: from one beat to the next, both keyframes counted.
         seed: of the noise.
+        other_base: take concepts that were learnt on other weights.
 
     Returns:
         The plan, checked against the adapters and the base.
@@ -59,17 +61,18 @@ def plan_story(
     known = read_concepts(concepts)
     if not known:
         raise InputError(f"{concepts} holds no adapter that can be used; train one with `d2plan train`.")
-    check = PlanCheck({concept.path: concept for concept in known}, base)
+    check = PlanCheck({concept.path: concept for concept in known}, base, other_base)
     usable = tuple(concept for concept in known if concept.class_word)
     plan = (planner or GrammarPlanner()).plan(StoryRequest(text, usable, base, frames, seed, check))
     return plan.model_copy(update={"planned": fingerprint_plan(plan)})
 
 
-def check_plan_file(path: str | Path) -> EventPlan:
+def check_plan_file(path: str | Path, other_base: bool = False) -> EventPlan:
     """Read a plan and check it against its adapters and its base.
 
     Args:
         path: the plan's file.
+        other_base: take concepts that were learnt on other weights, also where it says nothing of it.
 
     Returns:
         The plan with every class word and identifier filled in.
@@ -81,7 +84,7 @@ def check_plan_file(path: str | Path) -> EventPlan:
     plan = load_plan(path)
     try:
         known = {instance.concept: _read_concept(Path(instance.concept)) for instance in plan.instances}
-        return PlanCheck(known, plan.base)(plan)
+        return PlanCheck(known, plan.base, other_base)(plan)
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error
 
@@ -204,10 +207,11 @@ class PlanCheck:
     Args:
         known: the adapters, by path.
         base: as a plan names it.
+        other_base: take concepts that were learnt on other weights; the plans say so then.
     """
 
-    def __init__(self, known: Mapping[str, KnownConcept], base: str) -> None:
-        self.known = known
+    def __init__(self, known: Mapping[str, KnownConcept], base: str, other_base: bool = False) -> None:
+        self.known, self.other_base = known, other_base
         folder = find_base(base)
         self.fingerprint = fingerprint_base(folder)
         self.count, self.limit = _open_counter(folder)
@@ -221,6 +225,7 @@ class PlanCheck:
         Returns:
             The plan, filled in.
         """
+        plan = plan.model_copy(update={"other_base": True}) if self.other_base else plan
         return check_plan(plan, self.known, self.count, self.limit, self.fingerprint)
 
 

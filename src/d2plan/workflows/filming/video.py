@@ -71,6 +71,7 @@ class VideoOptions:
         keep_frames: write each frame as a picture too.
         overwrite: replace a video that is there, and another story's plan.
         device: such as "cpu" or "cuda".
+        other_base: take concepts that were learnt on other weights; the plan says so then.
     """
 
     concepts: Path = field(default_factory=Path)
@@ -86,6 +87,7 @@ class VideoOptions:
     keep_frames: bool = False
     overwrite: bool = False
     device: str = "cpu"
+    other_base: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,11 +212,11 @@ def find_plan(
     report("planning", 0, 1)
     told: tuple[str, ...] = ()
     if is_plan_file(story):
-        plan = check_plan_file(story)
+        plan = check_plan_file(story, options.other_base)
         if there.is_file() and not options.overwrite and not _says_the_same(there, plan):
             raise _refuse_other(there, target)
     elif there.is_file() and _read_story(there) == clean_story(story):
-        plan = check_plan_file(there)
+        plan = check_plan_file(there, options.other_base)
         told = (f"The plan in {there} is kept, as it was; delete that file to plan the story anew.",)
     elif there.is_file() and not options.overwrite:
         raise _refuse_other(there, target)
@@ -222,7 +224,7 @@ def find_plan(
         text = clean_story(story)
         if options.planner is not None:
             check(options.base, DEFAULT_FRAMES if options.frames is None else options.frames)
-        plan = plan_story(text, options.concepts, options.planner, options.base)
+        plan = plan_story(text, options.concepts, options.planner, options.base, other_base=options.other_base)
     report("planning", 1, 1)
     return (revise(plan, changes, "the options") if changes else plan), told
 

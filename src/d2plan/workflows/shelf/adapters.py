@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from d2plan.adapter.file import SUFFIX, Adapter, Models, check_base, load_adapter, save_adapter
+from d2plan.adapter.file import SUFFIX, Adapter, Models, check_base, check_naming, load_adapter, save_adapter
 from d2plan.adapter.header import read_header
 from d2plan.adapter.inventory import take_inventory
 from d2plan.adapter.names import NAMINGS, Naming
@@ -103,7 +103,7 @@ def convert_adapter(
     Raises:
         InputError: there is no such naming, or the file to write is the file to read.
         FileError: a file cannot be read, is there already, or cannot be written.
-        AdapterError: the file cannot be used, or does not fit the base.
+        AdapterError: the file cannot be used, does not fit the base, or has layers that the naming cannot name.
     """
     chosen: Naming | None = next((known for known in NAMINGS if known == naming), None)
     if chosen is None:
@@ -117,6 +117,7 @@ def convert_adapter(
     adapter = load_adapter(source, linear_only)
     if open_base is not None:
         check_base(adapter, open_base(), other_weights=True)
+    check_naming(adapter, chosen, target)
     left_out = _count_left_out(source) if linear_only else 0
     thumbnail = source.with_suffix(THUMBNAIL_SUFFIX)
     sidecar = target.with_suffix(SIDECAR_SUFFIX)

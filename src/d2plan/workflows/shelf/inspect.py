@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -43,6 +43,9 @@ class InspectOptions(TypedDict, total=False):
         clusters: groups of pixels; 5 without it.
         device: such as "cpu" or "cuda".
         overwrite: replace a picture that is there.
+        class_word: of the concept, in the place of what its file says.
+        identifier: of the concept, in the place of what its file says.
+        other_base: take an adapter that was learnt on other weights of the base's architecture.
         on_progress: is told what is happening, how much is done, and how much there is.
     """
 
@@ -52,6 +55,9 @@ class InspectOptions(TypedDict, total=False):
     clusters: int
     device: str
     overwrite: bool
+    class_word: str
+    identifier: str
+    other_base: bool
     on_progress: Callable[[str, int, int], None]
 
 
@@ -104,12 +110,13 @@ def inspect_attention(
 
     Each row shows a model: the picture that it drew, its pixels grouped by the words that they attend to, and the map
     of each word, averaged over all steps, layers and heads. With an adapter the first row is the base with the class
-    word in the identifier's place, from the same noise.
+    word in the identifier's place, from the same noise; where neither file nor options name an identifier, the class
+    word calls the concept, and both draw the same prompt.
 
     Paper: figures 2 and 4.
 
     Args:
-        prompt: what to draw; with an adapter it names the identifier.
+        prompt: what to draw; with an adapter it names the identifier, or the class word where there is none.
         out: a PNG file.
         words: whose maps to show; without any, those of the prompt that stand for something.
         base: a name, a folder, or one that is open already.
@@ -120,7 +127,7 @@ def inspect_attention(
         What each row shows.
 
     Raises:
-        InputError: a word is not in the prompt, or a value cannot be used.
+        InputError: a word is not in the prompt or not known, the adapter is of another base, or a value cannot be used.
         FileError: the picture is there already or cannot be written, or a file cannot be read.
     """
     clusters = options.get("clusters", 5)
@@ -130,15 +137,28 @@ def inspect_attention(
     if target.suffix.lower() != ".png":
         raise InputError(f"out: {target} is no name for a PNG file; end it in .png.")
     check_output(target, options.get("overwrite", False))
-    adapter = None if concept is None else load_adapter(concept)
+    adapter = _open_concept(concept, options)
     runs = _plan_runs(prompt, words, adapter)
     make_folder(target.parent)
     backbone = base if isinstance(base, Backbone) else load_backbone(base, options.get("device", "cpu"))
     if adapter is not None:
-        check_base(adapter, backbone)
+        check_base(adapter, backbone, options.get("other_base", False))
     looks = [_look(backbone, run, clusters, options) for run in runs]
     write_png(target, draw_rows([_as_row(look) for look in looks]))
     return looks
+
+
+def _open_concept(path: str | Path | None, options: InspectOptions) -> Adapter | None:
+    class_word, identifier = options.get("class_word", "").strip(), options.get("identifier", "").strip()
+    if path is None:
+        if class_word or identifier:
+            raise InputError("class_word and identifier call a concept, but none is given; name its file.")
+        return None
+    adapter = load_adapter(path)
+    class_word, identifier = class_word or adapter.class_word, identifier or adapter.identifier
+    if not class_word:
+        raise InputError(f"{path} names no class word; give it with --class, such as man.")
+    return replace(adapter, class_word=class_word, identifier=identifier)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,16 +182,18 @@ def _plan_runs(prompt: str, words: Sequence[str], adapter: Adapter | None) -> li
         raise InputError(f'words: the prompt "{prompt}" has no word to look at; write one.')
     if adapter is None:
         return [_Run("base", prompt, chosen)]
-    forms = swap_words(prompt, adapter.class_word, adapter.identifier) if adapter.class_word else None
-    if not adapter.identifier or not count_word(prompt, adapter.identifier):
-        raise InputError(f'prompt: "{prompt}" does not name "{adapter.identifier}", the identifier of {adapter.name}.')
-    assert forms is not None
-    plain = tuple(
-        dict.fromkeys(
-            adapter.class_word if word in (adapter.identifier, adapter.class_word) else word for word in chosen
+    call = adapter.identifier or adapter.class_word
+    if not count_word(prompt, call):
+        kind = "identifier" if adapter.identifier else "class word"
+        raise InputError(
+            f'prompt: "{prompt}" does not name "{call}", the {kind} of {adapter.name}; write it there, or give the '
+            "word that calls it with --identifier."
         )
-    )
-    return [_Run("base", forms.class_form, plain), _Run(adapter.name, prompt, chosen, adapter)]
+    forms = swap_words(prompt, adapter.class_word, call)
+    assert forms is not None
+    # What the class form has no more was a part of the identifier.
+    plain = (word if word != call and count_word(forms.class_form, word) else adapter.class_word for word in chosen)
+    return [_Run("base", forms.class_form, tuple(dict.fromkeys(plain))), _Run(adapter.name, prompt, chosen, adapter)]
 
 
 def _words_of(prompt: str) -> tuple[str, ...]:
