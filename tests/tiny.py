@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from tokenizers import AddedToken
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from d2plan.adapter.file import Adapter, Delta
 from d2plan.adapter.names import COMPONENTS
@@ -194,3 +196,11 @@ def _split(word: str, merges: list[tuple[str, str]]) -> list[str]:
                 pieces[index : index + 2] = [first + second]
             index += 1
     return pieces
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m tests.tiny FOLDER")
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    print(write_tiny(Path(sys.argv[1])))
