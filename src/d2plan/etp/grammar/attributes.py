@@ -5,10 +5,8 @@ from dataclasses import replace
 from d2plan.etp.grammar.chunks import Chunk, Gear, Who
 from d2plan.etp.grammar.exchanges import is_plural
 from d2plan.etp.grammar.telling import ON_SOMEBODY, Context, Telling, Worn
-from d2plan.etp.grammar.wearing import name_gear, take_off, wear_all
+from d2plan.etp.grammar.wearing import is_held, name_gear, take_off, wear_all
 
-_HOLDING = ("in", "under", "behind", "between")
-_HANDS = ("hand", "hands", "lap", "arm", "arms", "paw", "paws", "mouth", "beak", "teeth")
 
 
 def tell_attributes(context: Context, telling: Telling) -> None:
@@ -23,12 +21,12 @@ def tell_attributes(context: Context, telling: Telling) -> None:
     for place, gear in enumerate(parts):
         if not isinstance(gear, Gear) or not any(gear is left for left in telling.gears):
             continue
-        if _is_held(parts, place):
+        if is_held(parts, place):
             context.last.append(Worn(gear.value, gear.colour, -1))
             context.not_shown(f"{gear.text} {parts[place + 1].text} {parts[place + 2].text}")
             continue
         owners = _beside(telling, parts, place)
-        prep = gear.prep or (_first_prep(parts, place))
+        prep = gear.prep or _alone_with(telling.clause.parts, gear) or _first_prep(parts, place)
         if not gear.prep and (wearers := _worn_on(telling, parts, place)):
             wear_all(context, telling, [gear], wearers, state=True)
         elif prep == "without":
@@ -57,13 +55,6 @@ def _keep_unused(context: Context, telling: Telling, gear: Gear) -> None:
         return
     context.not_shown(f"{telling.clause.text}", f'what happens with "{gear.text}" is not understood')
     telling.shown = True
-
-
-def _is_held(parts: list[Chunk], place: int) -> bool:
-    """Tell "with a hat in her lap" from "with a bow in her hair"."""
-    behind = parts[place + 1 : place + 3]
-    body = behind[-1].text.lower().split()[-1:] if len(behind) == 2 and behind[0].text.lower() in _HOLDING else []
-    return bool(body) and body[0] in _HANDS
 
 
 def _take_instead(context: Context, telling: Telling, gear: Gear) -> None:
@@ -96,6 +87,17 @@ def _worn_on(telling: Telling, parts: list[Chunk], place: int) -> list[int]:
         return telling.subjects
     bare = clause.verb is None and all(isinstance(part, Gear) and not part.prep for part in parts)
     return telling.subjects if bare else []
+
+
+def _alone_with(parts: list[Chunk], gear: Gear) -> str:
+    """Read "Mia, hat still on, waves" as "with her hat", and "hat off, she waves" as "without it"."""
+    place = next(number for number, part in enumerate(parts) if part is gear)
+    behind = [part for part in parts[place + 1 : place + 4] if part.kind != "filler"]
+    led = not place or parts[place - 1].kind in ("comma", "join")
+    if not led or not behind or behind[0].kind != "particle":
+        return ""
+    closed = len(behind) == 1 or behind[1].kind in ("comma", "join")
+    return {"on": "with", "off": "without"}.get(behind[0].value, "") if closed else ""
 
 
 def _first_prep(parts: list, place: int) -> str:  # type: ignore[type-arg]  # a list of chunks

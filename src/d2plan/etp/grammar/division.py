@@ -6,7 +6,7 @@ from d2plan.etp.grammar.around import SEVERAL, Around, ends_with_gear, find_stra
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
 from d2plan.etp.grammar.taken import find_echoed, take_too, tells_all
-from d2plan.etp.grammar.timing import SUBORDINATE, mark_clause
+from d2plan.etp.grammar.timing import AT_ONCE, SUBORDINATE, mark_clause
 
 _REAL_BEFORE_TO = ("moves", "stays", "appears", "ending", "waking", "urges", "causes", "starts", "stops", "halting")
 _NEXT_TIME = ("the next", "next", "the following", "that", "later")
@@ -139,7 +139,8 @@ class _Builder:
                 self.open(link)
         comma = self.around.before(place).kind == "comma"
         self.current.fronted = self.around.before(place - comma).kind == "join"
-        mark_clause(self.current, mark.value, low)
+        worn = isinstance(behind, Verb) and behind.ing and behind.item.has("wears", "have")
+        mark_clause(self.current, mark.value, "now" if told and worn and low in AT_ONCE else low)
 
     def _mark_between(self, place: int, mark: Chunk, following: Chunk) -> None:
         """Keep a mark that stands between somebody and their verb."""

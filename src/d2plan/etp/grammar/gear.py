@@ -1,11 +1,13 @@
 """What a clause changes in what somebody wears: put on, take off, give, take, swap."""
 
+from itertools import pairwise
+
 from d2plan.etp.grammar.chunks import Gear, Verb, Who
 from d2plan.etp.grammar.exchanges import former_owner, is_plural, recolour, swap, swap_worn
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.telling import Context, Telling, Worn
-from d2plan.etp.grammar.wearing import name_gear, owner_of, take_off_all, wear_all
+from d2plan.etp.grammar.wearing import is_held, name_gear, owner_of, take_off_all, wear_all
 
 _CHANGING = ("shifts", "gets", "loses", "gives", "takes", "swaps", "falls", "turns")
 _STATES = ("wears", "have")
@@ -144,6 +146,8 @@ def _about_gear(context: Context, telling: Telling, verb: Verb) -> list[Gear]:
     ]
     if item.has("swaps", "gets"):
         gears = list(telling.gears)
+    parts = telling.clause.parts
+    gears = [gear for gear in gears if not any(part is gear and is_held(parts, at) for at, part in enumerate(parts))]
     if (
         item.has("swaps")
         and len(gears) == 1
@@ -183,10 +187,16 @@ def _tell_being(context: Context, telling: Telling, verb: Verb, gears: list[Gear
         if colour and telling.clause.later and not verb.negated:
             recolour(context, telling, named_first)
             return True
+        if telling.particle == "off" and not verb.negated:
+            # "It is night, and the hat is off."
+            take_off_all(context, telling, named_first)
+            return True
         for gear in named_first:
             gear.colour = gear.colour or colour
         wearing = [index for index in context.people.recent if named_first[0].value in context.worn(index)]
-        wear_all(context, telling, named_first, telling.subjects or wearing[:1], state=True)
+        once = [worn.owner for worn in context.last if worn.accessory == named_first[0].value and worn.owner >= 0]
+        back = telling.particle == "on" and not wearing and bool(once)
+        wear_all(context, telling, named_first, telling.subjects or wearing[:1] or once[-1:], state=not back)
         return True
     return False
 
@@ -196,7 +206,11 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
     item = verb.item
     given = verb.passive and bool(telling.clause.subjects)
     used = True
-    if item.has("shifts") and telling.particle == "off":
+    if item.has("shifts", "loses") and _is_laid(telling):
+        worn = [gear for gear in gears if gear.owner is not None or gear.definite]
+        take_off_all(context, telling, worn, telling.sources)
+        used = bool(worn)
+    elif item.has("shifts") and telling.particle == "off":
         take_off_all(context, telling, gears, telling.sources)
     elif item.has("shifts") and (telling.particle == "on" or telling.targets):
         wearers = telling.targets or (telling.direct if item.has("gives") else []) or telling.subjects
@@ -222,6 +236,15 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
     if used:
         telling.gears = [gear for gear in telling.gears if gear not in gears]
     return used
+
+
+def _is_laid(telling: Telling) -> bool:
+    """Tell "puts her hat on the table" from "puts her hat on"."""
+    behind = [part for part in telling.clause.parts[telling.clause.split :] if part.kind != "filler"]
+    return not telling.targets and any(
+        on.text.lower() in ("on", "onto") and thing.kind == "other" and thing.value in ("noun", "scenery")
+        for on, thing in pairwise(behind)
+    )
 
 
 def _takes_over(context: Context, telling: Telling, gears: list[Gear]) -> bool:

@@ -166,7 +166,7 @@ def _order(clauses: list[Clause]) -> list[Clause]:
         )
         reach = _find_main(clauses, place) if clause.sub and fronted else None
         if reach is not None:
-            end = _find_end(clauses, reach) if clause.sub == "before" else reach + 1
+            end = _find_end(clauses, reach) if clause.sub in ("before", "until") else reach + 1
             mains = _order(clauses[reach:end]) if end - reach > 1 else clauses[reach:end]
             if clause.sub == "before" and ordered and _repeats(clause, ordered[-1]):
                 clauses[reach].earlier, clauses[reach].link = True, "sentence"
@@ -222,7 +222,11 @@ def _lead(led: list[Clause], mains: list[Clause]) -> list[Clause]:
     main.amid = clause.sub in ("when", "while") and own
     if not clause.subjects and clause.verb is not None:
         clause.subjects = list(main.subjects)
-    if clause.sub == "before":
+    if clause.sub == "until" and main.verb is not None and main.verb.negated:
+        # "Until Ben waves, Mia does not smile": then she does.
+        clause.sub, main.verb.negated = "once", False
+    if clause.sub in ("before", "until"):
+        clause.ends = clause.sub == "until"
         main.link, main.later, clause.later = clause.link, clause.later or main.later, True
         clause.link = "join"
         return [*mains, *led]

@@ -53,7 +53,8 @@ def _read_tag(chunks: list[Chunk], place: int) -> Chunk:
         return Chunk("light", chunk.text, chunk.light)
     if isinstance(chunk, Place) and chunk.mode == "bare":
         filmed = before.kind in ("other", "mark") and before.text.lower().endswith(_FILMED)
-        chunk.mode = "at" if filmed or (alone and " " not in chunk.text) else "bare"
+        determined = chunk.text.lower().startswith(("the ", "a ", "an ", "my ", "his ", "her ", "its ", "their ", "our "))
+        chunk.mode = "at" if filmed or (alone and not determined) else "bare"
     return chunk
 
 
@@ -224,7 +225,7 @@ def _read_rest(items: Sequence[Item], place: int, before: list[Chunk]) -> Readin
 def _read_small_word(item: Item) -> Chunk | None:
     if item.has("light_word"):
         return Weather("other", item.text, "scenery", item.value("light_word"))
-    for kind in ("garment", "other_colour", "scenery", "adverb", "adjective", "body"):
+    for kind in ("stranger", "garment", "other_colour", "scenery", "adverb", "adjective", "body"):
         if item.has(kind):
             return Chunk("other", item.text, kind)
     if item.has("here"):

@@ -150,6 +150,7 @@ def _inherit(context: Context, clause: Clause) -> list[int]:
         part.kind == "other" and part.value in ("scenery", "noun", "garment", "body")
         for part in clause.parts[: clause.split]
     )
-    if named_first or (scenery and not context.people.subjects):
+    unknown = any(part.value == "stranger" for part in clause.parts[: clause.split])
+    if unknown or named_first or (scenery and not context.people.subjects):
         return []
     return list(context.people.subjects)

@@ -237,7 +237,7 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
     scenery = [
         part
         for part in clause.parts[: clause.split]
-        if part.kind == "other" and part.value in ("scenery", "body", "garment")
+        if part.kind == "other" and part.value in ("scenery", "body", "garment", "stranger")
     ]
     if scenery and not clause.subjects and not _is_natural(telling, verb):
         context.not_shown(clause.text)
