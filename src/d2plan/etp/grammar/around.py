@@ -244,4 +244,8 @@ def ends_with_gear(clause: Clause) -> bool:
     """Say whether an accessory that stands alone is the last that was named: "Mia a red one, Ben a blue one"."""
     parts = [part for part in clause.parts if part.kind not in ("comma", "join")]
     last = parts[-1] if parts else None
+    spot = next((number for number, part in enumerate(clause.parts) if part is last), 0)
+    if spot and clause.parts[spot - 1].kind == "comma" and clause.parts[-1].kind in ("comma", "join"):
+        # "Mia, red hat, and Ben, blue hat, sit."
+        return False
     return isinstance(last, Gear) and not last.prep and not any(part.kind in ("prep", "filler") for part in parts)

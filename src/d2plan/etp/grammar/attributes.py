@@ -69,18 +69,19 @@ def _take_instead(context: Context, telling: Telling, gear: Gear) -> None:
 
 def _worn_on(telling: Telling, parts: list[Chunk], place: int) -> list[int]:
     """Find on whose head it is in "a crown on his head"; also "Mia a red one", where the verb is left out."""
-    clause = telling.clause
+    clause, gear = telling.clause, parts[place]
+    assert isinstance(gear, Gear)
     on, head = (parts[place + 1 : place + 3] + [Chunk("stop", ""), Chunk("stop", "")])[:2]
     if on.text.lower() in ON_SOMEBODY and head.value == "body":
         return telling.subjects
-    if on.text.lower() in ON_SOMEBODY and isinstance(head, Who) and head.body:
+    if on.text.lower() in (*ON_SOMEBODY, "in", "round", "about") and isinstance(head, Who) and head.body:
         return next((found for _, who, found in telling.objects if who is head), telling.subjects)
     before = parts[place] in clause.parts[: clause.split]
     spot = next((number for number, part in enumerate(clause.parts) if part is parts[place]), 0)
-    tagged = spot and not before and clause.parts[spot - 1].kind == "comma" and " " not in parts[place].text
-    if tagged and clause.verb is not None and clause.verb.ing:
-        # "Running, beach, sunglasses"
-        return telling.subjects
+    closed = spot + 1 == len(clause.parts) or clause.parts[spot + 1].kind == "comma"
+    if spot and clause.parts[spot - 1].kind == "comma" and closed:
+        # "Running, beach, sunglasses", "Mia in the forest, red scarf", "John, red hat, sits."
+        return next((found for who, found in telling.whose if who is gear.holder), telling.subjects)
     led = clause.parts[1:2] and parts[place] is clause.parts[0] and clause.parts[1].kind == "comma"
     if before and on.kind != "prep" and clause.verb is not None and (clause.verb.ing or led):
         # "Red hat, waving" and "no hat, she sleeps"

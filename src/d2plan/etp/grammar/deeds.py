@@ -86,7 +86,8 @@ def tell_deed(context: Context, telling: Telling, verb: Verb) -> bool:
         _tell_waking(context, telling, verb)
     elif item.has("ending", "halting") or (item.has("stops") and not telling.gears):
         telling.shown = True
-        for index in [] if verb.negated else telling.subjects:
+        # "John stops the car", "Mia closes the backpack"
+        for index in [] if verb.negated else telling.direct or telling.subjects:
             telling.add(Change((index, "action"), context.rest(index), weak=True))
         telling.moving = not verb.negated
     else:

@@ -389,8 +389,10 @@ class _Builder:
             self.current.verb, self.current.unreal = verb, not real
         elif verb.finite or verb.infinitive:
             self.open("join")
-            if clause.tells_past and not verb.perfect and len(self.clauses) > 1:
-                # "Lily wakes Rex, who had slept, and waves."
+            closed = self.around.before(place).kind == "join" and self.around.before(place - 1).kind == "comma"
+            past = clause.tells_past and not verb.perfect
+            if (past or (clause.relative and closed)) and len(self.clauses) > 1 and self.clauses[-2].subjects:
+                # "Lily wakes Rex, who had slept, and waves", "runs past Max, who sleeps, and waves"
                 self.current.subjects = list(self.clauses[-2].subjects)
             if verb.item.has("do", "copies") or self.around.turns_round(place, verb):
                 self.current.copied = clause

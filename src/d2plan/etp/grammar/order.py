@@ -1,11 +1,13 @@
 """Put clauses into the order in which they happen, and fill in what they left out."""
 
+import re
 from itertools import pairwise
 
 from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
 from d2plan.etp.grammar.moved import move_clauses
 
+_URGED = re.compile(r"\b(?:should|(?:asked|told|ordered|urged|invited|supposed|meant) to)\b")
 _NAMING = ("name", "class", "classes", "singles", "groups")
 
 
@@ -22,6 +24,7 @@ def order_clauses(clauses: list[Clause]) -> list[Clause]:
         _turn_active(clause)
         _read_perfect(clause)
     _suppose(clauses)
+    _urge_in_vain(clauses)
     for clause, following in pairwise(clauses):
         _go_on_with_it(clause, following)
         # "Wearing a hat, John waves."
@@ -48,6 +51,25 @@ def _suppose(clauses: list[Clause]) -> None:
         hanging = [former] if trails else [one for one in clauses[place:] if one.sentence == clause.sentence]
         for one in hanging:
             one.unreal = True
+
+
+def _urge_in_vain(clauses: list[Clause]) -> None:
+    """Let "Mia asks Max to jump, but he does not" and "he should sit, but he runs" only be asked for."""
+    for clause, following in pairwise(clauses):
+        verb, then = clause.verb, following.verb
+        if verb is None or not (_URGED.search(verb.text.lower()) or _is_urged(clauses, clause)):
+            continue
+        denied = following.copied is clause and any(part.kind == "negation" for part in following.parts)
+        but = any(part.kind == "join" and part.text.lower() == "but" for part in clause.parts)
+        instead = but and then is not None and then.finite and then.item.has("action") and not then.negated
+        if denied or instead:
+            clause.unreal, following.unreal = True, denied
+
+
+def _is_urged(clauses: list[Clause], clause: Clause) -> bool:
+    """Say whether somebody is told to do what a clause tells."""
+    former = clauses[clauses.index(clause) - 1].verb
+    return clause.verb is not None and clause.verb.infinitive and former is not None and former.item.has("urges")
 
 
 def _go_on_with_it(clause: Clause, following: Clause) -> None:

@@ -49,13 +49,24 @@ def _read_tag(chunks: list[Chunk], place: int) -> Chunk:
     alone = before.kind in ("stop", "comma") and (
         place + 1 == len(chunks) or chunks[place + 1].kind in ("stop", "comma")
     )
-    if alone and isinstance(chunk, Weather):
+    heads = isinstance(chunk, (Weather, Place)) and _is_heading(chunks, place)
+    if (alone or heads) and isinstance(chunk, Weather):
         return Chunk("light", chunk.text, chunk.light)
     if isinstance(chunk, Place) and chunk.mode == "bare":
         filmed = before.kind in ("other", "mark") and before.text.lower().endswith(_FILMED)
         determined = chunk.text.lower().startswith(("the ", "a ", "an ", "my ", "his ", "her ", "its ", "their ", "our "))
-        chunk.mode = "at" if filmed or (alone and not determined) else "bare"
+        chunk.mode = "at" if filmed or heads or (alone and not determined) else "bare"
     return chunk
+
+
+def _is_heading(chunks: list[Chunk], place: int) -> bool:
+    """Say whether a sentence names only where and when: "Night on the beach." """
+    start = place
+    while start and chunks[start - 1].kind != "stop":
+        start -= 1
+    sentence = list(takewhile(lambda part: part.kind != "stop", chunks[start:]))
+    settings = [part for part in sentence if isinstance(part, (Weather, Place)) or part.kind == "light"]
+    return len(settings) > 1 and all(part in settings or part.kind in ("comma", "filler") for part in sentence)
 
 
 def _only_describes(verb: Verb, items: Sequence[Item], place: int, before: list[Chunk]) -> bool:

@@ -45,6 +45,9 @@ def tell(context: Context, clause: Clause) -> None:
     if clause.in_turn:
         _tell_in_turn(context, clause)
         return
+    if clause.copied is not None and clause.unreal:
+        # "She asks him to jump, but he does not."
+        return
     if clause.copied is not None:
         _tell_again(context, clause, clause.copied)
         return
