@@ -137,7 +137,10 @@ def _tell_state(context: Context, telling: Telling, place: int, part: Chunk) -> 
         elif acted and part.text.lower().startswith("with"):
             context.note(f'"{telling.clause.text}": a picture shows one action of each, so "{part.text}" is left out.')
         elif not acted:
-            telling.add(Change((index, "action"), action, state=not becoming and verb is None, begins=becoming))
+            resting = action == context.rest(index)
+            telling.add(
+                Change((index, "action"), action, weak=resting, state=not becoming and verb is None, begins=becoming)
+            )
 
 
 def denies_state(parts: list[Chunk], place: int) -> bool:

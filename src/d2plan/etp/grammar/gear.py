@@ -251,7 +251,9 @@ def _takes_over(context: Context, telling: Telling, gears: list[Gear]) -> bool:
     """Tell "she takes the hat off him and wears it", in which it goes on, from "she wears it"."""
     it = [gear for gear in gears if gear.text.lower() in ("it", "them")]
     onwards = telling.clause.link == "join" or telling.clause.later
-    return bool(it) and onwards and context.last[-1].owner not in telling.subjects
+    # "First Mia wears the crown, then Ben."
+    the = telling.clause.later and any(gear.definite and not gear.owner for gear in gears)
+    return (bool(it) or the) and onwards and bool(context.last) and context.last[-1].owner not in telling.subjects
 
 
 def _is_back(telling: Telling) -> bool:

@@ -7,6 +7,7 @@ from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.telling import Context, Telling
 
 _ONWARDS = "still,keeps,kept,continues,continued,carries on,carried on,goes on,went on".split(",")
+_HOURS = [f"it {be} {hour}" for be in ("is", "was") for hour in "morning,evening,night,day,noon,midday,midnight,sunset,dusk".split(",")]
 PLAIN_BEINGS = ("be", "stays", "have")
 
 
@@ -130,4 +131,6 @@ def _is_setting(context: Context, telling: Telling) -> bool:
         # "Exterior, beach, day." is the heading of what follows.
         return scene
     begins = len(context.stage.moments) == 1 and context.stage.now.setting
-    return plain and scene and (begins or not lights)
+    # "It was night. John ran. It was morning. He slept."
+    still = any(part.kind == "light_change" and part.text.lower() in _HOURS for part in telling.clause.parts)
+    return plain and scene and (begins or not lights or still)

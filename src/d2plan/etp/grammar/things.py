@@ -6,6 +6,8 @@ from d2plan.etp.grammar.chunks import VERBS, Chunk, Gear, Place, Reading, Verb, 
 from d2plan.etp.grammar.nouns import find_head, skip_before_noun
 from d2plan.etp.grammar.words import Item
 
+# "Comes out in a red hat"
+_OUT_IN = ("out in", "back in", "over in", "up in", "down in")
 _SOURCES = ("from", "out of", "off", "away from", "outside", "outside of")
 
 
@@ -30,9 +32,10 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
     if (
         before
         and before[-1].kind in ("prep", "negation")
-        or (before and before[-1].text.lower() in ("in", "with", "on"))
+        or (before and before[-1].text.lower() in ("in", "with", "on", *_OUT_IN))
     ):
         gear.prep = before[-1].text.lower()
+        gear.prep = "in" if gear.prep in _OUT_IN else gear.prep
     return gear, spot + 1
 
 

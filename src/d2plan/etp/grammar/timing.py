@@ -9,8 +9,11 @@ AT_ONCE = (
     "all of a sudden,at this point,at that point,just then,right then,from now on,from then on,since then,in a flash,"
     "unexpectedly,but now"
 ).split(",")
-_SUPPOSED = ("if", "unless", "only if")
-_UNREAL = (*_SUPPOSED, "as if", "as though", "so that", "in order to")
+_SUPPOSED = ("if", "unless", "only if", "provided that", "in the event that")
+_UNREAL = (
+    *_SUPPOSED,
+    *"as if,as though,so that,in order to,in order that,in case,even if,lest,for fear that,in the hope that".split(","),
+)
 
 
 def mark_clause(clause: Clause, value: str, text: str) -> None:

@@ -44,6 +44,12 @@ _NOT_WHOLE = {
     "cannot": ("can", "not"),
     "let's": ("let",),
     "it's": ("it", "is"),
+    "dont": ("do", "not"),
+    "cant": ("can", "not"),
+    "wont": ("will", "not"),
+    "hes": ("he", "'s"),
+    "shes": ("she", "'s"),
+    **{f"{verb}nt": (verb, "not") for verb in ("does", "did", "is", "was", "are", "were", "has", "had")},
 }
 
 
