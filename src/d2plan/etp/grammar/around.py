@@ -9,6 +9,7 @@ from d2plan.etp.grammar.verbs import takes_nobody
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
 _NOT_DOING = ("self", "selves", "him", "them", "other", "another")
 _AROUND = ("place", "light", "position", "comma", "filler", "other")
+OBJECTS = ("it", "him", "them")
 SEVERAL = ("everyone", "classes", "groups", "rest")
 _PREPOSITIONS = ("in", "on", "at", "with", "for", "of", "to", "from", "by", "during", "under")
 

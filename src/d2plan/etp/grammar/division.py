@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from d2plan.etp.grammar.around import SEVERAL, Around, ends_with_gear, find_stranger
+from d2plan.etp.grammar.around import OBJECTS, SEVERAL, Around, ends_with_gear, find_stranger
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
 from d2plan.etp.grammar.taken import find_echoed, take_too, tells_all
@@ -238,8 +238,8 @@ class _Builder:
         """Keep somebody who stands behind the verb: its object, or who does it, as in "there are Mia and Ben"."""
         clause = self.current
         assert clause.verb is not None
-        free = not clause.subjects and not clause.verb.ing and self.around.before(place).kind != "prep"
-        if free and (clause.link != "join" or self.around.does_it(place, clause)):
+        free = not clause.subjects and not clause.verb.ing and who.text.lower() not in OBJECTS
+        if free and self.around.before(place).kind != "prep" and (clause.link != "join" or self.around.does_it(place, clause)):
             clause.subjects.append(who)
             clause.inverted = True
         elif clause.inverted and self.link and all(p.kind in ("comma", "join") for p in clause.parts[clause.split :]):

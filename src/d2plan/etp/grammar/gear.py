@@ -116,7 +116,7 @@ def _replace_others(context: Context, telling: Telling) -> None:
 
 def _change_gear(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> bool:
     item = verb.item
-    if item.has("swaps") and (len(gears) > 1 or is_plural(gears[0])) and not telling.particle:
+    if item.has("swaps") and (len(gears) > 1 or is_plural(gears[0]) or telling.companions) and not telling.particle:
         swap(context, telling, gears)
     elif item.has("falls") and not telling.subjects:
         take_off_all(context, telling, gears)

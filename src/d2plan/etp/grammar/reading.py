@@ -130,6 +130,10 @@ def _read_border(items: Sequence[Item], place: int, before: list[Chunk]) -> Read
 def _is_except(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
     """Tell "everyone but Max" and "except Max" from "but Max runs"."""
     item = items[place]
+    if item.text.lower() == "not" and len(before) > 1 and before[-1].kind == "comma" and before[-2].kind == "who":
+        # "Mia, not Max, runs"
+        other = read_who(items, place + 1, before)
+        return other is not None and at(items, other[1]).has("comma")
     if not item.has("except") and item.text.lower() != "but":
         return False
     if item.text.lower() != "but":

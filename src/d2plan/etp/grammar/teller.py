@@ -158,12 +158,22 @@ def _gather(context: Context, clause: Clause) -> Telling:
             if part.body:
                 named = [gear.owner for gear in telling.gears if gear.owner is not None and gear.owner.head == "name"]
                 owners = [index for who in named for index in people.find(who)]
-                telling.objects.append((prep, part, people.find_own(part, telling.subjects or owners)))
+                found = people.find_own(part, telling.subjects or owners)
+                telling.objects.append((prep, part, _find_bared(context, part, prep, found, telling.gears)))
                 continue
             meant = find_marked(context, clause, part, _can_object(context, clause), telling.subjects)
             telling.objects.append((prep, part, meant))
             context.left_out += part.extras
     return telling
+
+
+def _find_bared(context: Context, who: Who, prep: str, found: list[int], gears: list[Gear]) -> list[int]:
+    """Read "Max snatches it off his head" of whoever wears it."""
+    last = context.last[-1].accessory if context.last else ""
+    name = next((gear.value for gear in gears if gear.value), last)
+    wearing = [index for index in context.people.recent if name and name in context.worn(index)]
+    others = [index for index in wearing if context.people.fits(index, who.value)]
+    return others[:1] if prep in ("off", "from") and others and not set(found) & set(wearing) else found
 
 
 def _join_appositions(clause: Clause) -> None:
@@ -242,7 +252,7 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
         for part in clause.parts[: clause.split]
         if part.kind == "other" and part.value in ("scenery", "body", "garment", "stranger")
     ]
-    if scenery and not clause.subjects and not _is_natural(telling, verb):
+    if scenery and not clause.subjects and not _is_natural(context, telling, verb):
         context.not_shown(clause.text)
         telling.shown, telling.subjects = True, []
         return
@@ -252,9 +262,10 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
         _tell_other_verb(context, telling, verb)
 
 
-def _is_natural(telling: Telling, verb: Verb) -> bool:
+def _is_natural(context: Context, telling: Telling, verb: Verb) -> bool:
     """Tell "the wind blows her hat off", which takes it off."""
-    return bool(telling.gears) and verb.item.has("shifts", "loses", "takes") and not verb.negated
+    it = bool(context.last) and any(who.text.lower() in ("it", "them") for _, who, _ in telling.objects)
+    return (bool(telling.gears) or it) and verb.item.has("shifts", "loses", "takes") and not verb.negated
 
 
 def _tell_other_verb(context: Context, telling: Telling, verb: Verb) -> None:
