@@ -8,7 +8,6 @@ from d2plan.etp.grammar.telling import ON_SOMEBODY, Context, Telling, Worn
 from d2plan.etp.grammar.wearing import is_held, name_gear, take_off, wear_all
 
 
-
 def tell_attributes(context: Context, telling: Telling) -> None:
     """Read "with a hat", "in a red scarf", "without her hat".
 

@@ -24,8 +24,15 @@ _WEATHER = r"(?:the )?(?:sun|rain|moon|storm|night|stars|snow|darkness|dusk|dawn
 _SLOWLY = r"(?:finally|eventually|slowly|gradually|already|soon|just|at last|also|too|still|quickly)"
 _WHILE = re.compile(rf"\b({_WEATHER}(?: is| are| was| has| had)?) {_SLOWLY}(?= \w+)", re.IGNORECASE)
 _SUDDEN = re.compile(
-    r"\bit (then|suddenly|finally|slowly|soon|eventually|now) (?=(?:starts|started|begins|began|stops|stopped|gets|got|grows|grew|"
-    r"becomes|became|rains|rained) ?(?:to rain|raining|dark|light|late|\.|,|and))",
+    r"\bit (then|suddenly|finally|slowly|soon|eventually|now) (?=(?:starts|started|begins|began|stops|stopped|gets|got|"
+    r"grows|grew|becomes|became|rains|rained) ?(?:to rain|raining|dark|light|late|\.|,|and))",
+    re.IGNORECASE,
+)
+
+
+_UNTIL = re.compile(
+    r"\b(until|till) (?:the )?(sunset|evening|night|nightfall|dusk|dawn|morning|sunrise|midnight|noon|midday|dark|"
+    r"the next morning|the next day)\b",
     re.IGNORECASE,
 )
 
@@ -42,6 +49,7 @@ def plain_weather(story: str) -> str:
     Returns:
         The same without "slowly" of what the sun does, and with "suddenly" at the front.
     """
+    story = _UNTIL.sub(lambda found: f"{found.group(1)} it is {found.group(2)}", story)
     return _SUDDEN.sub(lambda found: f"{found.group(1)} it ", _WHILE.sub(lambda found: found.group(1), story))
 
 

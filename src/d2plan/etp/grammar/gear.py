@@ -88,7 +88,6 @@ def tell_gear(context: Context, telling: Telling, verb: Verb) -> bool:
     elif not _change_gear(context, telling, verb, gears):
         return False
     telling.gears = [gear for gear in telling.gears if not any(gear is used for used in gears)]
-    _replace_others(context, telling)
     return True
 
 
@@ -103,9 +102,19 @@ def _wear_held(context: Context, telling: Telling, gears: list[Gear]) -> list[Ge
     return [gear for gear in gears if gear not in held]
 
 
-def _replace_others(context: Context, telling: Telling) -> None:
-    """Read "he wears a crown instead": what was worn before is gone."""
-    if not any(part.text.lower() == "instead" for part in telling.clause.parts):
+def replace_others(context: Context, telling: Telling) -> None:
+    """Read "he wears a crown instead", "only a crown", "a crown and nothing else": what was worn before is gone.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+    """
+    parts = [part for part in telling.clause.parts if part.kind != "prep"]
+    words = [part.text.lower() for part in parts]
+    only = any(
+        word in ("only", "just") and isinstance(part, Gear) for word, part in zip(words, parts[1:], strict=False)
+    )
+    if not (only or "instead" in words or "nothing else" in " ".join(words) or "nothing but" in " ".join(words)):
         return
     come = [change.dimension for change in telling.changes if change.value is not None]
     for index in dict.fromkeys(who for who, _ in come):
@@ -288,6 +297,7 @@ def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list
                 and (gear.owner is not None or giver in telling.sources)
             ):
                 telling.add(Change((giver, gear.value), None, gear.colour))
+        context.last += [Worn(gear.value, gear.colour, giver) for giver in givers]
         for index in receivers:
             telling.add(Change((index, gear.value), gear.colour, None))
             context.last.append(Worn(gear.value, gear.colour, index))

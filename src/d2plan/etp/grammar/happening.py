@@ -7,7 +7,11 @@ from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.telling import Context, Telling
 
 _ONWARDS = "still,keeps,kept,continues,continued,carries on,carried on,goes on,went on".split(",")
-_HOURS = [f"it {be} {hour}" for be in ("is", "was") for hour in "morning,evening,night,day,noon,midday,midnight,sunset,dusk".split(",")]
+_HOURS = [
+    f"it {be} {hour}"
+    for be in ("is", "was")
+    for hour in "morning,evening,night,day,noon,midday,midnight,sunset,dusk".split(",")
+]
 PLAIN_BEINGS = ("be", "stays", "have")
 
 

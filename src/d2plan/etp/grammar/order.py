@@ -278,6 +278,9 @@ def _trail(clause: Clause, ordered: list[Clause]) -> None:
     if clause.sub in ("after", "once"):
         spot = len(ordered) - 1
         while spot and ordered[spot].link != "sentence" and not (ordered[spot].later or ordered[spot].sub):
+            if ordered[spot - 1].sub == "before" and ordered[spot].verb is not None:
+                # "Takes it off before running and puts it on after sitting down"
+                break
             spot -= 1
         begun = ordered[spot]
         clause.link, clause.later = begun.link, begun.later

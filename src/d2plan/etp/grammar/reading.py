@@ -54,13 +54,15 @@ def _read_tag(chunks: list[Chunk], place: int) -> Chunk:
         return Chunk("light", chunk.text, chunk.light)
     if isinstance(chunk, Place) and chunk.mode == "bare":
         filmed = before.kind in ("other", "mark") and before.text.lower().endswith(_FILMED)
-        determined = chunk.text.lower().startswith(("the ", "a ", "an ", "my ", "his ", "her ", "its ", "their ", "our "))
+        determined = chunk.text.lower().startswith(
+            ("the ", "a ", "an ", "my ", "his ", "her ", "its ", "their ", "our ")
+        )
         chunk.mode = "at" if filmed or heads or (alone and not determined) else "bare"
     return chunk
 
 
 def _is_heading(chunks: list[Chunk], place: int) -> bool:
-    """Say whether a sentence names only where and when: "Night on the beach." """
+    """Find "Night on the beach", a sentence that names only where and when."""
     start = place
     while start and chunks[start - 1].kind != "stop":
         start -= 1

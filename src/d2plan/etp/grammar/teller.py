@@ -11,7 +11,7 @@ from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
 from d2plan.etp.grammar.deeds import can_do, denies_state, tell_deed, tell_states
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
-from d2plan.etp.grammar.gear import tell_gear
+from d2plan.etp.grammar.gear import replace_others, tell_gear
 from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
 from d2plan.etp.grammar.lexicon import load_lexicon
 from d2plan.etp.grammar.marked import find_marked
@@ -20,7 +20,7 @@ from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.setting import find_weather, tell_positions, tell_setting
 from d2plan.etp.grammar.spared import spare_gear
 from d2plan.etp.grammar.stage import SCENE, Change
-from d2plan.etp.grammar.subjects import GEAR_DEEDS, find_subjects
+from d2plan.etp.grammar.subjects import GEAR_DEEDS, find_bared, find_subjects
 from d2plan.etp.grammar.telling import Context, Telling, word_before
 from d2plan.etp.grammar.verbs import takes_nobody
 from d2plan.etp.planner import list_names
@@ -71,6 +71,7 @@ def tell(context: Context, clause: Clause) -> None:
         _tell_verb(context, telling, verb)
     reverse(context, telling)
     tell_attributes(context, telling)
+    replace_others(context, telling)
     tell_states(context, telling)
     tell_setting(context, telling)
     tell_positions(context, telling)
@@ -110,6 +111,8 @@ def _tell_in_turn(context: Context, clause: Clause) -> None:
     """Read "first Mia, then Tom falls asleep" and "one by one, they fall asleep" as one after the other."""
     people = context.people
     several = [index for who in clause.subjects for index in people.find(who)] or people.subjects
+    if len(several) == 1:
+        context.note(f'"{clause.text}" is shown at once, not one after the other.')
     for number, index in enumerate(several):
         who = Who("who", people.name(index), str(index))
         one = replace(clause, subjects=[who], in_turn=False, later=clause.later or number > 0)
@@ -159,21 +162,12 @@ def _gather(context: Context, clause: Clause) -> Telling:
                 named = [gear.owner for gear in telling.gears if gear.owner is not None and gear.owner.head == "name"]
                 owners = [index for who in named for index in people.find(who)]
                 found = people.find_own(part, telling.subjects or owners)
-                telling.objects.append((prep, part, _find_bared(context, part, prep, found, telling.gears)))
+                telling.objects.append((prep, part, find_bared(context, part, prep, found, telling.gears)))
                 continue
             meant = find_marked(context, clause, part, _can_object(context, clause), telling.subjects)
             telling.objects.append((prep, part, meant))
             context.left_out += part.extras
     return telling
-
-
-def _find_bared(context: Context, who: Who, prep: str, found: list[int], gears: list[Gear]) -> list[int]:
-    """Read "Max snatches it off his head" of whoever wears it."""
-    last = context.last[-1].accessory if context.last else ""
-    name = next((gear.value for gear in gears if gear.value), last)
-    wearing = [index for index in context.people.recent if name and name in context.worn(index)]
-    others = [index for index in wearing if context.people.fits(index, who.value)]
-    return others[:1] if prep in ("off", "from") and others and not set(found) & set(wearing) else found
 
 
 def _join_appositions(clause: Clause) -> None:
@@ -229,6 +223,10 @@ def _find_particle(clause: Clause) -> str:
     words += [part.prep for part in clause.parts if isinstance(part, Gear)]
     if verb is not None:
         words += verb.text.lower().split()[1:]
+    covers = [before.text.lower() for before, part in pairwise(clause.parts) if isinstance(part, Who) and part.body]
+    if "off" not in words and any(word in ("over", "on", "onto") for word in covers):
+        # "Pulls her hat down over her eyes"
+        return "on"
     for word in words:
         if word in ("off", "away", "back off", "down"):
             return "off"

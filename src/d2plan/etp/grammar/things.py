@@ -72,7 +72,8 @@ def _find_gear(items: Sequence[Item], place: int, before: list[Chunk], gear: Gea
     spot, opened = _read_gear_owner(items, place, before, gear)
     while spot < len(items):
         item = items[spot]
-        if item.has("gear") and (opened or gear.colour or not item.has(*VERBS)):
+        led = spot == place and bool(before) and before[-1].text.lower() in ("with", "without")
+        if item.has("gear") and (opened or gear.colour or led or not item.has(*VERBS)):
             gear.value, gear.about = item.value("gear"), item.has("about")
             return spot
         if item.text.lower() in ("one", "ones") and (gear.colour or "another" in items[place].text.lower()):
@@ -93,7 +94,8 @@ def _is_before_gear(items: Sequence[Item], spot: int, gear: Gear, opened: bool) 
     item = items[spot]
     joined = bool(gear.colour) and item.has("join") and at(items, spot + 1).has("colour")
     known = item.has("colour", "other_colour", "adjective") or joined
-    return known or (opened and (not item.senses or item.has("ordinal", "adverb")))
+    lost = opened and "part" in item.forms and at(items, spot + 1).has("gear", "colour") and not item.has("be", "have")
+    return known or lost or (opened and (not item.senses or item.has("ordinal", "adverb")))
 
 
 def _note_before_gear(item: Item, gear: Gear) -> None:
@@ -104,7 +106,7 @@ def _note_before_gear(item: Item, gear: Gear) -> None:
     elif item.has("determiner", "number"):
         gear.absent = gear.absent or item.text.lower() == "no"
         gear.definite = gear.definite or item.text.lower() in ("the", "this", "that", "these", "those")
-    elif item.has("other_colour", "adjective") or not item.senses:
+    elif item.has("other_colour", "adjective") or not item.senses or "part" in item.forms:
         gear.extras.append(item.text)
 
 

@@ -58,7 +58,11 @@ def _moves_it(items: Sequence[Item], place: int) -> bool:
     verb = at(items, place + 2)
     gear = at(items, place - 1 - at(items, place - 1).has("comma"))
     somebody = gear.has("gear") and at(items, place + 1).has("pronoun", "name")
-    return somebody and verb.has("shifts", "loses", "takes", "gives") and not at(items, place + 3).has("determiner", "gear")
+    return (
+        somebody
+        and verb.has("shifts", "loses", "takes", "gives")
+        and not at(items, place + 3).has("determiner", "gear")
+    )
 
 
 def _tells_of(items: Sequence[Item], place: int) -> bool:
