@@ -126,7 +126,9 @@ def _tell_state(context: Context, telling: Telling, place: int, part: Chunk) -> 
     becoming = verb is not None and verb.item.has("turns", "gets")
     denied = place > 0 and denies_state(telling.clause.parts, place - 1)
     acted = any(change.dimension[1] == "action" for change in telling.changes)
-    for index in telling.subjects:
+    # "Seeing Mia asleep, Max takes her hat": it is she who sleeps.
+    seen = telling.direct if verb is not None and verb.item.has("looks") else []
+    for index in seen or telling.subjects:
         action = pose(context, index, part.value)
         if action not in context.actions_of(index):
             raise impossible(context, index, part.text)
@@ -284,3 +286,25 @@ def _tell_waking(context: Context, telling: Telling, verb: Verb) -> None:
             context.note(
                 f'"{telling.clause.text}": {context.people.name(index)} did not sleep before, so nothing changes.'
             )
+
+
+def leave_alone(context: Context, telling: Telling) -> None:
+    """Read "then only Mia runs" as the end of it for the others who ran, "only she wears a hat" as the end of theirs.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+    """
+    if not any(who.alone for who in telling.clause.subjects):
+        return
+    others = [index for index in context.people.cast if index not in telling.subjects]
+    what = {
+        (change.dimension[1], change.value) for change in telling.changes if change.dimension[0] in telling.subjects
+    }
+    for index in others:
+        worn = context.worn(index)
+        for kind, value in what:
+            if kind == "action" and context.stage.now.get((index, kind)) == value != context.rest(index):
+                telling.add(Change((index, kind), context.rest(index), weak=True))
+            elif kind in worn and value is not None:
+                telling.add(Change((index, kind), None))

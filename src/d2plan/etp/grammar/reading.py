@@ -34,6 +34,9 @@ def find_chunks(items: Sequence[Item]) -> list[Chunk]:
         chunk, place = found
         if isinstance(chunk, Verb) and _only_describes(chunk, items, place, chunks):
             chunk = Chunk("prep", "with", "beside")
+        if isinstance(chunk, Who) and chunks and chunks[-1].kind == "other" and chunks[-1].text.lower() == "only":
+            chunk.alone = True
+            chunks.pop()
         if chunk is not None:
             chunks.append(chunk)
     return _read_tags(chunks)

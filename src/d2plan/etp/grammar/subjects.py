@@ -163,6 +163,9 @@ def _inherit(context: Context, clause: Clause) -> list[int]:
         for part in clause.parts[: clause.split]
     )
     unknown = any(part.value == "stranger" for part in clause.parts[: clause.split])
+    # "The sunlight wakes her."
+    whom = [part.text.lower() for part in clause.parts[clause.split :] if isinstance(part, Who)]
+    unknown = unknown or (scenery and any(word in ("him", "her", "them") for word in whom))
     if unknown or named_first or (scenery and not context.people.subjects):
         return []
     return list(context.people.subjects)

@@ -9,7 +9,7 @@ from d2plan.etp.grammar.apposition import are_alike
 from d2plan.etp.grammar.attributes import tell_attributes
 from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
-from d2plan.etp.grammar.deeds import can_do, denies_state, tell_deed, tell_states
+from d2plan.etp.grammar.deeds import can_do, denies_state, leave_alone, tell_deed, tell_states
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
 from d2plan.etp.grammar.gear import replace_others, tell_gear
 from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
@@ -73,6 +73,7 @@ def tell(context: Context, clause: Clause) -> None:
     tell_attributes(context, telling)
     replace_others(context, telling)
     tell_states(context, telling)
+    leave_alone(context, telling)
     tell_setting(context, telling)
     tell_positions(context, telling)
     _keep_leftovers(context, telling)
@@ -235,7 +236,9 @@ def _find_particle(clause: Clause) -> str:
 
 def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
     clause = telling.clause
-    if not telling.subjects and not telling.gears and not any(part.kind == "light_change" for part in clause.parts):
+    wakes = verb.item.has("waking") and bool(telling.direct)
+    lit = any(part.kind == "light_change" for part in clause.parts)
+    if not (telling.subjects or telling.gears or wakes or lit):
         known_subject = bool(clause.subjects)
         if (
             not known_subject
@@ -261,9 +264,10 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
 
 
 def _is_natural(context: Context, telling: Telling, verb: Verb) -> bool:
-    """Tell "the wind blows her hat off", which takes it off."""
+    """Tell "the wind blows her hat off", which takes it off, and "the sunlight wakes her"."""
     it = bool(context.last) and any(who.text.lower() in ("it", "them") for _, who, _ in telling.objects)
-    return (bool(telling.gears) or it) and verb.item.has("shifts", "loses", "takes") and not verb.negated
+    wakes = verb.item.has("waking") and bool(telling.direct)
+    return wakes or ((bool(telling.gears) or it) and verb.item.has("shifts", "loses", "takes") and not verb.negated)
 
 
 def _tell_other_verb(context: Context, telling: Telling, verb: Verb) -> None:

@@ -203,6 +203,7 @@ def take_off(context: Context, telling: Telling, gear: Gear, whose: list[int], s
             context.last.append(Worn(gear.value, "", -1))
             if (index, gear.value) in context.stage.ever or not gear.absent:
                 context.stage.blank = context.stage.blank or not context.stage.now.told
+                context.stage.ever.add((index, gear.value))
             else:
                 # "Mia has no hat. Mia has a red hat": a moment without it is seen first.
                 telling.add(Change((index, gear.value), None, state=True))
