@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from d2plan.etp.grammar.around import SEVERAL, Around, ends_with_gear, ends_with_object, find_stranger, is_object
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
-from d2plan.etp.grammar.taken import find_echoed, take_too, tells_all
+from d2plan.etp.grammar.taken import find_echoed, goes_back, take_too, tells_all
 from d2plan.etp.grammar.timing import AT_ONCE, SUBORDINATE, mark_clause
 
 _REAL_BEFORE_TO = ("moves", "stays", "appears", "ending", "waking", "urges", "causes", "starts", "stops", "halting")
@@ -390,9 +390,7 @@ class _Builder:
         elif verb.finite or verb.infinitive:
             self.open("join")
             closed = self.around.before(place).kind == "join" and self.around.before(place - 1).kind == "comma"
-            past = clause.tells_past and not verb.perfect
-            if (past or (clause.relative and closed)) and len(self.clauses) > 1 and self.clauses[-2].subjects:
-                # "Lily wakes Rex, who had slept, and waves", "runs past Max, who sleeps, and waves"
+            if goes_back(self.clauses, verb, closed):
                 self.current.subjects = list(self.clauses[-2].subjects)
             if verb.item.has("do", "copies") or self.around.turns_round(place, verb):
                 self.current.copied = clause

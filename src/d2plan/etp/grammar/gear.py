@@ -262,7 +262,12 @@ def _takes_over(context: Context, telling: Telling, gears: list[Gear]) -> bool:
     onwards = telling.clause.link == "join" or telling.clause.later
     # "First Mia wears the crown, then Ben."
     the = telling.clause.later and any(gear.definite and not gear.owner for gear in gears)
-    return (bool(it) or the) and onwards and bool(context.last) and context.last[-1].owner not in telling.subjects
+    if not context.last or context.last[-1].owner in telling.subjects:
+        return False
+    last = context.last[-1]
+    # "Her crown is gone. Max has it on."
+    lost = last.accessory not in context.worn(last.owner) and (last.owner, last.accessory) in context.stage.ever
+    return (bool(it) and (onwards or lost)) or (the and onwards)
 
 
 def _is_back(telling: Telling) -> bool:

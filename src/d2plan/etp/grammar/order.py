@@ -8,6 +8,7 @@ from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
 from d2plan.etp.grammar.moved import move_clauses
 
 _URGED = re.compile(r"\b(?:should|(?:asked|told|ordered|urged|invited|supposed|meant) to)\b")
+_THINKS = re.compile(r"think|thought|believ|hope|wish|dream|imagin|expect|guess|suppos|fear")
 _NAMING = ("name", "class", "classes", "singles", "groups")
 
 
@@ -25,6 +26,7 @@ def order_clauses(clauses: list[Clause]) -> list[Clause]:
         _read_perfect(clause)
     _suppose(clauses)
     _urge_in_vain(clauses)
+    _imagine(clauses)
     for clause, following in pairwise(clauses):
         _go_on_with_it(clause, following)
         # "Wearing a hat, John waves."
@@ -64,6 +66,16 @@ def _urge_in_vain(clauses: list[Clause]) -> None:
         instead = but and then is not None and then.finite and then.item.has("action") and not then.negated
         if denied or instead:
             clause.unreal, following.unreal = True, denied
+
+
+def _imagine(clauses: list[Clause]) -> None:
+    """Let what somebody only thinks, hopes or dreams not happen."""
+    for clause, following in pairwise(clauses):
+        inner = clause.verb is not None and _THINKS.match(clause.verb.item.text.lower()) and not clause.verb.ing
+        whole = bool(clause.subjects) and all(part.kind in ("filler", "other") for part in clause.parts[clause.split :])
+        told = following.subjects and following.link == "join" and following.sentence == clause.sentence
+        if inner and whole and told and not (following.later or following.sub or following.earlier):
+            following.unreal = True
 
 
 def _is_urged(clauses: list[Clause], clause: Clause) -> bool:
