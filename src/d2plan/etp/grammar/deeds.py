@@ -246,9 +246,17 @@ def _do(context: Context, telling: Telling, verb: Verb, action: str, able: list[
     background = telling.clause.sub == "while" and steady
     for index in able:
         value = pose(context, index, action)
+        if value == context.rest(index) and verb.item.has("about") and _settled(context, index):
+            # "Mia sits and waits": sitting.
+            telling.shown = True
+            continue
         weak = value == context.rest(index) and verb.finite
         telling.add(Change((index, "action"), value, weak=weak, state=background, begins=begins))
     telling.moving = not (steady or verb.progressive) or begins
+
+
+def _settled(context: Context, index: int) -> bool:
+    return context.stage.now.get((index, "action")) in ("sitting", "sleeping")
 
 
 def _is_steady(verb: Verb) -> bool:

@@ -230,6 +230,8 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
         _give(context, telling, gears, owner)
     elif item.has("gives") and (given or telling.direct or telling.targets):
         _give(context, telling, gears, telling.subjects if given else telling.direct or telling.targets)
+    elif item.has("gives") and (other := _find_only_other(context, telling, verb)):
+        _give(context, telling, gears, other)
     elif item.has("takes", "gets"):
         _take(
             context,
@@ -268,6 +270,14 @@ def _takes_over(context: Context, telling: Telling, gears: list[Gear]) -> bool:
     # "Her crown is gone. Max has it on."
     lost = last.accessory not in context.worn(last.owner) and (last.owner, last.accessory) in context.stage.ever
     return (bool(it) and (onwards or lost)) or (the and onwards)
+
+
+def _find_only_other(context: Context, telling: Telling, verb: Verb) -> list[int]:
+    """Find to whom "she hands it over", where only one other takes part."""
+    if "over" not in [*verb.item.text.lower().split(), *(part.text.lower() for part in telling.clause.parts)]:
+        return []
+    others = [index for index in context.people.cast if index not in telling.subjects]
+    return others if len(others) == 1 and telling.subjects else []
 
 
 def _is_back(telling: Telling) -> bool:
