@@ -9,6 +9,8 @@ from d2plan.etp.grammar.verbs import takes_nobody
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
 _NOT_DOING = ("self", "selves", "him", "them", "other", "another")
 _AROUND = ("place", "light", "position", "comma", "filler", "other")
+_NEAR = ("next to", "beside", "near", "close to", "opposite", "behind", "in front of", "right next to", "right beside")
+_OBJECTS = ("it", "him", "her", "them")
 SEVERAL = ("everyone", "classes", "groups", "rest")
 _PREPOSITIONS = ("in", "on", "at", "with", "for", "of", "to", "from", "by", "during", "under")
 
@@ -122,6 +124,12 @@ class Around:
     def has_attribute(self, place: int) -> bool:
         """Tell "they run, she with a hat, he without one"."""
         return self.at(place + 1).text.lower() in ("with", "in", "without") and isinstance(self.at(place + 2), Gear)
+
+    def is_placed(self, place: int) -> bool:
+        """Find "and John next to him", who does the same."""
+        beside, whom = self.at(place + 1), self.at(place + 2)
+        near = beside.kind == "prep" and beside.text.lower() in _NEAR and isinstance(whom, Who)
+        return near and self.at(place + 3).kind in ("stop", "comma")
 
     def begins_anew(self, place: int, clause: Clause, link: str, urges: bool) -> bool:
         """Say whether "and in the forest John waves" begins here."""
@@ -244,4 +252,19 @@ def ends_with_gear(clause: Clause) -> bool:
     """Say whether an accessory that stands alone is the last that was named: "Mia a red one, Ben a blue one"."""
     parts = [part for part in clause.parts if part.kind not in ("comma", "join")]
     last = parts[-1] if parts else None
+    spot = next((number for number, part in enumerate(clause.parts) if part is last), 0)
+    if spot and clause.parts[spot - 1].kind == "comma" and clause.parts[-1].kind in ("comma", "join"):
+        # "Mia, red hat, and Ben, blue hat, sit."
+        return False
     return isinstance(last, Gear) and not last.prep and not any(part.kind in ("prep", "filler") for part in parts)
+
+
+def ends_with_object(clause: Clause) -> bool:
+    """Say whether "next to Mia" is the last that was named."""
+    parts = [part for part in clause.parts if part.kind not in ("comma", "join")]
+    return len(parts) > 1 and isinstance(parts[-1], Who) and parts[-2].kind == "prep"
+
+
+def is_object(verb: Verb, who: Who) -> bool:
+    """Tell "blows it off" and "give Mia a hat" from "here comes Mia"."""
+    return who.text.lower() in _OBJECTS or verb.item.has("gives")

@@ -5,10 +5,7 @@ from dataclasses import replace
 from d2plan.etp.grammar.chunks import Chunk, Gear, Who
 from d2plan.etp.grammar.exchanges import is_plural
 from d2plan.etp.grammar.telling import ON_SOMEBODY, Context, Telling, Worn
-from d2plan.etp.grammar.wearing import name_gear, take_off, wear_all
-
-_HOLDING = ("in", "under", "behind", "between")
-_HANDS = ("hand", "hands", "lap", "arm", "arms", "paw", "paws", "mouth", "beak", "teeth")
+from d2plan.etp.grammar.wearing import is_held, name_gear, take_off, wear_all
 
 
 def tell_attributes(context: Context, telling: Telling) -> None:
@@ -23,12 +20,12 @@ def tell_attributes(context: Context, telling: Telling) -> None:
     for place, gear in enumerate(parts):
         if not isinstance(gear, Gear) or not any(gear is left for left in telling.gears):
             continue
-        if _is_held(parts, place):
+        if is_held(parts, place):
             context.last.append(Worn(gear.value, gear.colour, -1))
             context.not_shown(f"{gear.text} {parts[place + 1].text} {parts[place + 2].text}")
             continue
         owners = _beside(telling, parts, place)
-        prep = gear.prep or (_first_prep(parts, place))
+        prep = gear.prep or _alone_with(telling.clause.parts, gear) or _first_prep(parts, place)
         if not gear.prep and (wearers := _worn_on(telling, parts, place)):
             wear_all(context, telling, [gear], wearers, state=True)
         elif prep == "without":
@@ -59,13 +56,6 @@ def _keep_unused(context: Context, telling: Telling, gear: Gear) -> None:
     telling.shown = True
 
 
-def _is_held(parts: list[Chunk], place: int) -> bool:
-    """Tell "with a hat in her lap" from "with a bow in her hair"."""
-    behind = parts[place + 1 : place + 3]
-    body = behind[-1].text.lower().split()[-1:] if len(behind) == 2 and behind[0].text.lower() in _HOLDING else []
-    return bool(body) and body[0] in _HANDS
-
-
 def _take_instead(context: Context, telling: Telling, gear: Gear) -> None:
     """Take off what something else is worn instead of; "a blue hat instead of his red one" is on and off at once."""
     name_gear(context, gear)
@@ -78,24 +68,36 @@ def _take_instead(context: Context, telling: Telling, gear: Gear) -> None:
 
 def _worn_on(telling: Telling, parts: list[Chunk], place: int) -> list[int]:
     """Find on whose head it is in "a crown on his head"; also "Mia a red one", where the verb is left out."""
-    clause = telling.clause
+    clause, gear = telling.clause, parts[place]
+    assert isinstance(gear, Gear)
     on, head = (parts[place + 1 : place + 3] + [Chunk("stop", ""), Chunk("stop", "")])[:2]
     if on.text.lower() in ON_SOMEBODY and head.value == "body":
         return telling.subjects
-    if on.text.lower() in ON_SOMEBODY and isinstance(head, Who) and head.body:
+    if on.text.lower() in (*ON_SOMEBODY, "in", "round", "about") and isinstance(head, Who) and head.body:
         return next((found for _, who, found in telling.objects if who is head), telling.subjects)
     before = parts[place] in clause.parts[: clause.split]
     spot = next((number for number, part in enumerate(clause.parts) if part is parts[place]), 0)
-    tagged = spot and not before and clause.parts[spot - 1].kind == "comma" and " " not in parts[place].text
-    if tagged and clause.verb is not None and clause.verb.ing:
-        # "Running, beach, sunglasses"
-        return telling.subjects
+    closed = spot + 1 == len(clause.parts) or clause.parts[spot + 1].kind == "comma"
+    if spot and clause.parts[spot - 1].kind == "comma" and closed:
+        # "Running, beach, sunglasses", "Mia in the forest, red scarf", "John, red hat, sits."
+        return next((found for who, found in telling.whose if who is gear.holder), telling.subjects)
     led = clause.parts[1:2] and parts[place] is clause.parts[0] and clause.parts[1].kind == "comma"
     if before and on.kind != "prep" and clause.verb is not None and (clause.verb.ing or led):
         # "Red hat, waving" and "no hat, she sleeps"
         return telling.subjects
     bare = clause.verb is None and all(isinstance(part, Gear) and not part.prep for part in parts)
     return telling.subjects if bare else []
+
+
+def _alone_with(parts: list[Chunk], gear: Gear) -> str:
+    """Read "Mia, hat still on, waves" as "with her hat", and "hat off, she waves" as "without it"."""
+    place = next(number for number, part in enumerate(parts) if part is gear)
+    behind = [part for part in parts[place + 1 : place + 4] if part.kind != "filler"]
+    led = not place or parts[place - 1].kind in ("comma", "join")
+    if not led or not behind or behind[0].kind != "particle":
+        return ""
+    closed = len(behind) == 1 or behind[1].kind in ("comma", "join")
+    return {"on": "with", "off": "without"}.get(behind[0].value, "") if closed else ""
 
 
 def _first_prep(parts: list, place: int) -> str:  # type: ignore[type-arg]  # a list of chunks

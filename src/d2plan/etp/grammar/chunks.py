@@ -45,6 +45,7 @@ class Who(Chunk):
         owner: whose friend or dog it is; None where nothing is said.
         aside: words that are taken to say who it is, and may name somebody else.
         described: a relative clause tells what they do.
+        alone: "only Mia": the others do not.
         body: whose head or neck it is: "on his head" may be the subject's own.
         ahead: it stands before who does it, "put on her head by Mia", and so means somebody else where it can.
     """
@@ -61,6 +62,7 @@ class Who(Chunk):
     owner: "Who | None" = None
     aside: str = ""
     described: bool = False
+    alone: bool = False
     body: bool = False
     ahead: bool = False
     meant: tuple[int, ...] = ()

@@ -86,7 +86,8 @@ def tell_deed(context: Context, telling: Telling, verb: Verb) -> bool:
         _tell_waking(context, telling, verb)
     elif item.has("ending", "halting") or (item.has("stops") and not telling.gears):
         telling.shown = True
-        for index in [] if verb.negated else telling.subjects:
+        # "John stops the car", "Mia closes the backpack"
+        for index in [] if verb.negated else telling.direct or telling.subjects:
             telling.add(Change((index, "action"), context.rest(index), weak=True))
         telling.moving = not verb.negated
     else:
@@ -125,7 +126,9 @@ def _tell_state(context: Context, telling: Telling, place: int, part: Chunk) -> 
     becoming = verb is not None and verb.item.has("turns", "gets")
     denied = place > 0 and denies_state(telling.clause.parts, place - 1)
     acted = any(change.dimension[1] == "action" for change in telling.changes)
-    for index in telling.subjects:
+    # "Seeing Mia asleep, Max takes her hat": it is she who sleeps.
+    seen = telling.direct if verb is not None and verb.item.has("looks") else []
+    for index in seen or telling.subjects:
         action = pose(context, index, part.value)
         if action not in context.actions_of(index):
             raise impossible(context, index, part.text)
@@ -136,7 +139,10 @@ def _tell_state(context: Context, telling: Telling, place: int, part: Chunk) -> 
         elif acted and part.text.lower().startswith("with"):
             context.note(f'"{telling.clause.text}": a picture shows one action of each, so "{part.text}" is left out.')
         elif not acted:
-            telling.add(Change((index, "action"), action, state=not becoming and verb is None, begins=becoming))
+            resting = action == context.rest(index)
+            telling.add(
+                Change((index, "action"), action, weak=resting, state=not becoming and verb is None, begins=becoming)
+            )
 
 
 def denies_state(parts: list[Chunk], place: int) -> bool:
@@ -240,9 +246,17 @@ def _do(context: Context, telling: Telling, verb: Verb, action: str, able: list[
     background = telling.clause.sub == "while" and steady
     for index in able:
         value = pose(context, index, action)
+        if value == context.rest(index) and verb.item.has("about") and _settled(context, index):
+            # "Mia sits and waits": sitting.
+            telling.shown = True
+            continue
         weak = value == context.rest(index) and verb.finite
         telling.add(Change((index, "action"), value, weak=weak, state=background, begins=begins))
     telling.moving = not (steady or verb.progressive) or begins
+
+
+def _settled(context: Context, index: int) -> bool:
+    return context.stage.now.get((index, "action")) in ("sitting", "sleeping")
 
 
 def _is_steady(verb: Verb) -> bool:
@@ -280,3 +294,25 @@ def _tell_waking(context: Context, telling: Telling, verb: Verb) -> None:
             context.note(
                 f'"{telling.clause.text}": {context.people.name(index)} did not sleep before, so nothing changes.'
             )
+
+
+def leave_alone(context: Context, telling: Telling) -> None:
+    """Read "then only Mia runs" as the end of it for the others who ran, "only she wears a hat" as the end of theirs.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+    """
+    if not any(who.alone for who in telling.clause.subjects):
+        return
+    others = [index for index in context.people.cast if index not in telling.subjects]
+    what = {
+        (change.dimension[1], change.value) for change in telling.changes if change.dimension[0] in telling.subjects
+    }
+    for index in others:
+        worn = context.worn(index)
+        for kind, value in what:
+            if kind == "action" and context.stage.now.get((index, kind)) == value != context.rest(index):
+                telling.add(Change((index, kind), context.rest(index), weak=True))
+            elif kind in worn and value is not None:
+                telling.add(Change((index, kind), None))

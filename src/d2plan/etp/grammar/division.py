@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from d2plan.etp.grammar.around import SEVERAL, Around, ends_with_gear, find_stranger
+from d2plan.etp.grammar.around import SEVERAL, Around, ends_with_gear, ends_with_object, find_stranger, is_object
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
-from d2plan.etp.grammar.taken import find_echoed, take_too, tells_all
-from d2plan.etp.grammar.timing import SUBORDINATE, mark_clause
+from d2plan.etp.grammar.taken import find_echoed, goes_back, take_too, tells_all
+from d2plan.etp.grammar.timing import AT_ONCE, SUBORDINATE, mark_clause
 
 _REAL_BEFORE_TO = ("moves", "stays", "appears", "ending", "waking", "urges", "causes", "starts", "stops", "halting")
 _NEXT_TIME = ("the next", "next", "the following", "that", "later")
@@ -139,7 +139,8 @@ class _Builder:
                 self.open(link)
         comma = self.around.before(place).kind == "comma"
         self.current.fronted = self.around.before(place - comma).kind == "join"
-        mark_clause(self.current, mark.value, low)
+        worn = isinstance(behind, Verb) and behind.ing and behind.item.has("wears", "have")
+        mark_clause(self.current, mark.value, "now" if told and worn and low in AT_ONCE else low)
 
     def _mark_between(self, place: int, mark: Chunk, following: Chunk) -> None:
         """Keep a mark that stands between somebody and their verb."""
@@ -226,7 +227,7 @@ class _Builder:
         if clause.verb is None:
             if before.kind == "prep" and starts == "ing" and before.text.lower() == "with":
                 self._open_with(who)
-            elif before.kind == "prep" or (self.link and self._last_object_has_prep() and starts != "finite"):
+            elif before.kind == "prep" or (self.link and ends_with_object(clause) and starts != "finite"):
                 clause.parts.append(who)
             else:
                 self._add_subject(place, clause, who)
@@ -237,8 +238,12 @@ class _Builder:
         """Keep somebody who stands behind the verb: its object, or who does it, as in "there are Mia and Ben"."""
         clause = self.current
         assert clause.verb is not None
-        free = not clause.subjects and not clause.verb.ing and self.around.before(place).kind != "prep"
-        if free and (clause.link != "join" or self.around.does_it(place, clause)):
+        free = not clause.subjects and not clause.verb.ing and not is_object(clause.verb, who)
+        if (
+            free
+            and self.around.before(place).kind != "prep"
+            and (clause.link != "join" or self.around.does_it(place, clause))
+        ):
             clause.subjects.append(who)
             clause.inverted = True
         elif clause.inverted and self.link and all(p.kind in ("comma", "join") for p in clause.parts[clause.split :]):
@@ -306,7 +311,7 @@ class _Builder:
         elif (
             self.link
             and before.kind in ("join", "comma")
-            and following.kind in ("place", "position")
+            and (following.kind in ("place", "position") or self.around.is_placed(place))
             and verb.item.has("action", "stays", "be")
         ):
             self.open("join")
@@ -339,10 +344,6 @@ class _Builder:
     def _urges(self) -> bool:
         """Say whether "makes him run" may follow."""
         return self.current.verb is not None and self.current.verb.item.has("causes", "looks", "urges")
-
-    def _last_object_has_prep(self) -> bool:
-        parts = [part for part in self.current.parts if part.kind not in ("comma", "join")]
-        return len(parts) > 1 and isinstance(parts[-1], Who) and parts[-2].kind == "prep"
 
     def _take_verb(self, place: int, verb: Verb) -> None:
         clause, before = self.current, self.around.before(place)
@@ -388,8 +389,8 @@ class _Builder:
             self.current.verb, self.current.unreal = verb, not real
         elif verb.finite or verb.infinitive:
             self.open("join")
-            if clause.tells_past and not verb.perfect and len(self.clauses) > 1:
-                # "Lily wakes Rex, who had slept, and waves."
+            closed = self.around.before(place).kind == "join" and self.around.before(place - 1).kind == "comma"
+            if goes_back(self.clauses, verb, closed):
                 self.current.subjects = list(self.clauses[-2].subjects)
             if verb.item.has("do", "copies") or self.around.turns_round(place, verb):
                 self.current.copied = clause

@@ -20,6 +20,39 @@ _ELAPSES = re.compile(
 )
 
 
+_WEATHER = r"(?:the )?(?:sun|rain|moon|storm|night|stars|snow|darkness|dusk|dawn|evening|morning|sky|clouds|fog)"
+_SLOWLY = r"(?:finally|eventually|slowly|gradually|already|soon|just|at last|also|too|still|quickly)"
+_WHILE = re.compile(rf"\b({_WEATHER}(?: is| are| was| has| had)?) {_SLOWLY}(?= \w+)", re.IGNORECASE)
+_SUDDEN = re.compile(
+    r"\bit (then|suddenly|finally|slowly|soon|eventually|now) (?=(?:starts|started|begins|began|stops|stopped|gets|got|"
+    r"grows|grew|becomes|became|rains|rained) ?(?:to rain|raining|dark|light|late|\.|,|and))",
+    re.IGNORECASE,
+)
+
+
+_UNTIL = re.compile(
+    r"\b(until|till) (?:the )?(sunset|evening|night|nightfall|dusk|dawn|morning|sunrise|midnight|noon|midday|dark|"
+    r"the next morning|the next day)\b",
+    re.IGNORECASE,
+)
+
+
+def plain_weather(story: str) -> str:
+    """Let small words stand before the weather, not within it.
+
+    >>> plain_weather("The rain finally stops. It suddenly gets dark.")
+    'The rain stops. suddenly it gets dark.'
+
+    Args:
+        story: one line.
+
+    Returns:
+        The same without "slowly" of what the sun does, and with "suddenly" at the front.
+    """
+    story = _UNTIL.sub(lambda found: f"{found.group(1)} it is {found.group(2)}", story)
+    return _SUDDEN.sub(lambda found: f"{found.group(1)} it ", _WHILE.sub(lambda found: found.group(1), story))
+
+
 def plain_elapses(story: str) -> tuple[str, list[str]]:
     """Replace long times by "later".
 

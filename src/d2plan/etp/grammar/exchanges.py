@@ -38,13 +38,15 @@ def swap(context: Context, telling: Telling, gears: list[Gear]) -> None:
         gears: what is exchanged.
     """
     pair = telling.subjects if len(telling.subjects) == 2 else [*telling.subjects, *telling.companions]
-    if len(gears) == 1 and len(pair) == 2:
-        one, other = (context.worn(index) for index in pair)
-        name = gears[0].value
-        if name not in one and name not in other:
-            context.not_shown(telling.clause.text, f"nobody was told to wear a {name} before")
-        for index, value in ((pair[0], other.get(name)), (pair[1], one.get(name))):
-            telling.add(Change((index, name), value))
+    worn = [context.worn(index) for index in pair]
+    # "They exchange the scarf and the hat", "they swap the red hat and the blue hat"
+    theirs = all(any(gear.value in held for held in worn) for gear in gears)
+    if len(pair) == 2 and (len(gears) == 1 or (theirs and len(telling.subjects) == 2)):
+        for name in dict.fromkeys(gear.value for gear in gears):
+            if not any(name in held for held in worn):
+                context.not_shown(telling.clause.text, f"nobody was told to wear a {name} before")
+            for index, value in zip(pair, (held.get(name) for held in reversed(worn)), strict=True):
+                telling.add(Change((index, name), value))
         return
     if len(gears) < 2:
         context.not_shown(telling.clause.text, "what is exchanged for what is not said")
@@ -52,8 +54,11 @@ def swap(context: Context, telling: Telling, gears: list[Gear]) -> None:
         return
     gone, come = gears[0], gears[1]
     name_gear(context, gone)
+    worn_now = [context.worn(index).get(gone.value, "") for index in telling.subjects]
+    gone.colour = gone.colour or "".join(worn_now[:1])
     come.value = come.value or gone.value
     partner = owner_of(context, come, telling) if come.owner is not None else None
+    partner = telling.companions[0] if partner is None and telling.companions else partner
     if partner is not None and partner not in telling.subjects and len(telling.subjects) == 1:
         # "Emma trades her scarf for Mia's crown."
         come.colour = come.colour or context.worn(partner).get(come.value, "")

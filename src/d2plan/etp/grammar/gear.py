@@ -1,11 +1,13 @@
 """What a clause changes in what somebody wears: put on, take off, give, take, swap."""
 
+from itertools import pairwise
+
 from d2plan.etp.grammar.chunks import Gear, Verb, Who
 from d2plan.etp.grammar.exchanges import former_owner, is_plural, recolour, swap, swap_worn
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.telling import Context, Telling, Worn
-from d2plan.etp.grammar.wearing import name_gear, owner_of, take_off_all, wear_all
+from d2plan.etp.grammar.wearing import is_held, name_gear, owner_of, take_off_all, wear_all
 
 _CHANGING = ("shifts", "gets", "loses", "gives", "takes", "swaps", "falls", "turns")
 _STATES = ("wears", "have")
@@ -86,7 +88,6 @@ def tell_gear(context: Context, telling: Telling, verb: Verb) -> bool:
     elif not _change_gear(context, telling, verb, gears):
         return False
     telling.gears = [gear for gear in telling.gears if not any(gear is used for used in gears)]
-    _replace_others(context, telling)
     return True
 
 
@@ -101,9 +102,19 @@ def _wear_held(context: Context, telling: Telling, gears: list[Gear]) -> list[Ge
     return [gear for gear in gears if gear not in held]
 
 
-def _replace_others(context: Context, telling: Telling) -> None:
-    """Read "he wears a crown instead": what was worn before is gone."""
-    if not any(part.text.lower() == "instead" for part in telling.clause.parts):
+def replace_others(context: Context, telling: Telling) -> None:
+    """Read "he wears a crown instead", "only a crown", "a crown and nothing else": what was worn before is gone.
+
+    Args:
+        context: the story so far.
+        telling: the clause; changes are added to it.
+    """
+    parts = [part for part in telling.clause.parts if part.kind != "prep"]
+    words = [part.text.lower() for part in parts]
+    only = any(
+        word in ("only", "just") and isinstance(part, Gear) for word, part in zip(words, parts[1:], strict=False)
+    )
+    if not (only or "instead" in words or "nothing else" in " ".join(words) or "nothing but" in " ".join(words)):
         return
     come = [change.dimension for change in telling.changes if change.value is not None]
     for index in dict.fromkeys(who for who, _ in come):
@@ -114,7 +125,7 @@ def _replace_others(context: Context, telling: Telling) -> None:
 
 def _change_gear(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> bool:
     item = verb.item
-    if item.has("swaps") and (len(gears) > 1 or is_plural(gears[0])) and not telling.particle:
+    if item.has("swaps") and (len(gears) > 1 or is_plural(gears[0]) or telling.companions) and not telling.particle:
         swap(context, telling, gears)
     elif item.has("falls") and not telling.subjects:
         take_off_all(context, telling, gears)
@@ -144,6 +155,8 @@ def _about_gear(context: Context, telling: Telling, verb: Verb) -> list[Gear]:
     ]
     if item.has("swaps", "gets"):
         gears = list(telling.gears)
+    parts = telling.clause.parts
+    gears = [gear for gear in gears if not any(part is gear and is_held(parts, at) for at, part in enumerate(parts))]
     if (
         item.has("swaps")
         and len(gears) == 1
@@ -183,10 +196,16 @@ def _tell_being(context: Context, telling: Telling, verb: Verb, gears: list[Gear
         if colour and telling.clause.later and not verb.negated:
             recolour(context, telling, named_first)
             return True
+        if telling.particle == "off" and not verb.negated:
+            # "It is night, and the hat is off."
+            take_off_all(context, telling, named_first)
+            return True
         for gear in named_first:
             gear.colour = gear.colour or colour
         wearing = [index for index in context.people.recent if named_first[0].value in context.worn(index)]
-        wear_all(context, telling, named_first, telling.subjects or wearing[:1], state=True)
+        once = [worn.owner for worn in context.last if worn.accessory == named_first[0].value and worn.owner >= 0]
+        back = telling.particle == "on" and not wearing and bool(once)
+        wear_all(context, telling, named_first, telling.subjects or wearing[:1] or once[-1:], state=not back)
         return True
     return False
 
@@ -196,7 +215,11 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
     item = verb.item
     given = verb.passive and bool(telling.clause.subjects)
     used = True
-    if item.has("shifts") and telling.particle == "off":
+    if item.has("shifts", "loses") and _is_laid(telling):
+        worn = [gear for gear in gears if gear.owner is not None or gear.definite]
+        take_off_all(context, telling, worn, telling.sources)
+        used = bool(worn)
+    elif item.has("shifts") and telling.particle == "off":
         take_off_all(context, telling, gears, telling.sources)
     elif item.has("shifts") and (telling.particle == "on" or telling.targets):
         wearers = telling.targets or (telling.direct if item.has("gives") else []) or telling.subjects
@@ -207,6 +230,8 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
         _give(context, telling, gears, owner)
     elif item.has("gives") and (given or telling.direct or telling.targets):
         _give(context, telling, gears, telling.subjects if given else telling.direct or telling.targets)
+    elif item.has("gives") and (other := _find_only_other(context, telling, verb)):
+        _give(context, telling, gears, other)
     elif item.has("takes", "gets"):
         _take(
             context,
@@ -224,11 +249,35 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
     return used
 
 
+def _is_laid(telling: Telling) -> bool:
+    """Tell "puts her hat on the table" from "puts her hat on"."""
+    behind = [part for part in telling.clause.parts[telling.clause.split :] if part.kind != "filler"]
+    return not telling.targets and any(
+        on.text.lower() in ("on", "onto") and thing.kind == "other" and thing.value in ("noun", "scenery")
+        for on, thing in pairwise(behind)
+    )
+
+
 def _takes_over(context: Context, telling: Telling, gears: list[Gear]) -> bool:
     """Tell "she takes the hat off him and wears it", in which it goes on, from "she wears it"."""
     it = [gear for gear in gears if gear.text.lower() in ("it", "them")]
     onwards = telling.clause.link == "join" or telling.clause.later
-    return bool(it) and onwards and context.last[-1].owner not in telling.subjects
+    # "First Mia wears the crown, then Ben."
+    the = telling.clause.later and any(gear.definite and not gear.owner for gear in gears)
+    if not context.last or context.last[-1].owner in telling.subjects:
+        return False
+    last = context.last[-1]
+    # "Her crown is gone. Max has it on."
+    lost = last.accessory not in context.worn(last.owner) and (last.owner, last.accessory) in context.stage.ever
+    return (bool(it) and (onwards or lost)) or (the and onwards)
+
+
+def _find_only_other(context: Context, telling: Telling, verb: Verb) -> list[int]:
+    """Find to whom "she hands it over", where only one other takes part."""
+    if "over" not in [*verb.item.text.lower().split(), *(part.text.lower() for part in telling.clause.parts)]:
+        return []
+    others = [index for index in context.people.cast if index not in telling.subjects]
+    return others if len(others) == 1 and telling.subjects else []
 
 
 def _is_back(telling: Telling) -> bool:
@@ -263,6 +312,7 @@ def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list
                 and (gear.owner is not None or giver in telling.sources)
             ):
                 telling.add(Change((giver, gear.value), None, gear.colour))
+        context.last += [Worn(gear.value, gear.colour, giver) for giver in givers]
         for index in receivers:
             telling.add(Change((index, gear.value), gear.colour, None))
             context.last.append(Worn(gear.value, gear.colour, index))

@@ -6,6 +6,12 @@ from d2plan.etp.grammar.clauses import Clause
 from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.telling import Context, Telling
 
+_ONWARDS = "still,keeps,kept,continues,continued,carries on,carried on,goes on,went on".split(",")
+_HOURS = [
+    f"it {be} {hour}"
+    for be in ("is", "was")
+    for hour in "morning,evening,night,day,noon,midday,midnight,sunset,dusk".split(",")
+]
 PLAIN_BEINGS = ("be", "stays", "have")
 
 
@@ -20,6 +26,10 @@ def apply(context: Context, telling: Telling) -> None:
     late, early, count = len(context.stage.late), len(context.stage.early), len(context.stage.moments)
     if clause.always or _describes(context, telling):
         telling.changes = context.stage.hold(telling.changes)
+    elif count > 1 and _goes_on(clause):
+        lasts = clause.verb is None or clause.verb.aspect == "start"
+        begun = [change for change in telling.changes if change.begins and not lasts]
+        telling.changes = [*context.stage.hold([c for c in telling.changes if c not in begun]), *begun]
     instead = any(part.text.lower() == "instead" for part in clause.parts)
     if (clause.now or instead) and clause.verb is not None and clause.verb.item.has("wears", "have"):
         # "And now he has a scarf", "he wears a scarf instead": not before.
@@ -47,6 +57,14 @@ def apply(context: Context, telling: Telling) -> None:
         context.note(f'"{clause.text}": {name} is shown with the {gear} from the first moment on.')
     for action in lost:
         context.note(f'"{clause.text}": a picture shows one action of each, so "{action}" is left out.')
+
+
+def _goes_on(clause: Clause) -> bool:
+    """Find "Max wakes up, but Mia is still asleep" and "sleeps on", which was so before, although nobody told it."""
+    verb = clause.verb
+    said = f" {clause.text.lower()} "
+    onwards = verb is not None and verb.item.has("action") and verb.item.text.lower().endswith(" on")
+    return onwards or any(f" {word} " in said for word in _ONWARDS)
 
 
 def _is_unmarked(context: Context, telling: Telling) -> bool:
@@ -117,4 +135,6 @@ def _is_setting(context: Context, telling: Telling) -> bool:
         # "Exterior, beach, day." is the heading of what follows.
         return scene
     begins = len(context.stage.moments) == 1 and context.stage.now.setting
-    return plain and scene and (begins or not lights)
+    # "It was night. John ran. It was morning. He slept."
+    still = any(part.kind == "light_change" and part.text.lower() in _HOURS for part in telling.clause.parts)
+    return plain and scene and (begins or not lights or still)

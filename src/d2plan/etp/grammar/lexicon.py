@@ -28,6 +28,7 @@ _PLAIN_LISTS = {
     "garments": "garment",
     "other_colours": "other_colour",
     "scenery": "scenery",
+    "strangers": "stranger",
     "props": "prop",
     "joins": "join",
     "relatives": "relative",

@@ -29,11 +29,23 @@ def find_marked(
     marks = _marks_of(context, who, gears, besides)
     if gears and marks is not None:
         _tell_apart(context, who, gears, marks)
-    found = context.people.find(who, can, besides, marks)
+    found = _count(context, who, context.people.find(who, can, besides, marks))
     context.marked.update(found if gears else [])
     if who.aside and found:
         context.note(f'"{who.aside}" is taken to be {context.people.name(found[0])}; write the name if not.')
     return found
+
+
+def _count(context: Context, who: Who, found: list[int]) -> list[int]:
+    """Read "two of them sit, Ben jumps" as those two of whom nothing else is told."""
+    if who.head != "pronoun" or not 1 < who.number < len(found):
+        return found
+    elsewhere = context.people.peek(context.people.coming)
+    chosen = [index for index in found if index not in elsewhere][: who.number]
+    chosen = chosen if len(chosen) == who.number else found[: who.number]
+    names = " and ".join(map(context.people.name, chosen))
+    context.note(f'"{who.text}" are taken as {names}; write the names if not.')
+    return chosen
 
 
 def _tell_apart(context: Context, who: Who, gears: list[Gear], marks: Can) -> None:

@@ -7,6 +7,18 @@ from d2plan.etp.grammar.stage import Moment
 
 _RESTING = ("standing", "parked")
 _WHEN = ("before", "after", "until", "till", "when", "while")
+# These notes say when something is shown, and so nothing of what is not.
+_LOSING_NOTHING = (
+    "is taken to mean",
+    "is taken to happen",
+    "is taken to be so",
+    "is a moment of its own",
+    "begins there",
+    "is shown before",
+    "is shown after",
+    "is shown at the",
+    "told in the",
+)
 _SEEN_OTHERWISE = ("without", "instead of", "rather than")
 
 
@@ -24,7 +36,7 @@ def find_missed(
     Returns:
         The words, each once.
     """
-    said = " ".join(told).lower()
+    said = " ".join(note for note in told if not any(words in note for words in _LOSING_NOTHING)).lower()
     missed = [
         chunk.text
         for place, chunk in enumerate(chunks)

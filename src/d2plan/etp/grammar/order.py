@@ -1,11 +1,14 @@
 """Put clauses into the order in which they happen, and fill in what they left out."""
 
+import re
 from itertools import pairwise
 
 from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
 from d2plan.etp.grammar.moved import move_clauses
 
+_URGED = re.compile(r"\b(?:should|(?:asked|told|ordered|urged|invited|supposed|meant) to)\b")
+_THINKS = re.compile(r"think|thought|believ|hope|wish|dream|imagin|expect|guess|suppos|fear")
 _NAMING = ("name", "class", "classes", "singles", "groups")
 
 
@@ -22,6 +25,8 @@ def order_clauses(clauses: list[Clause]) -> list[Clause]:
         _turn_active(clause)
         _read_perfect(clause)
     _suppose(clauses)
+    _urge_in_vain(clauses)
+    _imagine(clauses)
     for clause, following in pairwise(clauses):
         _go_on_with_it(clause, following)
         # "Wearing a hat, John waves."
@@ -48,6 +53,35 @@ def _suppose(clauses: list[Clause]) -> None:
         hanging = [former] if trails else [one for one in clauses[place:] if one.sentence == clause.sentence]
         for one in hanging:
             one.unreal = True
+
+
+def _urge_in_vain(clauses: list[Clause]) -> None:
+    """Let "Mia asks Max to jump, but he does not" and "he should sit, but he runs" only be asked for."""
+    for clause, following in pairwise(clauses):
+        verb, then = clause.verb, following.verb
+        if verb is None or not (_URGED.search(verb.text.lower()) or _is_urged(clauses, clause)):
+            continue
+        denied = following.copied is clause and any(part.kind == "negation" for part in following.parts)
+        but = any(part.kind == "join" and part.text.lower() == "but" for part in clause.parts)
+        instead = but and then is not None and then.finite and then.item.has("action") and not then.negated
+        if denied or instead:
+            clause.unreal, following.unreal = True, denied
+
+
+def _imagine(clauses: list[Clause]) -> None:
+    """Let what somebody only thinks, hopes or dreams not happen."""
+    for clause, following in pairwise(clauses):
+        inner = clause.verb is not None and _THINKS.match(clause.verb.item.text.lower()) and not clause.verb.ing
+        whole = bool(clause.subjects) and all(part.kind in ("filler", "other") for part in clause.parts[clause.split :])
+        told = following.subjects and following.link == "join" and following.sentence == clause.sentence
+        if inner and whole and told and not (following.later or following.sub or following.earlier):
+            following.unreal = True
+
+
+def _is_urged(clauses: list[Clause], clause: Clause) -> bool:
+    """Say whether somebody is told to do what a clause tells."""
+    former = clauses[clauses.index(clause) - 1].verb
+    return clause.verb is not None and clause.verb.infinitive and former is not None and former.item.has("urges")
 
 
 def _go_on_with_it(clause: Clause, following: Clause) -> None:
@@ -166,7 +200,7 @@ def _order(clauses: list[Clause]) -> list[Clause]:
         )
         reach = _find_main(clauses, place) if clause.sub and fronted else None
         if reach is not None:
-            end = _find_end(clauses, reach) if clause.sub == "before" else reach + 1
+            end = _find_end(clauses, reach) if clause.sub in ("before", "until") else reach + 1
             mains = _order(clauses[reach:end]) if end - reach > 1 else clauses[reach:end]
             if clause.sub == "before" and ordered and _repeats(clause, ordered[-1]):
                 clauses[reach].earlier, clauses[reach].link = True, "sentence"
@@ -222,7 +256,11 @@ def _lead(led: list[Clause], mains: list[Clause]) -> list[Clause]:
     main.amid = clause.sub in ("when", "while") and own
     if not clause.subjects and clause.verb is not None:
         clause.subjects = list(main.subjects)
-    if clause.sub == "before":
+    if clause.sub == "until" and main.verb is not None and main.verb.negated:
+        # "Until Ben waves, Mia does not smile": then she does.
+        clause.sub, main.verb.negated = "once", False
+    if clause.sub in ("before", "until"):
+        clause.ends = clause.sub == "until"
         main.link, main.later, clause.later = clause.link, clause.later or main.later, True
         clause.link = "join"
         return [*mains, *led]
@@ -252,6 +290,9 @@ def _trail(clause: Clause, ordered: list[Clause]) -> None:
     if clause.sub in ("after", "once"):
         spot = len(ordered) - 1
         while spot and ordered[spot].link != "sentence" and not (ordered[spot].later or ordered[spot].sub):
+            if ordered[spot - 1].sub == "before" and ordered[spot].verb is not None:
+                # "Takes it off before running and puts it on after sitting down"
+                break
             spot -= 1
         begun = ordered[spot]
         clause.link, clause.later = begun.link, begun.later

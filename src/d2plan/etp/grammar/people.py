@@ -307,8 +307,8 @@ class People:
             return self._leave_out(who, heard if len(heard) > 1 else coming, can)
         if who.value == "they":
             several = self._find_several(besides)
-            others = [index for index in dict.fromkeys(self.objects) if index not in several]
-            if several == self.subjects and len(others) > 1:
+            others = [index for index in dict.fromkeys(self.objects) if index not in self.subjects]
+            if len(others) > 1 and others != several:
                 those, these = (" and ".join(map(self.name, some)) for some in (several, others))
                 self.note(f'"{who.text}" are taken as {those}, not {these}; write the names if not.')
             return self._leave_out(who, several, can)

@@ -34,6 +34,12 @@ def find_chunks(items: Sequence[Item]) -> list[Chunk]:
         chunk, place = found
         if isinstance(chunk, Verb) and _only_describes(chunk, items, place, chunks):
             chunk = Chunk("prep", "with", "beside")
+        if isinstance(chunk, Who) and chunks and chunks[-1].kind == "other" and chunks[-1].text.lower() == "only":
+            chunks.pop()
+            chunk.alone = not (chunks and chunks[-1].kind == "negation")
+            if not chunk.alone:
+                # "Not only Mia but also Max jumps": both do.
+                chunks.pop()
         if chunk is not None:
             chunks.append(chunk)
     return _read_tags(chunks)
@@ -49,12 +55,26 @@ def _read_tag(chunks: list[Chunk], place: int) -> Chunk:
     alone = before.kind in ("stop", "comma") and (
         place + 1 == len(chunks) or chunks[place + 1].kind in ("stop", "comma")
     )
-    if alone and isinstance(chunk, Weather):
+    heads = isinstance(chunk, (Weather, Place)) and _is_heading(chunks, place)
+    if (alone or heads) and isinstance(chunk, Weather):
         return Chunk("light", chunk.text, chunk.light)
     if isinstance(chunk, Place) and chunk.mode == "bare":
         filmed = before.kind in ("other", "mark") and before.text.lower().endswith(_FILMED)
-        chunk.mode = "at" if filmed or (alone and " " not in chunk.text) else "bare"
+        determined = chunk.text.lower().startswith(
+            ("the ", "a ", "an ", "my ", "his ", "her ", "its ", "their ", "our ")
+        )
+        chunk.mode = "at" if filmed or heads or (alone and not determined) else "bare"
     return chunk
+
+
+def _is_heading(chunks: list[Chunk], place: int) -> bool:
+    """Find "Night on the beach", a sentence that names only where and when."""
+    start = place
+    while start and chunks[start - 1].kind != "stop":
+        start -= 1
+    sentence = list(takewhile(lambda part: part.kind != "stop", chunks[start:]))
+    settings = [part for part in sentence if isinstance(part, (Weather, Place)) or part.kind == "light"]
+    return len(settings) > 1 and all(part in settings or part.kind in ("comma", "filler") for part in sentence)
 
 
 def _only_describes(verb: Verb, items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
@@ -118,6 +138,10 @@ def _read_border(items: Sequence[Item], place: int, before: list[Chunk]) -> Read
 def _is_except(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
     """Tell "everyone but Max" and "except Max" from "but Max runs"."""
     item = items[place]
+    if item.text.lower() == "not" and len(before) > 1 and before[-1].kind == "comma" and before[-2].kind == "who":
+        # "Mia, not Max, runs"
+        other = read_who(items, place + 1, before)
+        return other is not None and at(items, other[1]).has("comma")
     if not item.has("except") and item.text.lower() != "but":
         return False
     if item.text.lower() != "but":
@@ -224,7 +248,7 @@ def _read_rest(items: Sequence[Item], place: int, before: list[Chunk]) -> Readin
 def _read_small_word(item: Item) -> Chunk | None:
     if item.has("light_word"):
         return Weather("other", item.text, "scenery", item.value("light_word"))
-    for kind in ("garment", "other_colour", "scenery", "adverb", "adjective", "body"):
+    for kind in ("stranger", "garment", "other_colour", "scenery", "adverb", "adjective", "body"):
         if item.has(kind):
             return Chunk("other", item.text, kind)
     if item.has("here"):

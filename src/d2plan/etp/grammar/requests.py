@@ -13,6 +13,11 @@ _ASKING = re.compile(
     r") (?=\w)",
     re.IGNORECASE,
 )
+_LIT = re.compile(
+    r"(?:(?<=^)|(?<=[.!?:] ))(?:now |then )?(?:make it|let it be|change (?:it )?to|switch to|turn it (?:in)?to) (?:a )?"
+    r"(night|day|morning|evening|sunset|dusk|dawn|noon|midday|midnight)\b",
+    re.IGNORECASE,
+)
 _SHOWN = re.compile(r"\bshow (her|him|it|them|the \w+|a \w+|[A-Z]\w*) (?=\w+ing\b)")
 _MEANT = {"her": "she", "him": "he", "it": "it", "them": "they"}
 
@@ -29,7 +34,7 @@ def drop_requests(story: str) -> str:
     Returns:
         What is to be seen.
     """
-    told = _ASKING.sub("", story)
+    told = _LIT.sub(lambda found: f"then it is {found.group(1)}", _ASKING.sub("", story))
     if told != story:
         told = told.replace("?", ".")
     return _SHOWN.sub(lambda found: f"{_MEANT.get(found.group(1), found.group(1))} is ", told)

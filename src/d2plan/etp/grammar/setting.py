@@ -234,7 +234,7 @@ def _goes_on(context: Context, telling: Telling, part: Chunk) -> bool:
         return (SCENE, "light") not in told
     if clause.later or clause.sub or not text.startswith(_IS) or any(word in text for word in _BEGINNING):
         return False
-    if (SCENE, "light") in told or not told or stage.now.setting:
+    if (SCENE, "light") in told or (SCENE, "light") in stage.ever or not told or stage.now.setting:
         return False
     context.note(f'"{part.text}" is taken to be so in the moment told before it, not after it.')
     return True

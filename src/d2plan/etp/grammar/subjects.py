@@ -29,7 +29,8 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
     can = _who_can(context, telling)
     left = _find_left_out(people, clause)
     if not clause.subjects:
-        return [index for index in _inherit(context, clause) if index not in left]
+        inherited = [] if _commands(clause) else _inherit(context, clause)
+        return [index for index in inherited if index not in left]
     found: list[int] = []
     for who in clause.subjects:
         if who.head == "nobody":
@@ -59,6 +60,17 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
     if clause.link not in ("with",) or not people.subjects:
         people.subjects = found or people.subjects
     return found
+
+
+def _commands(clause: Clause) -> bool:
+    """Find "Give her a hat", which is told to whoever makes the film."""
+    verb = clause.verb
+    if verb is None or clause.link != "sentence" or not verb.finite or "base" not in verb.item.forms:
+        return False
+    whom = [part for part in clause.parts[clause.split :] if isinstance(part, Who)]
+    somebody = any(who.text.lower() not in ("it", "them") and not who.text.lower().endswith("self") for who in whom)
+    plain = all(part.kind in ("filler", "mark", "comma", "join") for part in clause.parts[: clause.split])
+    return plain and somebody and verb.item.has("shifts", "gives", "loses", "takes") and not verb.ing
 
 
 def _barred(context: Context, clause: Clause, who: Who) -> list[int]:
@@ -150,6 +162,30 @@ def _inherit(context: Context, clause: Clause) -> list[int]:
         part.kind == "other" and part.value in ("scenery", "noun", "garment", "body")
         for part in clause.parts[: clause.split]
     )
-    if named_first or (scenery and not context.people.subjects):
+    unknown = any(part.value == "stranger" for part in clause.parts[: clause.split])
+    # "The sunlight wakes her."
+    whom = [part.text.lower() for part in clause.parts[clause.split :] if isinstance(part, Who)]
+    unknown = unknown or (scenery and any(word in ("him", "her", "them") for word in whom))
+    if unknown or named_first or (scenery and not context.people.subjects):
         return []
     return list(context.people.subjects)
+
+
+def find_bared(context: Context, who: Who, prep: str, found: list[int], gears: list[Gear]) -> list[int]:
+    """Read "Max snatches it off his head" of whoever wears it.
+
+    Args:
+        context: the story so far.
+        who: "his head".
+        prep: the word before it.
+        found: whose head it would be by the words alone.
+        gears: what the clause names.
+
+    Returns:
+        Numbers among the concepts.
+    """
+    last = context.last[-1].accessory if context.last else ""
+    name = next((gear.value for gear in gears if gear.value), last)
+    wearing = [index for index in context.people.recent if name and name in context.worn(index)]
+    others = [index for index in wearing if context.people.fits(index, who.value)]
+    return others[:1] if prep in ("off", "from") and others and not set(found) & set(wearing) else found

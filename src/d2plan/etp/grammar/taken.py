@@ -49,3 +49,23 @@ def take_too(clauses: list[Clause], clause: Clause) -> None:
     too = bool(words) and all(word in ("too", "also", "as well", "likewise", "again", "then") for word in words)
     if clause.verb is None and clause.copied is None and clause.subjects and too and not clause.relative:
         clause.copied = next((one for one in reversed(clauses) if one.verb), None)
+
+
+def goes_back(clauses: list[Clause], verb: Verb, closed: bool) -> bool:
+    """Say whether a verb is told of who was named before the one in the clause that just ended.
+
+    Args:
+        clauses: as far as they were told.
+        verb: which follows.
+        closed: a comma and "and" stand before it.
+
+    Returns:
+        Whether it is, as in "Lily wakes Rex, who had slept, and waves", "runs past Max, who sleeps, and waves", "sees
+        Max sleeping and waves".
+    """
+    if len(clauses) < 2 or not clauses[-2].subjects:
+        return False
+    former, clause = clauses[-2:]
+    watched = former.verb is not None and former.verb.item.has("looks") and not former.verb.item.has("causes")
+    seen = watched and clause.verb is not None and clause.verb.ing and bool(clause.subjects) and verb.finite
+    return (clause.tells_past and not verb.perfect) or (clause.relative and closed) or seen

@@ -9,9 +9,9 @@ from d2plan.etp.grammar.apposition import are_alike
 from d2plan.etp.grammar.attributes import tell_attributes
 from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
-from d2plan.etp.grammar.deeds import can_do, denies_state, tell_deed, tell_states
+from d2plan.etp.grammar.deeds import can_do, denies_state, leave_alone, tell_deed, tell_states
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
-from d2plan.etp.grammar.gear import tell_gear
+from d2plan.etp.grammar.gear import replace_others, tell_gear
 from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
 from d2plan.etp.grammar.lexicon import load_lexicon
 from d2plan.etp.grammar.marked import find_marked
@@ -20,7 +20,7 @@ from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.setting import find_weather, tell_positions, tell_setting
 from d2plan.etp.grammar.spared import spare_gear
 from d2plan.etp.grammar.stage import SCENE, Change
-from d2plan.etp.grammar.subjects import GEAR_DEEDS, find_subjects
+from d2plan.etp.grammar.subjects import GEAR_DEEDS, find_bared, find_subjects
 from d2plan.etp.grammar.telling import Context, Telling, word_before
 from d2plan.etp.grammar.verbs import takes_nobody
 from d2plan.etp.planner import list_names
@@ -45,6 +45,9 @@ def tell(context: Context, clause: Clause) -> None:
     if clause.in_turn:
         _tell_in_turn(context, clause)
         return
+    if clause.copied is not None and clause.unreal:
+        # "She asks him to jump, but he does not."
+        return
     if clause.copied is not None:
         _tell_again(context, clause, clause.copied)
         return
@@ -68,7 +71,9 @@ def tell(context: Context, clause: Clause) -> None:
         _tell_verb(context, telling, verb)
     reverse(context, telling)
     tell_attributes(context, telling)
+    replace_others(context, telling)
     tell_states(context, telling)
+    leave_alone(context, telling)
     tell_setting(context, telling)
     tell_positions(context, telling)
     _keep_leftovers(context, telling)
@@ -107,6 +112,8 @@ def _tell_in_turn(context: Context, clause: Clause) -> None:
     """Read "first Mia, then Tom falls asleep" and "one by one, they fall asleep" as one after the other."""
     people = context.people
     several = [index for who in clause.subjects for index in people.find(who)] or people.subjects
+    if len(several) == 1:
+        context.note(f'"{clause.text}" is shown at once, not one after the other.')
     for number, index in enumerate(several):
         who = Who("who", people.name(index), str(index))
         one = replace(clause, subjects=[who], in_turn=False, later=clause.later or number > 0)
@@ -155,7 +162,8 @@ def _gather(context: Context, clause: Clause) -> Telling:
             if part.body:
                 named = [gear.owner for gear in telling.gears if gear.owner is not None and gear.owner.head == "name"]
                 owners = [index for who in named for index in people.find(who)]
-                telling.objects.append((prep, part, people.find_own(part, telling.subjects or owners)))
+                found = people.find_own(part, telling.subjects or owners)
+                telling.objects.append((prep, part, find_bared(context, part, prep, found, telling.gears)))
                 continue
             meant = find_marked(context, clause, part, _can_object(context, clause), telling.subjects)
             telling.objects.append((prep, part, meant))
@@ -216,6 +224,10 @@ def _find_particle(clause: Clause) -> str:
     words += [part.prep for part in clause.parts if isinstance(part, Gear)]
     if verb is not None:
         words += verb.text.lower().split()[1:]
+    covers = [before.text.lower() for before, part in pairwise(clause.parts) if isinstance(part, Who) and part.body]
+    if "off" not in words and any(word in ("over", "on", "onto") for word in covers):
+        # "Pulls her hat down over her eyes"
+        return "on"
     for word in words:
         if word in ("off", "away", "back off", "down"):
             return "off"
@@ -224,7 +236,9 @@ def _find_particle(clause: Clause) -> str:
 
 def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
     clause = telling.clause
-    if not telling.subjects and not telling.gears and not any(part.kind == "light_change" for part in clause.parts):
+    wakes = verb.item.has("waking") and bool(telling.direct)
+    lit = any(part.kind == "light_change" for part in clause.parts)
+    if not (telling.subjects or telling.gears or wakes or lit):
         known_subject = bool(clause.subjects)
         if (
             not known_subject
@@ -237,9 +251,9 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
     scenery = [
         part
         for part in clause.parts[: clause.split]
-        if part.kind == "other" and part.value in ("scenery", "body", "garment")
+        if part.kind == "other" and part.value in ("scenery", "body", "garment", "stranger")
     ]
-    if scenery and not clause.subjects and not _is_natural(telling, verb):
+    if scenery and not clause.subjects and not _is_natural(context, telling, verb):
         context.not_shown(clause.text)
         telling.shown, telling.subjects = True, []
         return
@@ -249,9 +263,11 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
         _tell_other_verb(context, telling, verb)
 
 
-def _is_natural(telling: Telling, verb: Verb) -> bool:
-    """Tell "the wind blows her hat off", which takes it off."""
-    return bool(telling.gears) and verb.item.has("shifts", "loses", "takes") and not verb.negated
+def _is_natural(context: Context, telling: Telling, verb: Verb) -> bool:
+    """Tell "the wind blows her hat off", which takes it off, and "the sunlight wakes her"."""
+    it = bool(context.last) and any(who.text.lower() in ("it", "them") for _, who, _ in telling.objects)
+    wakes = verb.item.has("waking") and bool(telling.direct)
+    return wakes or ((bool(telling.gears) or it) and verb.item.has("shifts", "loses", "takes") and not verb.negated)
 
 
 def _tell_other_verb(context: Context, telling: Telling, verb: Verb) -> None:

@@ -12,7 +12,7 @@ from d2plan.world.cast import ACTIONS
 _WITH = ("with", "together with", "along with", "alongside")
 _NO_LONGER = (" no longer ", " any more ", " anymore ", " any longer ", " no more ")
 _IN_HAIR = ("in", "round", "about")
-ON_SOMEBODY = ("on", "onto", "around", "over", "to", "for")
+ON_SOMEBODY = ("on", "onto", "around", "round", "over", "to", "for")
 
 
 @dataclass

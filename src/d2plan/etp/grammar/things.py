@@ -6,6 +6,8 @@ from d2plan.etp.grammar.chunks import VERBS, Chunk, Gear, Place, Reading, Verb, 
 from d2plan.etp.grammar.nouns import find_head, skip_before_noun
 from d2plan.etp.grammar.words import Item
 
+# "Comes out in a red hat"
+_OUT_IN = ("out in", "back in", "over in", "up in", "down in")
 _SOURCES = ("from", "out of", "off", "away from", "outside", "outside of")
 
 
@@ -30,9 +32,10 @@ def read_gear(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
     if (
         before
         and before[-1].kind in ("prep", "negation")
-        or (before and before[-1].text.lower() in ("in", "with", "on"))
+        or (before and before[-1].text.lower() in ("in", "with", "on", *_OUT_IN))
     ):
         gear.prep = before[-1].text.lower()
+        gear.prep = "in" if gear.prep in _OUT_IN else gear.prep
     return gear, spot + 1
 
 
@@ -69,7 +72,8 @@ def _find_gear(items: Sequence[Item], place: int, before: list[Chunk], gear: Gea
     spot, opened = _read_gear_owner(items, place, before, gear)
     while spot < len(items):
         item = items[spot]
-        if item.has("gear") and (opened or gear.colour or not item.has(*VERBS)):
+        led = spot == place and bool(before) and before[-1].text.lower() in ("with", "without")
+        if item.has("gear") and (opened or gear.colour or led or not item.has(*VERBS)):
             gear.value, gear.about = item.value("gear"), item.has("about")
             return spot
         if item.text.lower() in ("one", "ones") and (gear.colour or "another" in items[place].text.lower()):
@@ -90,7 +94,8 @@ def _is_before_gear(items: Sequence[Item], spot: int, gear: Gear, opened: bool) 
     item = items[spot]
     joined = bool(gear.colour) and item.has("join") and at(items, spot + 1).has("colour")
     known = item.has("colour", "other_colour", "adjective") or joined
-    return known or (opened and (not item.senses or item.has("ordinal", "adverb")))
+    lost = opened and "part" in item.forms and at(items, spot + 1).has("gear", "colour") and not item.has("be", "have")
+    return known or lost or (opened and (not item.senses or item.has("ordinal", "adverb")))
 
 
 def _note_before_gear(item: Item, gear: Gear) -> None:
@@ -101,7 +106,7 @@ def _note_before_gear(item: Item, gear: Gear) -> None:
     elif item.has("determiner", "number"):
         gear.absent = gear.absent or item.text.lower() == "no"
         gear.definite = gear.definite or item.text.lower() in ("the", "this", "that", "these", "those")
-    elif item.has("other_colour", "adjective") or not item.senses:
+    elif item.has("other_colour", "adjective") or not item.senses or "part" in item.forms:
         gear.extras.append(item.text)
 
 

@@ -3,8 +3,17 @@
 from d2plan.etp.grammar.clauses import AT_LAST, LAST_WORDS, Clause
 
 SUBORDINATE = ("while", "whereas", "as", "just as", "whilst", "where")
-_SUPPOSED = ("if", "unless", "only if")
-_UNREAL = (*_SUPPOSED, "as if", "as though", "so that", "in order to")
+# "This time wearing a hat" tells of the moment that is told already.
+AT_ONCE = (
+    "now,this time,but this time,finally,at last,at long last,in the end,at the end,eventually,ultimately,suddenly,"
+    "all at once,all of a sudden,at this point,at that point,just then,right then,from now on,from then on,since then,"
+    "in a flash,unexpectedly,but now"
+).split(",")
+_SUPPOSED = ("if", "unless", "only if", "provided that", "in the event that")
+_UNREAL = (
+    *_SUPPOSED,
+    *"as if,as though,so that,in order to,in order that,in case,even if,lest,for fear that,in the hope that".split(","),
+)
 
 
 def mark_clause(clause: Clause, value: str, text: str) -> None:

@@ -1,11 +1,30 @@
 """Put accessories on somebody and take them off."""
 
-from d2plan.etp.grammar.chunks import Gear
+from collections.abc import Sequence
+
+from d2plan.etp.grammar.chunks import Chunk, Gear
 from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.telling import Context, Telling, Worn
 
 _MANY = ("two ", "three ", "both ", "2 ", "3 ", "several ", "four ")
 _OWN = ("his", "hers", "theirs")
+_HOLDING = ("in", "under", "behind", "between", "on", "over")
+_HANDS = ("hand", "hands", "lap", "arm", "arms", "paw", "paws", "mouth", "beak", "teeth", "knee", "knees")
+
+
+def is_held(parts: Sequence[Chunk], place: int) -> bool:
+    """Tell "with a hat in her lap" from "with a bow in her hair".
+
+    Args:
+        parts: of a clause.
+        place: of the accessory.
+
+    Returns:
+        Whether it is in somebody's hands, where no picture shows it.
+    """
+    behind = [part for part in parts[place + 1 : place + 4] if part.kind != "filler"][:2]
+    body = behind[-1].text.lower().split()[-1:] if len(behind) == 2 and behind[0].text.lower() in _HOLDING else []
+    return bool(body) and body[0] in _HANDS
 
 
 def name_gear(context: Context, gear: Gear) -> None:
@@ -182,7 +201,12 @@ def take_off(context: Context, telling: Telling, gear: Gear, whose: list[int], s
         elif (index, gear.value) in context.stage.ever or not (_was_worn(telling) and not state):
             # "She has never worn a hat. Today she puts on a green one."
             context.last.append(Worn(gear.value, "", -1))
-            context.stage.blank = context.stage.blank or not context.stage.now.told
+            if (index, gear.value) in context.stage.ever or not gear.absent:
+                context.stage.blank = context.stage.blank or not context.stage.now.told
+                context.stage.ever.add((index, gear.value))
+            else:
+                # "Mia has no hat. Mia has a red hat": a moment without it is seen first.
+                telling.add(Change((index, gear.value), None, state=True))
             continue
         else:
             context.last.append(Worn(gear.value, gear.colour, index))

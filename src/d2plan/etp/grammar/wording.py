@@ -39,7 +39,7 @@ def plain_wording(items: Sequence[Item]) -> list[Item]:
             # "Rex, 5, a dog"
             plain.pop()
         elif low in ("that", "which") and _moves_it(items, place):
-            # "A hat that she takes off" is "a hat, and she takes it off".
+            # "A hat that she takes off" is "a hat, and she takes it off", "which she gives to him" "and she gives it".
             plain.append(Item("and", {"join": ""}, start=item.start))
             moved = place + 2
         elif low == "(" and _tells_of(items, place):
@@ -56,8 +56,13 @@ def plain_wording(items: Sequence[Item]) -> list[Item]:
 
 def _moves_it(items: Sequence[Item], place: int) -> bool:
     verb = at(items, place + 2)
-    somebody = at(items, place - 1).has("gear") and at(items, place + 1).has("pronoun", "name")
-    return somebody and verb.has("shifts", "loses", "takes") and not at(items, place + 3).has("determiner", "gear")
+    gear = at(items, place - 1 - at(items, place - 1).has("comma"))
+    somebody = gear.has("gear") and at(items, place + 1).has("pronoun", "name")
+    return (
+        somebody
+        and verb.has("shifts", "loses", "takes", "gives")
+        and not at(items, place + 3).has("determiner", "gear")
+    )
 
 
 def _tells_of(items: Sequence[Item], place: int) -> bool:
@@ -113,15 +118,17 @@ def _spread_colours(items: list[Item]) -> list[Item]:
             _put_before_gear(plain, items[end], several)
             place = end + 1
             continue
-        plain += [items[place], items[place + 4]] if _shares_noun(items, place) else [items[place]]
+        shared = items[place + 4 + at(items, place + 2).has("name")] if _shares_noun(items, place) else None
+        plain += [items[place], shared] if shared else [items[place]]
         place += 1
     return plain
 
 
 def _shares_noun(items: Sequence[Item], place: int) -> bool:
-    """Find "a red and a blue hat", which are two."""
+    """Find "a red and a blue hat" and "Rex a red and Bo a blue hat", which are two."""
     kinds = ("colour", "join", "determiner", "colour", "gear")
-    return all(at(items, place + step).has(kind) for step, kind in enumerate(kinds))
+    named = at(items, place + 2).has("name")
+    return all(at(items, place + step + (named and step > 1)).has(kind) for step, kind in enumerate(kinds))
 
 
 def _find_colour_behind(items: Sequence[Item], place: int) -> int:

@@ -29,7 +29,7 @@ _NEXT_SCENE = re.compile(
     rf"\b(?:in the |the )?(?:second|2nd|third|3rd|fourth|4th|fifth|5th|sixth|next|last|final) {_KIND}\b ?[:,]",
     re.IGNORECASE,
 )
-_NUMBERED = re.compile(r"(?:(?<=^)|(?<=[.!?;,:] ))\(?(\d)[.):] (?=[A-Za-z])")
+_NUMBERED = re.compile(r"(?:(?:(?<=^)|(?<=[.!?;,:] ))\(?(\d)[.):] (?=[A-Za-z])|(?<= )\(?(\d)\) (?=[A-Z]))")
 _SHORT = {
     "n't": ("not",),
     "'re": ("are",),
@@ -44,6 +44,12 @@ _NOT_WHOLE = {
     "cannot": ("can", "not"),
     "let's": ("let",),
     "it's": ("it", "is"),
+    "dont": ("do", "not"),
+    "cant": ("can", "not"),
+    "wont": ("will", "not"),
+    "hes": ("he", "'s"),
+    "shes": ("she", "'s"),
+    **{f"{verb}nt": (verb, "not") for verb in ("does", "did", "is", "was", "are", "were", "has", "had")},
 }
 
 
@@ -85,13 +91,19 @@ def read_words(story: str) -> list[str]:
         The words; a text in double quotes is one word.
     """
     words: list[str] = []
-    story = _NUMBERED.sub(lambda found: "" if found.group(1) == "1" else "then ", story)
+    story = _NUMBERED.sub(_read_number, story)
     story = _NEXT_SCENE.sub(" then ", _FIRST_SCENE.sub(" ", story))
     tokens = _TOKEN.findall(_EARLIER.sub(" earlier ", _LATER.sub(" later ", story)))
     for found, following in pairwise([*tokens, ""]):
         had = found.lower().endswith("'d") and _is_participle(following.lower())
         words += (found[:-2], "had") if had else _split(found)
     return words
+
+
+def _read_number(found: re.Match[str]) -> str:
+    """Read the 2 of "1. Rex runs. 2. He sits." and of "1) Rex runs 2) He sits" as the next sentence."""
+    first = "1" in found.groups()
+    return ("" if first else ". then ") if found.group(2) else "" if first else "then "
 
 
 def _is_participle(word: str) -> bool:
