@@ -22,6 +22,8 @@ from d2plan.world.cast import CLASSES, identity_from_seed
 SCORES, REFERENCES = "scores.json", "references.json"
 _MOST_REFERENCES = 64
 _MASK = ".mask"
+# Rooms whose code decides a score; look-alikes for a line-up are drawn by the world.
+_LOOKERS = ("eval", "world")
 
 
 class _Scores(Document):
@@ -48,7 +50,7 @@ class Scorer:
     def __init__(self, job: Job, panel: Panel) -> None:
         self.panel = panel
         digests = [(concept.name, concept.digest) for concept in job.suite.concepts]
-        self.key = make_key("score", dict(panel.sources), digests, digest_module(__name__))
+        self.key = make_key("score", dict(panel.sources), digests, digest_module(__name__, _LOOKERS))
         self._job = job
         self._galleries: dict[str, Gallery] = {}
 
