@@ -48,7 +48,7 @@ def test_a_picture_is_a_run_folder(tmp_path):
     folder = job.store.run("toy", "tom+rex.more-snow.00.1")
     record = load_run(folder / "run.json")
     assert Image.open(folder / "image.png").size == (128, 128)
-    assert record.scene.global_prompt == "a photo of a man and a dog in the snow"
+    assert record.scene.global_prompt == "a photo of a man wearing a red hat and a dog running in the snow"
     assert [instance.sub_prompt for instance in record.scene.instances][1] == "a photo of a <v1> dog running"
     assert record.settings["method"] == "toy"
 

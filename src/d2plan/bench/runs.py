@@ -56,7 +56,8 @@ def _record_run(job: Job, entry: Entry, shot: ShotRecord, cost: Cost) -> RunReco
     drawing, machine = job.drawing, describe_machine(job.backbone)
     scene = Scene(
         base=job.base.name,
-        global_prompt=shot.global_prompt,
+        # Text alignment compares with the whole prompt, details included, here and in `d2plan score` alike.
+        global_prompt=shot.plain_prompt,
         instances=tuple(instances),
         steps=drawing.steps,
         guidance_scale=drawing.guidance_scale,
