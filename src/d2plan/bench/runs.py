@@ -7,10 +7,19 @@ from numpy.typing import NDArray
 
 from d2plan.bench.job import Entry, Job
 from d2plan.bench.records import Cost, PictureRecord, ShotRecord
-from d2plan.bench.store import IMAGE, PICTURE, RUN, make_key, make_parent, relative_to, write_record
+from d2plan.bench.store import (
+    IMAGE,
+    PICTURE,
+    RUN,
+    make_key,
+    make_parent,
+    read_record,
+    relative_to,
+    write_record,
+)
 from d2plan.bench.surroundings import describe_machine
 from d2plan.documents import AdapterUse, Instance, MaskReport, RunRecord, Scene
-from d2plan.media.images import write_file, write_png
+from d2plan.media.images import is_whole, write_file, write_png
 
 _METHOD = "method"
 
@@ -42,6 +51,23 @@ def write_picture(
     drawn = PictureRecord(shot=shot.name, image=relative_to(folder / IMAGE, job.store.root), cost=cost)
     write_record(folder / PICTURE, drawn, key)
     return drawn
+
+
+def read_drawn(job: Job, entry: Entry, shot: ShotRecord, key: str) -> PictureRecord | None:
+    """Read the record of a picture that was drawn.
+
+    Args:
+        job: the benchmark.
+        entry: who drew it.
+        shot: what was asked.
+        key: of what decides the picture.
+
+    Returns:
+        The record, without scores; None where the picture is not there or damaged, or came from something else.
+    """
+    folder = job.store.run(entry.name, shot.name)
+    record = read_record(folder / PICTURE, PictureRecord, key)
+    return record if record is not None and is_whole(folder / IMAGE) else None
 
 
 def _record_run(job: Job, entry: Entry, shot: ShotRecord, cost: Cost) -> RunRecord:
