@@ -1,16 +1,56 @@
-"""A results folder that is gone on with: damaged, or after failures."""
+"""A results folder that is gone on with: tuned, joined with another, damaged, or after failures."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from d2plan.bench.report.comparison import count_missing
+from d2plan.errors import InputError
 from d2plan.workflows.benching.bench import TITLE, WRITING, run_bench
 from d2plan.workflows.benching.panel import PanelChoice
 from d2plan.workflows.scoring.folders import score_folders
 from d2plan.workflows.scoring.sources import ScoreRequest
-from tests.bench.toys import TOY
+from tests.bench.toys import SUITE, TOY
 from tests.workflows.bench_requests import MiddleOfThePicture, request_of
+
+
+@pytest.fixture
+def tuned(place, tmp_path, monkeypatch):
+    """A request that tunes first, on concepts of its own."""
+    monkeypatch.setattr("d2plan.bench.tuning.COMPARED", ("dino",))
+    concepts = [{**one, "seed": one["seed"] + 10} for one in SUITE["concepts"]]
+    (tmp_path / "tuning.yaml").write_text(yaml.safe_dump({**SUITE, "concepts": concepts}), encoding="utf-8")
+    return request_of(place, tune=True, tuning=str(tmp_path / "tuning.yaml"))
+
+
+def test_a_tuning_of_results_that_are_not_tuned_is_refused_before_it_begins(place, tuned, tmp_path):
+    run_bench(request_of(place), tmp_path / "out")
+    told = []
+    with pytest.raises(InputError, match="this tuning did not choose; go on with them without --tune, .*--redo toy"):
+        run_bench(tuned, tmp_path / "out", lambda *step: told.append(step))
+    assert told == []
+    assert run_bench(replace(tuned, redo=("toy",)), tmp_path / "out").results.methods[0].chosen == "tuned here"
+    assert run_bench(tuned, tmp_path / "out").results.finished
+
+
+def test_what_two_folders_found_apart_is_joined_by_copying(place, tuned, tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    run_bench(tuned, one)
+    apart = run_bench(replace(tuned, methods=("other",)), other).results.methods[0]
+    for name in ("methods", "learned", "tuning"):
+        shutil.copytree(other / name, one / name, dirs_exist_ok=True)
+    told = []
+    outcome = run_bench(replace(tuned, methods=("toy", "other")), one, lambda *step: told.append(step[0]))
+    assert set(told) == {TITLE, WRITING}
+    assert outcome.results.finished
+    assert outcome.results.methods[1] == apart
+    assert apart.tuning and apart.chosen == "tuned here"
+    assert yaml.safe_load((one / "tuned.yaml").read_text())["bases"][outcome.results.base.fingerprint].keys() == {
+        "toy",
+        "other",
+    }
 
 
 class Moody(MiddleOfThePicture):

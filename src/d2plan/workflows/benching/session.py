@@ -139,10 +139,6 @@ class Session:
         self.notes = (*notes, *self.left_out.values())
         self.others = others
         self.order = plan.methods
-        for name, method in methods.items() if self.tuning is None else ():
-            entry = self._foresee(name, method)
-            if name in kept:
-                refuse_changes(self.store, entry)
         self.runner = Runner(job)
         self.scorer = Scorer(job, self.panel)
         self.tuner: Tuner | None = None
@@ -151,6 +147,7 @@ class Session:
             development = replace(development, store=self.store, asked=self.asked)
             scorer = Scorer(replace(development, store=Store(self.store.root / "tuning")), self.panel)
             self.tuner = Tuner(development, scorer, self.loaded.suite.settings)
+        self._refuse_settings(methods)
         for name in request.redo:
             forget_method(self.store, name)
         for name in methods if request.retry else ():
@@ -263,8 +260,23 @@ class Session:
         for done, total in score_method(self.job, entry, self.scorer):
             yield Step(stage, "", done, total)
 
-    def _foresee(self, name: str, method: Method) -> Entry:
-        wanted = self._choose(name, method, None)
+    def _refuse_settings(self, methods: Mapping[str, Method]) -> None:
+        """Refuse, before anything is learnt or tuned, to mix a method's results with those of another setting."""
+        tried = {name: self.tuner.read(name, method) for name, method in methods.items()} if self.tuner else {}
+        untuned = [name for name, found in tried.items() if not found and self._find(name) is not None]
+        if untuned:
+            raise InputError(
+                f"{self.store.root}: holds results of {', '.join(untuned)} with settings that this tuning did not "
+                f"choose; go on with them without --tune, throw them away with --redo {','.join(untuned)}, or name "
+                "another --out."
+            )
+        for name, method in methods.items():
+            entry = self._foresee(name, method, choose_setting(tried.get(name, ())))
+            if name not in self.request.redo:
+                refuse_changes(self.store, entry)
+
+    def _foresee(self, name: str, method: Method, best: Mapping[str, float] | None = None) -> Entry:
+        wanted = self._choose(name, method, best)
         found = self._find(name)
         if wanted is None and found is not None:
             wanted = found.setting, found.chosen
