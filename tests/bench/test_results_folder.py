@@ -10,15 +10,16 @@ from d2plan.bench import surroundings
 from d2plan.bench.assemble import assemble
 from d2plan.bench.entries import enter, enter_others, forget_method
 from d2plan.bench.job import make_entry
-from d2plan.bench.methods.isp import ISP_LORA
+from d2plan.bench.methods.isp import ISP_DISLORA, ISP_LORA
 from d2plan.bench.prepare import check_folder, claim_folder
 from d2plan.bench.records import InstanceValues, PictureRecord, TunedSetting, read_results
 from d2plan.bench.runner import Runner
-from d2plan.bench.scoring import expect_shot
+from d2plan.bench.scoring import Scorer, expect_shot
 from d2plan.bench.store import PLAN, make_key, read_record, read_state, write_record
 from d2plan.bench.surroundings import digest_method, digest_module, read_commit
 from d2plan.bench.tuning import choose_setting, read_tuned, write_tuned
 from d2plan.errors import FileError, InputError
+from d2plan.eval.panel import Panel
 from tests.bench.toys import SUITE, Toy, toy_job
 
 
@@ -196,7 +197,6 @@ PART = "def square(number):\n    return number**2\n"
 def test_a_move_of_modules_does_not_change_a_digest_but_their_code_does(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(surroundings, "_PACKAGE", "benches")
-    monkeypatch.setattr(surroundings, "_BENCH", "benches.own")
 
     def digest(room, imports="from benches.far import cube\nfrom {part} import square", part=PART, **changes):
         folder = tmp_path / "benches" / "own" / room
@@ -205,7 +205,7 @@ def test_a_move_of_modules_does_not_change_a_digest_but_their_code_does(tmp_path
         (folder / "part.py").write_text(part)
         (folder / "zoo.py").write_text(METHOD.format(**{**known, **changes}))
         importlib.invalidate_caches()
-        return digest_module(f"benches.own.{room}.zoo")
+        return digest_module(f"benches.own.{room}.zoo", ("own",))
 
     there = digest("old")
     assert digest("a_room") == there
@@ -218,6 +218,63 @@ def test_a_move_of_modules_does_not_change_a_digest_but_their_code_does(tmp_path
         digest("name", "from benches.far import cubes\nfrom {part} import square"),
     ]
     assert len({there, *others}) == 5
+
+
+@pytest.fixture
+def changed(monkeypatch):
+    """Gives what a digest is once the code of one module has changed."""
+    read = surroundings._read_module
+
+    def digest(name, find):
+        monkeypatch.setattr(
+            surroundings, "_read_module", lambda one: (read(one)[0] + "!" * (one == name), read(one)[1])
+        )
+        digest_module.cache_clear()
+        return find()
+
+    yield digest
+    digest_module.cache_clear()
+
+
+def test_a_digest_follows_all_that_learns_and_draws_and_nothing_else(tmp_path, changed):
+    job = toy_job(tmp_path)
+
+    def find():
+        entry = make_entry("isp", ISP_DISLORA)
+        return entry.code, job.state_key(entry, "rex")
+
+    now = find()
+    for name in ("dislora.losses", "adapter.attach", "backbone.attention", "bench.shared.adapters", "config"):
+        code, state = changed(f"d2plan.{name}", find)
+        assert code != now[0] and state != now[1], name
+    # How concepts meet in a picture decides nothing of what was learnt.
+    for name in ("isp.noise", "adapter.rows"):
+        code, state = changed(f"d2plan.{name}", find)
+        assert code != now[0] and state == now[1], name
+    for name in (
+        "bench.report.page",
+        "bench.store",
+        "cli.bench",
+        "documents",
+        "errors",
+        "media.images",
+        "eval.metrics",
+    ):
+        assert changed(f"d2plan.{name}", find) == now, name
+
+
+def test_the_key_of_scores_follows_all_that_scores_and_nothing_else(tmp_path, changed):
+    job = toy_job(tmp_path)
+
+    def find():
+        return Scorer(job, Panel()).key
+
+    now = find()
+    # People are drawn by a module that only its package's name leads to.
+    for name in ("eval.metrics", "eval.measure", "eval.lineup", "world.truth", "world.figures.people", "bench.scoring"):
+        assert changed(f"d2plan.{name}", find) != now, name
+    for name in ("isp.noise", "bench.store", "bench.records", "media.images", "eval.films"):
+        assert changed(f"d2plan.{name}", find) == now, name
 
 
 def test_a_module_that_a_method_names_counts_by_its_code_and_not_by_its_name():

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from d2plan.bench.assemble import assemble
+from d2plan.bench.entries import forget_failures
 from d2plan.bench.guard import Stopped
 from d2plan.bench.job import MOST_SHOTS, list_casts, make_entry
 from d2plan.bench.meter import sample_weights
@@ -48,7 +49,7 @@ def test_a_picture_is_a_run_folder(tmp_path):
     folder = job.store.run("toy", "tom+rex.more-snow.00.1")
     record = load_run(folder / "run.json")
     assert Image.open(folder / "image.png").size == (128, 128)
-    assert record.scene.global_prompt == "a photo of a man and a dog in the snow"
+    assert record.scene.global_prompt == "a photo of a man wearing a red hat and a dog running in the snow"
     assert [instance.sub_prompt for instance in record.scene.instances][1] == "a photo of a <v1> dog running"
     assert record.settings["method"] == "toy"
 
@@ -150,7 +151,8 @@ def test_a_failure_is_not_tried_again_unless_asked_for(tmp_path):
     quiet = Toy()
     run(job, make_entry("toy", quiet))
     assert quiet.learnt == []
-    run(replace(job, retry=True), make_entry("toy", quiet))
+    forget_failures(job.store, "toy")
+    run(job, make_entry("toy", quiet))
     assert quiet.learnt == ["tom"]
     assert gather(job, make_entry("toy", quiet)).failures == ()
 
@@ -202,14 +204,56 @@ def test_a_method_learns_the_same_whatever_ran_before(tmp_path):
         assert one.state_path(entry, name).read_bytes() == other.state_path(entry, name).read_bytes()
 
 
-def test_a_state_that_was_cut_off_is_learnt_again(tmp_path):
+def cut_off(content):
+    return content[: len(content) // 2]
+
+
+def overwrite_head(content):
+    return bytes(8) + content[8:]
+
+
+def flip_bit(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut_off, overwrite_head])
+def test_a_damaged_state_is_learnt_again_and_what_is_missing_is_drawn(tmp_path, damage):
     job, entry = toy_job(tmp_path), make_entry("toy", Toy())
     run(job, entry)
     path = job.state_path(entry, "rex")
-    path.write_bytes(path.read_bytes()[:-4])
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    (job.store.run("toy", "rex.one-beach.00") / "image.png").unlink()
     again = Toy()
     run(job, make_entry("toy", again))
     assert again.learnt == ["rex"]
+    assert path.read_bytes() == whole
+    assert len(gather(job, entry).pictures) == 10
+
+
+@pytest.mark.parametrize("damage", [cut_off, overwrite_head, flip_bit])
+def test_a_damaged_picture_counts_as_not_drawn_and_is_drawn_anew(tmp_path, damage):
+    job, entry = toy_job(tmp_path), make_entry("toy", Toy())
+    run(job, entry)
+    path = job.store.run("toy", "tom+rex.more-snow.00.1") / "image.png"
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert len(gather(job, entry).pictures) == 9
+    again = Toy()
+    run(job, make_entry("toy", again))
+    assert len(again.drawn) == 2
+    assert path.read_bytes() == whole
+
+
+def test_costs_say_where_they_were_measured(tmp_path):
+    job, entry = toy_job(tmp_path), make_entry("toy", Toy())
+    run(job, entry)
+    results = assemble(job, [entry], None)
+    (record,) = results.methods
+    costs = [one.cost for one in (*record.learned, *record.pictures)]
+    assert {cost.machine for cost in costs} == {results.machine.place}
+    assert results.machine.place.endswith(f"{torch.get_num_threads()} cores, cpu")
 
 
 def test_calls_hold_few_pictures_and_never_split_a_series():

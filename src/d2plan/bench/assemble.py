@@ -15,7 +15,7 @@ from d2plan.bench.records import (
     TunedSetting,
 )
 from d2plan.bench.runner import read_failures
-from d2plan.bench.scoring import Scorer, read_picture, read_series
+from d2plan.bench.scoring import Scorer, read_picture, read_score_failures, read_series
 from d2plan.bench.store import read_record
 from d2plan.bench.surroundings import describe_machine, read_commit
 
@@ -129,7 +129,7 @@ def _gather(job: Job, entry: Entry, scorer: Scorer | None, tuning: tuple[TunedSe
         joined=tuple(_read_joined(job, entry)),
         pictures=tuple(sorted(pictures, key=lambda picture: order[picture.shot])),
         series=tuple(read_series(job, entry, scorer)) if scorer is not None else (),
-        failures=tuple(read_failures(job, entry)),
+        failures=(*read_failures(job, entry), *(read_score_failures(job, entry, scorer) if scorer is not None else ())),
     )
 
 

@@ -141,6 +141,21 @@ def read_tunings(store: Store, entries: Sequence[Entry]) -> Tunings:
     return {name: record.tuning for name, record in found.items() if record is not None}
 
 
+def forget_failures(store: Store, name: str) -> None:
+    """Forget what failed, so that it is tried again.
+
+    Args:
+        store: the folder.
+        name: of the method.
+
+    Raises:
+        FileError: something cannot be removed.
+    """
+    tried = store.tuning(name, 0).root.parent
+    for folder in (store.method(name), *tried.glob(f"*/methods/{name}")):
+        remove_tree(folder / "failures")
+
+
 def forget_method(store: Store, name: str) -> None:
     """Throw a method's results away, what it learnt included; states that others share stay.
 

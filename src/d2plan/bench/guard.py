@@ -122,35 +122,20 @@ class Guard:
                 torch.manual_seed(self.job.seed)
                 np.random.seed(self.job.seed % 2**32)
                 yield work
-        except FileError as error:
-            if self._is_ours(error):
-                raise
-            self._fail(unit, work, error)
         except Exception as error:  # noqa: BLE001  (a method under study may fail in any way)
-            self._fail(unit, work, error)
+            work.done = False
+            note_failure(self.job, unit, error)
         finally:
             np.random.set_state(before)
             # Nothing is drawn with the base any more after a stop, which shall not wait for a look at all weights.
             changed = (work.done or not self.job.asked()) and self._mend()
         if changed and work.done:
-            self._fail(unit, work, MethodError(_DIRTY))
-
-    def knows(self, unit: Unit) -> bool:
-        """Say whether a piece of work failed before, and shall not be tried again."""
-        path = self._path(unit)
-        if read_record(path, _Trouble, unit.key) is None:
-            return False
-        if self.job.retry:
-            path.unlink(missing_ok=True)
-            return False
-        return True
+            work.done = False
+            note_failure(self.job, unit, MethodError(_DIRTY))
 
     def _heed(self) -> None:
         if self.job.asked():
             raise Stopped
-
-    def _is_ours(self, error: FileError) -> bool:
-        return str(self.job.store.root) in str(error) or str(self.job.store.learned) in str(error)
 
     def _mend(self) -> bool:
         if sample_weights(self.backbone) == self._whole:
@@ -158,17 +143,31 @@ class Guard:
         self.adopt(self.job.reopen())
         return True
 
-    def _fail(self, unit: Unit, work: Work, error: Exception) -> None:
-        work.done = False
-        names = tuple(shot.name for shot in unit.shots)
-        failure = Failure(stage=unit.stage, concepts=unit.concepts, shots=names, message=tell_error(error))
-        path = write_record(self._path(unit), _Trouble(failure=failure), unit.key)
-        if not isinstance(error, D2PlanError | MethodError):
-            trace = "".join(traceback.format_exception(error))
-            write_file(path.with_suffix(".txt"), trace.encode("utf-8", errors="replace"))
 
-    def _path(self, unit: Unit) -> Path:
-        return self.job.store.failure(unit.entry.name, unit.name)
+def note_failure(job: Job, unit: Unit, error: Exception) -> None:
+    """Write down what went wrong with a piece of work, so that the rest can go on.
+
+    Args:
+        job: the benchmark.
+        unit: the piece.
+        error: what it raised.
+
+    Raises:
+        FileError: it was the results' folder that cannot be written, which is no fault of the work.
+    """
+    if isinstance(error, FileError) and any(str(own) in str(error) for own in (job.store.root, job.store.learned)):
+        raise error
+    names = tuple(shot.name for shot in unit.shots)
+    failure = Failure(stage=unit.stage, concepts=unit.concepts, shots=names, message=tell_error(error))
+    path = write_record(_failure_path(job, unit), _Trouble(failure=failure), unit.key)
+    if not isinstance(error, D2PlanError | MethodError):
+        trace = "".join(traceback.format_exception(error))
+        write_file(path.with_suffix(".txt"), trace.encode("utf-8", errors="replace"))
+
+
+def has_failed(job: Job, unit: Unit) -> bool:
+    """Say whether a piece of work failed before, and so is not tried again."""
+    return read_record(_failure_path(job, unit), _Trouble, unit.key) is not None
 
 
 def read_failure(job: Job, unit: Unit) -> Failure | None:
@@ -181,7 +180,7 @@ def read_failure(job: Job, unit: Unit) -> Failure | None:
     Returns:
         The failure with all pictures that are missing because of it; None where nothing went wrong.
     """
-    trouble = read_record(job.store.failure(unit.entry.name, unit.name), _Trouble, unit.key)
+    trouble = read_record(_failure_path(job, unit), _Trouble, unit.key)
     if trouble is None or trouble.failure.shots:
         return None if trouble is None else trouble.failure
     lost = set(unit.concepts)
@@ -192,6 +191,10 @@ def read_failure(job: Job, unit: Unit) -> Failure | None:
     )
     shots = tuple(shot.name for shot in job.suite.shots if by_stage(shot))
     return trouble.failure.model_copy(update={"shots": shots})
+
+
+def _failure_path(job: Job, unit: Unit) -> Path:
+    return job.store.failure(unit.entry.name, unit.name)
 
 
 def tell_error(error: Exception) -> str:

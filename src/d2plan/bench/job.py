@@ -100,7 +100,6 @@ class Job:
         store: where results go.
         reopen: gives the base anew when a method broke it.
         casts: of the suite.
-        retry: try again what failed before.
         asked: whether somebody asked to stop.
     """
 
@@ -114,7 +113,6 @@ class Job:
     store: Store
     reopen: Callable[[], Backbone]
     casts: tuple[Cast, ...] = field(default=())
-    retry: bool = False
     asked: Callable[[], bool] = lambda: False
 
     @property

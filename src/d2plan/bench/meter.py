@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from d2plan.backbone.load import Backbone
 from d2plan.bench.records import Cost
+from d2plan.bench.surroundings import describe_machine
 
 _MIB = 2**20
 _SAMPLES = 64
@@ -73,6 +74,7 @@ class Meter:
             unet_rows=round(self.rows / pictures),
             unet_calls=self.calls,
             peak_mib=None if self.peak_mib is None else round(self.peak_mib, 1),
+            machine=describe_machine(self.backbone).place,
         )
 
 

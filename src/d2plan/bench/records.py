@@ -99,6 +99,11 @@ class Machine(Document):
     device: str
     packages: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def place(self) -> str:
+        """What a measured time depends on, in a phrase."""
+        return f"{self.processor}, {self.cores} cores, {self.device}"
+
 
 class Cost(Document):
     """What a piece of work cost.
@@ -109,12 +114,14 @@ class Cost(Document):
         unet_calls: how often it ran; of a picture, for all that were drawn together.
         peak_mib: the highest memory while it ran: of the accelerator, else of the process, MiB; None where the system
             does not tell.
+        machine: where it was measured, the ``place`` of a Machine; "" where nobody noted it.
     """
 
     seconds: float = Field(ge=0, allow_inf_nan=False)
     unet_rows: int = Field(default=0, ge=0)
     unet_calls: int = Field(default=0, ge=0)
     peak_mib: float | None = None
+    machine: str = ""
 
 
 class ConceptRecord(Document):

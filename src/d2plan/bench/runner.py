@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from d2plan.bench.guard import Guard, MethodError, Unit, read_failure
+from d2plan.bench.guard import Guard, MethodError, Unit, has_failed, read_failure
 from d2plan.bench.job import Cast, Entry, Job, make_shot
 from d2plan.bench.protocol import Drawing, Learned, State
-from d2plan.bench.records import Cost, Failure, LearnRecord, PictureRecord, ShotRecord
-from d2plan.bench.runs import write_picture
+from d2plan.bench.records import Cost, Failure, LearnRecord
+from d2plan.bench.runs import read_drawn, write_picture
 from d2plan.bench.shared.steps import follow
-from d2plan.bench.store import IMAGE, PICTURE, read_record, read_state, write_record, write_state
+from d2plan.bench.store import holds_state, read_record, read_state, write_record, write_state
 
 # Parts that a concept or a picture is told in.
 _FINE = 1000
@@ -78,7 +78,7 @@ class Runner:
         """List the concepts that a method has still to learn; those that failed before are not tried again."""
         job = self.job
         missing = [name for name in job.concepts if not has_state(job, entry, name)]
-        return [name for name in missing if not self.guard.knows(learn_unit(job, entry, name))]
+        return [name for name in missing if not has_failed(job, learn_unit(job, entry, name))]
 
     def _learn_one(self, unit: Unit, name: str) -> Iterator[float]:
         job, entry = self.job, unit.entry
@@ -118,7 +118,8 @@ class Runner:
         for cast in job.casts:
             for place, chunk in enumerate(cast.chunks):
                 unit = draw_unit(job, entry, cast, place)
-                if not has_pictures(job, entry, cast, chunk) and not self.guard.knows(unit):
+                drawn = all(read_drawn(job, entry, shot, unit.key) is not None for shot in chunk)
+                if not drawn and not has_failed(job, unit):
                     missing.append((cast, unit))
         return missing
 
@@ -133,7 +134,7 @@ class Runner:
             joined = read_state(path)
             if joined is not None:
                 return learned, joined
-        if self.guard.knows(unit):
+        if has_failed(job, unit):
             return None
         with self.guard.watch(unit) as work:
             shares = _hold(entry.method.join(job.backbone, learned, entry.setting, job.seed))
@@ -182,20 +183,10 @@ def draw_unit(job: Job, entry: Entry, cast: Cast, place: int) -> Unit:
 
 
 def has_state(job: Job, entry: Entry, name: str) -> bool:
-    """Say whether a method has learnt a concept already, and the file of it is whole."""
+    """Say whether a method has learnt a concept already, and the file of it can be read."""
     path = job.state_path(entry, name)
     record = read_record(path.with_suffix(".json"), LearnRecord, job.state_key(entry, name))
-    return record is not None and path.is_file() and path.stat().st_size == record.state_bytes
-
-
-def has_pictures(job: Job, entry: Entry, cast: Cast, chunk: Sequence[ShotRecord]) -> bool:
-    """Say whether a method has drawn the pictures of a call already."""
-    key = job.draw_key(entry, cast, chunk)
-    folders = [job.store.run(entry.name, shot.name) for shot in chunk]
-    return all(
-        (folder / IMAGE).is_file() and read_record(folder / PICTURE, PictureRecord, key) is not None
-        for folder in folders
-    )
+    return record is not None and holds_state(path)
 
 
 def read_failures(job: Job, entry: Entry) -> tuple[Failure, ...]:

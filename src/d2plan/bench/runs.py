@@ -7,10 +7,19 @@ from numpy.typing import NDArray
 
 from d2plan.bench.job import Entry, Job
 from d2plan.bench.records import Cost, PictureRecord, ShotRecord
-from d2plan.bench.store import IMAGE, PICTURE, RUN, make_key, make_parent, relative_to, write_record
+from d2plan.bench.store import (
+    IMAGE,
+    PICTURE,
+    RUN,
+    make_key,
+    make_parent,
+    read_record,
+    relative_to,
+    write_record,
+)
 from d2plan.bench.surroundings import describe_machine
 from d2plan.documents import AdapterUse, Instance, MaskReport, RunRecord, Scene
-from d2plan.media.images import write_file, write_png
+from d2plan.media.images import is_whole, write_file, write_png
 
 _METHOD = "method"
 
@@ -44,6 +53,23 @@ def write_picture(
     return drawn
 
 
+def read_drawn(job: Job, entry: Entry, shot: ShotRecord, key: str) -> PictureRecord | None:
+    """Read the record of a picture that was drawn.
+
+    Args:
+        job: the benchmark.
+        entry: who drew it.
+        shot: what was asked.
+        key: of what decides the picture.
+
+    Returns:
+        The record, without scores; None where the picture is not there or damaged, or came from something else.
+    """
+    folder = job.store.run(entry.name, shot.name)
+    record = read_record(folder / PICTURE, PictureRecord, key)
+    return record if record is not None and is_whole(folder / IMAGE) else None
+
+
 def _record_run(job: Job, entry: Entry, shot: ShotRecord, cost: Cost) -> RunRecord:
     """Say of a picture what `d2plan score` reads; another method's picture cannot be made again as a composition."""
     concepts = {concept.name: concept for concept in job.suite.concepts}
@@ -56,7 +82,8 @@ def _record_run(job: Job, entry: Entry, shot: ShotRecord, cost: Cost) -> RunReco
     drawing, machine = job.drawing, describe_machine(job.backbone)
     scene = Scene(
         base=job.base.name,
-        global_prompt=shot.global_prompt,
+        # Text alignment compares with the whole prompt, details included, here and in `d2plan score` alike.
+        global_prompt=shot.plain_prompt,
         instances=tuple(instances),
         steps=drawing.steps,
         guidance_scale=drawing.guidance_scale,

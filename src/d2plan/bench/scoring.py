@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from d2plan.bench.job import Entry, Job
-from d2plan.bench.records import ConceptRecord, InstanceValues, PictureRecord, SeriesRecord, ShotRecord, Values
-from d2plan.bench.store import IMAGE, PICTURE, make_key, read_record, write_record
+from d2plan.bench.guard import Unit, has_failed, note_failure, read_failure
+from d2plan.bench.job import Cast, Entry, Job
+from d2plan.bench.records import (
+    ConceptRecord,
+    Failure,
+    InstanceValues,
+    PictureRecord,
+    SeriesRecord,
+    ShotRecord,
+    Values,
+)
+from d2plan.bench.runs import read_drawn
+from d2plan.bench.store import IMAGE, make_key, read_record, write_record
 from d2plan.bench.surroundings import digest_module
 from d2plan.documents import Document
 from d2plan.errors import FileError, InputError
@@ -22,6 +33,8 @@ from d2plan.world.cast import CLASSES, identity_from_seed
 SCORES, REFERENCES = "scores.json", "references.json"
 _MOST_REFERENCES = 64
 _MASK = ".mask"
+# Rooms whose code decides a score; look-alikes for a line-up are drawn by the world.
+_LOOKERS = ("eval", "world")
 
 
 class _Scores(Document):
@@ -48,7 +61,7 @@ class Scorer:
     def __init__(self, job: Job, panel: Panel) -> None:
         self.panel = panel
         digests = [(concept.name, concept.digest) for concept in job.suite.concepts]
-        self.key = make_key("score", dict(panel.sources), digests, digest_module(__name__))
+        self.key = make_key("score", dict(panel.sources), digests, digest_module(__name__, _LOOKERS))
         self._job = job
         self._galleries: dict[str, Gallery] = {}
 
@@ -103,18 +116,27 @@ class Scorer:
         return build_lineup(self.panel.judge, concept.class_word, images, identity)
 
 
-def count_unscored(job: Job, entry: Entry, scorer: Scorer) -> int:
-    """Say how many pictures of a method have no scores yet, those that are not drawn yet included."""
-    count = 0
+def score_unit(job: Job, entry: Entry, cast: Cast, place: int, scorer: Scorer) -> Unit:
+    """Describe the work of scoring the pictures of one call."""
+    chunk = cast.chunks[place]
+    key = make_key(job.draw_key(entry, cast, chunk), scorer.key)
+    return Unit(entry, "score", cast.names, f"score-{cast.label}-{place}", key, chunk)
+
+
+def list_unscored(job: Job, entry: Entry, scorer: Scorer) -> list[Unit]:
+    """List the calls with pictures that have no scores yet; those whose scoring failed before are not tried again."""
+    found = []
     for cast in job.casts:
-        for chunk in cast.chunks:
-            key = job.draw_key(entry, cast, chunk)
-            count += sum(not _has_scores(job, entry, shot, key, scorer) for shot in chunk)
-    return count
+        for place, chunk in enumerate(cast.chunks):
+            unit, key = score_unit(job, entry, cast, place, scorer), job.draw_key(entry, cast, chunk)
+            drawn = tuple(shot for shot in chunk if read_drawn(job, entry, shot, key) is not None)
+            if not all(_has_scores(job, unit, shot) for shot in drawn) and not has_failed(job, unit):
+                found.append(replace(unit, shots=drawn))
+    return found
 
 
 def score_method(job: Job, entry: Entry, scorer: Scorer) -> Iterator[tuple[int, int]]:
-    """Score the pictures of a method that have no scores yet.
+    """Score the pictures of a method that have no scores yet; what cannot be scored is written down.
 
     Args:
         job: the benchmark.
@@ -123,18 +145,30 @@ def score_method(job: Job, entry: Entry, scorer: Scorer) -> Iterator[tuple[int, 
 
     Yields:
         Pictures that are done, and how many there are; what is told is on the disk.
+
+    Raises:
+        FileError: the results' folder cannot be read or written.
     """
     for _ in scorer.look():
         pass
-    total, done = len(job.suite.shots), 0
+    units, done = list_unscored(job, entry, scorer), 0
+    total = sum(len(unit.shots) for unit in units)
+    for unit in units:
+        try:
+            _score_chunk(job, unit, scorer)
+        except Exception as error:  # noqa: BLE001  (an encoder may fail in any way)
+            note_failure(job, unit, error)
+        done += len(unit.shots)
+        yield done, total
+
+
+def read_score_failures(job: Job, entry: Entry, scorer: Scorer) -> Iterator[Failure]:
+    """Give the pictures that could not be scored, and why."""
     for cast in job.casts:
-        for chunk in cast.chunks:
-            key = job.draw_key(entry, cast, chunk)
-            drawn = [shot for shot in chunk if _is_drawn(job, entry, shot, key)]
-            if not all(_has_scores(job, entry, shot, key, scorer) for shot in drawn):
-                _score_chunk(job, entry, drawn, key, scorer)
-            done += len(chunk)
-            yield done, total
+        for place in range(len(cast.chunks)):
+            failure = read_failure(job, score_unit(job, entry, cast, place, scorer))
+            if failure is not None:
+                yield failure
 
 
 def read_picture(job: Job, entry: Entry, shot: ShotRecord, key: str, scorer: Scorer | None) -> PictureRecord | None:
@@ -150,11 +184,10 @@ def read_picture(job: Job, entry: Entry, shot: ShotRecord, key: str, scorer: Sco
     Returns:
         The record; None where there is no such picture.
     """
-    folder = job.store.run(entry.name, shot.name)
-    record = read_record(folder / PICTURE, PictureRecord, key)
+    record = read_drawn(job, entry, shot, key)
     if record is None or scorer is None:
         return record
-    scores = read_record(folder / SCORES, _Scores, make_key(key, scorer.key))
+    scores = read_record(job.store.run(entry.name, shot.name) / SCORES, _Scores, make_key(key, scorer.key))
     if scores is None:
         return record
     return record.model_copy(update={"values": scores.values, "instances": scores.instances})
@@ -205,17 +238,12 @@ def expect_shot(job: Job, shot: ShotRecord) -> Expectation:
     return Expectation(tuple(instances), spoken.place, spoken.light)
 
 
-def _is_drawn(job: Job, entry: Entry, shot: ShotRecord, key: str) -> bool:
-    folder = job.store.run(entry.name, shot.name)
-    return (folder / IMAGE).is_file() and read_record(folder / PICTURE, PictureRecord, key) is not None
+def _has_scores(job: Job, unit: Unit, shot: ShotRecord) -> bool:
+    return read_record(job.store.run(unit.entry.name, shot.name) / SCORES, _Scores, unit.key) is not None
 
 
-def _has_scores(job: Job, entry: Entry, shot: ShotRecord, key: str, scorer: Scorer) -> bool:
-    path = job.store.run(entry.name, shot.name) / SCORES
-    return read_record(path, _Scores, make_key(key, scorer.key)) is not None
-
-
-def _score_chunk(job: Job, entry: Entry, shots: Sequence[ShotRecord], key: str, scorer: Scorer) -> None:
+def _score_chunk(job: Job, unit: Unit, scorer: Scorer) -> None:
+    entry, shots = unit.entry, unit.shots
     identifiers = {concept.name: concept.identifier for concept in job.suite.concepts}
     shown = [
         Shown(
@@ -232,11 +260,10 @@ def _score_chunk(job: Job, entry: Entry, shots: Sequence[ShotRecord], key: str, 
     ]
     found = measure_pictures(scorer.panel, shown, scorer.galleries)
     measured = {shot.name: one for shot, one in zip(shots, found, strict=True)}
-    own = make_key(key, scorer.key)
     # The series first: pictures with scores are not looked at again.
     for name in dict.fromkeys(shot.series for shot in shots if shot.series):
         parts = [shot for shot in shots if shot.series == name]
-        _write_series(job, entry, parts, [measured[shot.name] for shot in parts], own)
+        _write_series(job, entry, parts, [measured[shot.name] for shot in parts], unit.key)
     for shot in shots:
         own_values = measured[shot.name]
         instances = [
@@ -244,7 +271,7 @@ def _score_chunk(job: Job, entry: Entry, shots: Sequence[ShotRecord], key: str, 
             for concept, values in zip(shot.concepts, own_values.instances, strict=True)
         ]
         scores = _Scores(values=own_values.averaged, instances=tuple(instances))
-        write_record(job.store.run(entry.name, shot.name) / SCORES, scores, own)
+        write_record(job.store.run(entry.name, shot.name) / SCORES, scores, unit.key)
 
 
 def _write_series(job: Job, entry: Entry, shots: Sequence[ShotRecord], measured: Sequence[Measured], key: str) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from d2plan.bench.protocol import State
@@ -175,6 +175,15 @@ def read_state(path: Path) -> State | None:
         return load_file(path)
     except (OSError, SafetensorError, ValueError):
         return None
+
+
+def holds_state(path: Path) -> bool:
+    """Say whether a state can be read back; its head says how long it must be, so that no large file is read for it."""
+    try:
+        with safe_open(path, "pt"):
+            return True
+    except (OSError, SafetensorError, ValueError):
+        return False
 
 
 def make_parent(path: Path) -> None:

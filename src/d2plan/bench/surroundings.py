@@ -21,8 +21,11 @@ from d2plan.bench.protocol import Method
 from d2plan.bench.records import Machine
 
 _PACKAGES = ("d2plan", "torch", "diffusers", "transformers", "peft", "numpy", "pillow", "safetensors")
-# What all methods stand on. A method's own code is what else its module imports from the bench.
-_PACKAGE, _BENCH, _COMMON = "d2plan", "d2plan.bench", ("d2plan.bench.protocol", "d2plan.bench.registry")
+_PACKAGE = "d2plan"
+# Rooms whose code decides what a method learns and draws; others read, check, write and tell, which decides no picture.
+_ROOMS = ("bench", "isp", "dislora", "adapter", "backbone", "config", "eval", "world")
+# What all methods stand on says how they are called, and changes nothing in what they do.
+_COMMON = ("d2plan.bench.protocol", "d2plan.bench.registry")
 _ROOT = Path(__file__).resolve().parent
 _GIT_SECONDS = 10
 
@@ -79,26 +82,29 @@ def digest_method(method: Method) -> str:
     places of modules in d2plan, so that to move one costs none.
 
     Args:
-        method: any; the code of its own module, and of what that imports from the bench, counts, and its settings.
+        method: any; the code of its own module, and of what that imports from d2plan to learn and draw with, counts,
+            and its settings.
 
     Returns:
         16 hexadecimal digits.
     """
     # Two methods of one class differ by their fields.
-    content = [*_read_modules(type(method).__module__), _describe(method)]
-    return hashlib.sha256("\0".join(content).encode()).hexdigest()[:16]
+    content = digest_module(type(method).__module__) + _describe(method)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def digest_module(name: str) -> str:
-    """Tell one version of a module of the bench, with what it imports from there, from another.
+@cache
+def digest_module(name: str, rooms: tuple[str, ...] = _ROOMS) -> str:
+    """Tell one version of a module, with what it imports from d2plan's rooms, from another.
 
     Args:
         name: of the module.
+        rooms: packages and modules of d2plan that count.
 
     Returns:
         16 hexadecimal digits.
     """
-    return hashlib.sha256("\0".join(_read_modules(name)).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join(_read_modules(name, rooms)).encode()).hexdigest()[:16]
 
 
 def _describe(method: Method) -> str:
@@ -109,8 +115,8 @@ def _describe(method: Method) -> str:
     return repr((type(method).__name__, told, learns_by and digest_module(learns_by)))
 
 
-def _read_modules(start: str) -> list[str]:
-    """Read the bare code of a module and of all that it imports from the bench, in an order that no name decides."""
+def _read_modules(start: str, rooms: tuple[str, ...]) -> list[str]:
+    """Read the bare code of a module and of all that it imports from rooms, in an order that no name decides."""
     found: dict[str, str] = {}
     waiting = [start]
     while waiting:
@@ -118,24 +124,30 @@ def _read_modules(start: str) -> list[str]:
         if name in found or name in _COMMON:
             continue
         found[name], imported = _read_module(name)
-        waiting += [other for other in imported if other.startswith(_BENCH + ".")]
-    return sorted(found.values())
+        waiting += [other for other in imported if other.startswith(_PACKAGE + ".") and other.split(".")[1] in rooms]
+    return sorted(filter(None, found.values()))
 
 
 @cache
 def _read_module(name: str) -> tuple[str, tuple[str, ...]]:
     """Read a module's bare code and what it imports; nothing of one that has no file."""
-    spec = find_spec(name)
+    try:
+        spec = find_spec(name)
+    except ModuleNotFoundError:
+        return "", ()
     if spec is None or spec.origin is None or not os.path.isfile(spec.origin):
         return "", ()
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    return _strip(tree), tuple(_list_imports(tree))
+    imported = tuple(_list_imports(tree))
+    return _strip(tree), imported
 
 
 def _list_imports(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module
+            # What is imported from a package may be a module.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
@@ -143,7 +155,7 @@ def _list_imports(tree: ast.Module) -> Iterator[str]:
 def _strip(tree: ast.Module) -> str:
     """Write a module without docstrings, positions and comments, and without where it imports d2plan's names from."""
     imports = _OwnImports()
-    bare = imports.visit(ast.parse(ast.unparse(tree)))
+    bare = imports.visit(tree)
     for node in ast.walk(bare):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]

@@ -40,6 +40,32 @@ def test_a_concept_costs_training_and_where_needed_joining():
     assert table.rows[-1][5].text == "31.0"
 
 
+def test_costs_of_two_machines_are_told_apart():
+    def at(one, machine):
+        return one.model_copy(update={"cost": one.cost.model_copy(update={"machine": machine})})
+
+    def measured(*machines):
+        methods = [
+            method.model_copy(
+                update={
+                    "learned": tuple(at(one, machine) for one in method.learned),
+                    "pictures": tuple(at(one, machine) for one in method.pictures),
+                }
+            )
+            for method, machine in zip(spatial().methods, machines, strict=False)
+        ]
+        results = spatial().model_copy(update={"methods": tuple(methods)})
+        return make_drawing_costs(results).note, make_learning_costs(results).note
+
+    for note in measured("an EPYC, 1 cores, cpu", "an EPYC, 1 cores, cpu"):
+        assert "Measured on an EPYC, 1 cores, cpu." in note
+    for note in measured("an EPYC, 1 cores, cpu", "an EPYC, 2 cores, cpu", "an EPYC, 1 cores, cpu", ""):
+        assert "compare only within one of the places where they were measured" in note
+        assert (
+            "an EPYC, 1 cores, cpu: ISP + DisLoRA, LoRA merge; an EPYC, 2 cores, cpu: ISP + LoRA; where nobody" in note
+        )
+
+
 def test_what_was_learnt_by_another_method_is_said():
     first, *rest = spatial().methods
     shared = tuple(one.model_copy(update={"shared_from": "lora-merge"}) for one in first.learned)

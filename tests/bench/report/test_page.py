@@ -205,6 +205,11 @@ def test_a_picture_that_is_missing_says_why(folder):
     grid = choose_grid(half, folder, "multi")
     assert grid.blocks[0].rows[0].pictures[1:] == ("file is gone", "not run yet")
     assert grid.blocks[1].rows[0].pictures[1:] == ("file is gone", "failed")
+    whole = (folder / results.methods[1].pictures[0].image).read_bytes()
+    (folder / "gone.png").write_bytes(whole[: len(whole) // 2])
+    cells = choose_grid(half, folder, "multi").blocks[0].rows[0].pictures
+    (folder / "gone.png").unlink()
+    assert cells[1] == "file is damaged"
 
 
 def test_without_series_a_grid_says_that_each_row_has_another_prompt(folder):

@@ -3,43 +3,17 @@
 import os
 import signal
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from d2plan.bench.records import read_results
-from d2plan.bench.registry import METHODS
 from d2plan.bench.suites import load_suite
 from d2plan.errors import InputError
-from d2plan.isp.segment import Detection
 from d2plan.workflows.benching.bench import TITLE, WRITING, BenchRequest, open_methods, run_bench
 from d2plan.workflows.benching.panel import PanelChoice, open_panel
 from d2plan.workflows.benching.stopping import Stop
 from tests.bench.toys import SUITE
-from tests.eval.tiny_encoders import write_tiny_dino
-from tests.tiny import write_tiny
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bench")
-    write_tiny(folder / "base")
-    write_tiny_dino(folder / "dino")
-    (folder / "suite.yaml").write_text(yaml.safe_dump(SUITE), encoding="utf-8")
-    return folder
-
-
-def request_of(place, **changes):
-    panel = PanelChoice(clip="none", dino=f"dino:{place / 'dino'}", judge=False)
-    known = {"suite": str(place / "suite.yaml"), "methods": ("toy",), "base": str(place / "base"), "panel": panel}
-    return BenchRequest(**{**known, **changes})
-
-
-@pytest.fixture(autouse=True)
-def toy_in_the_registry(monkeypatch):
-    monkeypatch.setitem(METHODS, "toy", "tests.bench.toys:TOY")
-    monkeypatch.setitem(METHODS, "other", "tests.bench.toys:OTHER")
+from tests.workflows.bench_requests import MiddleOfThePicture, request_of
 
 
 def test_a_benchmark_ends_with_scored_results_and_a_report_and_is_then_done(place, tmp_path):
@@ -257,35 +231,11 @@ def test_the_judge_looks_at_the_worlds_own_concepts_alone(place):
     assert open_panel(choice, [load_suite("quick")]).judge is not None
 
 
-class MiddleOfThePicture:
-    """A detector that sees the first of the classes in the middle of every picture."""
-
-    def detect(self, image, class_words):
-        mask = np.zeros(image.shape[:2], np.float32)
-        mask[10:50, 10:40] = 1
-        return [Detection(class_words[0], 0.9, mask)]
-
-
 def see_the_middle(device):
     return MiddleOfThePicture()
 
 
 see_the_middle.d2plan_detector = True
-
-
-@pytest.fixture
-def photographs(tmp_path):
-    """A suite of two concepts from folders of pictures."""
-    rng = np.random.default_rng(0)
-    concepts = [{key: value for key, value in one.items() if key != "seed"} for one in SUITE["concepts"]]
-    for one in concepts:
-        one["folder"] = one["name"]
-        (tmp_path / one["name"]).mkdir()
-        for number in range(2):
-            picture = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-            picture.save(tmp_path / one["name"] / f"{number}.png")
-    (tmp_path / "photographs.yaml").write_text(yaml.safe_dump({**SUITE, "concepts": concepts}), encoding="utf-8")
-    return tmp_path / "photographs.yaml"
 
 
 def test_with_a_detector_photographs_are_scored_by_crops_of_instances_too(place, photographs, tmp_path):

@@ -217,14 +217,19 @@ def has_numbers(results: Results, metric: str, part: Part) -> bool:
 
 
 def list_failed(method: MethodRecord) -> set[str]:
-    """List the shots that a method could not draw."""
-    drawn = {one.shot for one in method.pictures}
-    return {name for failure in method.failures for name in failure.shots} - drawn
+    """List the shots that a method could not draw, or that could not be scored."""
+    return {name for failure in method.failures for name in failure.shots} - list_whole(method)
+
+
+def list_whole(method: MethodRecord) -> set[str]:
+    """List the shots that a method drew, without those whose scoring failed."""
+    unscored = {name for failure in method.failures if failure.stage == "score" for name in failure.shots}
+    return {one.shot for one in method.pictures} - unscored
 
 
 def count_missing(results: Results, method: MethodRecord, part: Part | None = None) -> Missing:
-    """Count the suite's pictures that a method did not draw, in one part or both."""
-    drawn, lost = {one.shot for one in method.pictures}, list_failed(method)
+    """Count the suite's pictures that a method did not draw or that could not be scored, in one part or both."""
+    drawn, lost = list_whole(method), list_failed(method)
     missing = [shot.name for shot in results.suite.shots if part in (None, shot.part) and shot.name not in drawn]
     failed = sum(name in lost for name in missing)
     return Missing(failed, len(missing) - failed)
@@ -250,7 +255,7 @@ def tell_absence(
         That it has not run yet in one of these parts, or failed on all that it was asked for there; "" where it drew
         something, or where nothing was asked for, so that the number is missing for another reason.
     """
-    drawn, lost = {one.shot for one in method.pictures}, list_failed(method)
+    drawn, lost = list_whole(method), list_failed(method)
     in_series = metric is not None and METRICS[metric].of == "series"
     for part in parts:
         asked: dict[str | None, set[str]] = {}

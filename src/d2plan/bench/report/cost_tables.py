@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from d2plan.bench.records import METRICS, Cost, LearnRecord, MethodRecord, Part, Results, TunedSetting
@@ -10,7 +10,7 @@ from d2plan.bench.report.comparison import PARTS, count_missing, tell_absence
 from d2plan.bench.report.score_tables import PART_TITLES, name_method, name_metric
 from d2plan.bench.report.tables import NOTHING, Cell, Column, Table, write_number
 
-_MIB = 2**20
+_MIB, _UNTOLD = 2**20, "where nobody noted it"
 _STAGES = {"learn": "learning", "join": "joining", "draw": "drawing", "score": "scoring"}
 
 
@@ -32,10 +32,10 @@ def make_drawing_costs(results: Results) -> Table:
         row.append(_write_peak((one.cost for one in method.pictures), tell_absence(results, method)))
     drawing = results.drawing
     note = (
-        f"{drawing.steps} steps, guidance {drawing.guidance_scale:g}, {drawing.height} x {drawing.width} px, on "
-        f"{results.machine.processor}, {results.machine.cores} cores, {results.machine.device}. A U-Net row is one "
-        "sample through the U-Net once; plain guidance takes two a step. Seconds are those of the call divided by "
-        "its pictures. Peak memory is that of the whole process, or of the accelerator."
+        f"{drawing.steps} steps, guidance {drawing.guidance_scale:g}, {drawing.height} x {drawing.width} px. A U-Net "
+        "row is one sample through the U-Net once; plain guidance takes two a step. Seconds are those of the call "
+        "divided by its pictures. Peak memory is that of the whole process, or of the accelerator. "
+        + _tell_machines(results, {method.title: [one.cost for one in method.pictures] for method in results.methods})
     )
     return Table("cost", "What a picture costs", note, tuple(columns), tuple(tuple(row) for row in rows))
 
@@ -63,7 +63,9 @@ def make_learning_costs(results: Results) -> Table:
                 _write_mean((one.state_bytes / _MIB for one in joined), 2, no_join),
             )
         )
-    note = f"Means over concepts and groups; a dash: the method needs none. {_tell_sharing(results)}".strip()
+    costs = {method.title: [one.cost for one in (*method.learned, *method.joined)] for method in results.methods}
+    note = "Means over concepts and groups; a dash: the method needs none. "
+    note += f"{_tell_machines(results, costs)} {_tell_sharing(results)}".strip()
     return Table("learning", "What a concept costs", note, columns, tuple(rows))
 
 
@@ -204,6 +206,19 @@ def write_setting(setting: dict[str, float]) -> str:
 def _write_trial(trial: TunedSetting) -> str:
     found = trial.trouble or (NOTHING if trial.value is None else write_number(trial.value))
     return f"{write_setting(trial.setting)}: {found}"
+
+
+def _tell_machines(results: Results, costs: Mapping[str, Iterable[Cost]]) -> str:
+    """Say where each method's costs were measured; seconds of two places are no comparison."""
+    users: dict[str, list[str]] = {}
+    for title, own in costs.items():
+        for place in dict.fromkeys(cost.machine or _UNTOLD for cost in own):
+            users.setdefault(place, []).append(title)
+    if len(users) > 1:
+        told = "; ".join(f"{place}: {', '.join(titles)}" for place, titles in users.items())
+        return f"Seconds and memory compare only within one of the places where they were measured ({told})."
+    place = next(iter(users), _UNTOLD)
+    return f"Measured on {results.machine.place if place == _UNTOLD else place}."
 
 
 def _tell_sharing(results: Results) -> str:

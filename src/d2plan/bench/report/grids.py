@@ -17,7 +17,7 @@ from d2plan.bench.records import MethodRecord, Part, Results, ShotRecord
 from d2plan.bench.report.comparison import list_failed
 from d2plan.dislora.data_folder import list_folder
 from d2plan.errors import FileError, InputError
-from d2plan.media.images import fit_image, read_image
+from d2plan.media.images import fit_image, is_whole, read_image
 
 CAPTIONS: dict[Part, str] = {"single": "Figure 5: one concept", "multi": "Figure 6: several concepts"}
 MOST_BLOCKS: dict[Part, int] = {"single": 6, "multi": 4}
@@ -224,7 +224,9 @@ def _find_picture(folder: Path, method: MethodRecord, shot: str) -> Path | str:
     found = next((one.image for one in method.pictures if one.shot == shot), None)
     if found is None:
         return "failed" if shot in list_failed(method) else "not run yet"
-    return folder / found if (folder / found).is_file() else "file is gone"
+    if not is_whole(folder / found):
+        return "file is damaged" if (folder / found).exists() else "file is gone"
+    return folder / found
 
 
 def _list_references(results: Results, folder: Path, names: Sequence[str]) -> list[tuple[Path, ...]]:

@@ -179,7 +179,7 @@ def _list_facts(results: Results) -> tuple[str, ...]:
         f"base {results.base.name} ({results.base.fingerprint})",
         f"{results.drawing.steps} steps, guidance {results.drawing.guidance_scale:g}, "
         f"{results.drawing.height} x {results.drawing.width} px",
-        f"{machine.processor}, {machine.cores} cores, {machine.device}",
+        machine.place,
         f"commit {results.commit or 'unknown'}",
         f"suite {suite.digest}",
         *(f"{name} {version}" for name, version in machine.packages.items()),
@@ -193,8 +193,8 @@ def _list_warnings(results: Results) -> tuple[str, ...]:
         missing = [count_missing(results, method) for method in results.methods]
         failed, waiting = sum(one.failed for one in missing), sum(one.waiting for one in missing)
         told.append(
-            f"Written on the way: {drawn} of {drawn + failed + waiting} pictures are there, {failed} failed, {waiting} "
-            "are not drawn yet. Run the same command again to go on."
+            f"Written on the way: {drawn} of {len(results.methods) * len(results.suite.shots)} pictures are there, "
+            f"{failed} failed, {waiting} are not drawn yet. Run the same command again to go on."
         )
     elif any(any(count_missing(results, method)) for method in results.methods):
         told.append("Some methods failed on some pictures; the failures are listed, and means are over what is there.")

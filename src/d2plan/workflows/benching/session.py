@@ -14,6 +14,7 @@ from d2plan.bench.entries import (
     EntryRecord,
     enter,
     enter_others,
+    forget_failures,
     forget_method,
     read_entry,
     read_tunings,
@@ -24,7 +25,7 @@ from d2plan.bench.prepare import claim_folder, prepare_job
 from d2plan.bench.protocol import Method
 from d2plan.bench.records import Kind, Results, TunedSetting
 from d2plan.bench.runner import Runner, Step
-from d2plan.bench.scoring import Scorer, count_unscored, score_method
+from d2plan.bench.scoring import Scorer, list_unscored, score_method
 from d2plan.bench.shared.settings import override
 from d2plan.bench.store import Store
 from d2plan.bench.suites import LoadedSuite
@@ -127,7 +128,7 @@ class Session:
         for name, method in kept.items():
             refuse_changes(self.store, make_entry(name, method), ("code",))
         job, notes = make(request.kind, self.loaded, store=self.store)
-        job = replace(job, retry=request.retry, asked=self.asked)
+        job = replace(job, asked=self.asked)
         self.tuned = self._read_tuned(backbone.fingerprint)
         plan = claim_folder(job, list(methods), read_commit())
         # What is to be thrown away is as good as gone, but goes last, when nothing can be refused any more.
@@ -138,20 +139,19 @@ class Session:
         self.notes = (*notes, *self.left_out.values())
         self.others = others
         self.order = plan.methods
-        for name, method in methods.items() if self.tuning is None else ():
-            entry = self._foresee(name, method)
-            if name in kept:
-                refuse_changes(self.store, entry)
         self.runner = Runner(job)
         self.scorer = Scorer(job, self.panel)
         self.tuner: Tuner | None = None
         if self.tuning is not None:
             development, _ = make("spatial", self.tuning, store=Store(self.store.root / "tuning"))
-            development = replace(development, store=self.store, retry=request.retry, asked=self.asked)
+            development = replace(development, store=self.store, asked=self.asked)
             scorer = Scorer(replace(development, store=Store(self.store.root / "tuning")), self.panel)
             self.tuner = Tuner(development, scorer, self.loaded.suite.settings)
+        self._refuse_settings(methods)
         for name in request.redo:
             forget_method(self.store, name)
+        for name in methods if request.retry else ():
+            forget_failures(self.store, name)
 
     @property
     def job(self) -> Job:
@@ -177,7 +177,8 @@ class Session:
             entry = self._foresee(name, method)
             learn = self.runner.unlearnt(entry)
             draw = sum(len(unit.shots) for _, unit in self.runner.undrawn(entry))
-            score = count_unscored(self.job, entry, self.scorer)
+            # Pictures that are still to be drawn are then to be scored.
+            score = draw + sum(len(unit.shots) for unit in list_unscored(self.job, entry, self.scorer))
             for stage, seconds in (
                 ("learning", _LEARN * len(learn)),
                 ("drawing", _DRAW * draw),
@@ -250,19 +251,32 @@ class Session:
 
     def _score(self, entry: Entry) -> Generator[Step, None, None]:
         stage = f"{entry.name}: scoring"
-        if not count_unscored(self.job, entry, self.scorer) or not self._has_unscored(entry):
+        units = list_unscored(self.job, entry, self.scorer)
+        if not units:
             return
         for done, total in self.scorer.look():
-            yield Step(stage, f"references of concept {done + 1} of {total}", 0, len(self.job.suite.shots))
+            count = sum(len(unit.shots) for unit in units)
+            yield Step(stage, f"references of concept {done + 1} of {total}", 0, count)
         for done, total in score_method(self.job, entry, self.scorer):
             yield Step(stage, "", done, total)
 
-    def _has_unscored(self, entry: Entry) -> bool:
-        missing = {shot for _, unit in self.runner.undrawn(entry) for shot in unit.shots}
-        return count_unscored(self.job, entry, self.scorer) > len(missing)
+    def _refuse_settings(self, methods: Mapping[str, Method]) -> None:
+        """Refuse, before anything is learnt or tuned, to mix a method's results with those of another setting."""
+        tried = {name: self.tuner.read(name, method) for name, method in methods.items()} if self.tuner else {}
+        untuned = [name for name, found in tried.items() if not found and self._find(name) is not None]
+        if untuned:
+            raise InputError(
+                f"{self.store.root}: holds results of {', '.join(untuned)} with settings that this tuning did not "
+                f"choose; go on with them without --tune, throw them away with --redo {','.join(untuned)}, or name "
+                "another --out."
+            )
+        for name, method in methods.items():
+            entry = self._foresee(name, method, choose_setting(tried.get(name, ())))
+            if name not in self.request.redo:
+                refuse_changes(self.store, entry)
 
-    def _foresee(self, name: str, method: Method) -> Entry:
-        wanted = self._choose(name, method, None)
+    def _foresee(self, name: str, method: Method, best: Mapping[str, float] | None = None) -> Entry:
+        wanted = self._choose(name, method, best)
         found = self._find(name)
         if wanted is None and found is not None:
             wanted = found.setting, found.chosen
