@@ -17,6 +17,8 @@ def test_figure_8a_has_the_whole_method_and_each_part_off():
     assert switches["no-cac"] == (False, True)
     assert switches["no-cnc"] == (True, False)
     assert switches["no-cac-no-cnc"] == (False, False)
+    assert switches["as-paper"] == (True, True)
+    assert [one.name for one in VARIANTS.values() if one.changes] == ["as-paper"]
     weights = {}
     for name, one in VARIANTS.items():
         training = choose_training(shared_backbone(), one.settings[0])
@@ -32,7 +34,7 @@ def test_figure_8a_has_the_whole_method_and_each_part_off():
 def test_variants_that_learn_alike_learn_once(tmp_path):
     job = toy_job(tmp_path)
     paths = {name: job.state_path(make_entry(name, one), "rex") for name, one in VARIANTS.items()}
-    assert paths["full"] == paths["no-cac"] == paths["no-cnc"] == paths["no-cac-no-cnc"]
+    assert paths["full"] == paths["no-cac"] == paths["no-cnc"] == paths["no-cac-no-cnc"] == paths["as-paper"]
     assert len(set(paths.values())) == 4
 
 

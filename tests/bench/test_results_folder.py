@@ -106,7 +106,7 @@ def test_results_come_back_as_they_were_written(tmp_path):
 @pytest.fixture
 def identities(monkeypatch):
     """By method, the identity of its pictures of one concept; those of several have a higher one."""
-    numbers = {"isp-lora": 0.6, "lora-merge": 0.5, "good": 0.41, "bad": 0.39}
+    numbers = {"isp-lora": 0.6, "lora-merge": 0.5, "lora-switch": 0.45, "good": 0.41, "bad": 0.39}
 
     def read(job, entry, shot, key, scorer):
         values = {"identity": numbers[entry.name] if shot.part == "single" else 0.9}
@@ -116,28 +116,24 @@ def identities(monkeypatch):
     return numbers
 
 
-def validate(job, merge, *others):
+def validate(job, *names):
     """Whose pictures are the bar, and who reaches 80 percent of it."""
-    names = (["lora-merge"] if merge else []) + list(others)
-    entries = [make_entry(name, Toy(), {"strength": merge} if name == "lora-merge" else None) for name in names]
-    results = assemble(job, entries, None)
+    results = assemble(job, [make_entry(name, Toy()) for name in names], None)
     return results.plain, [one.validated for one in results.methods]
 
 
 def test_a_rival_below_80_percent_of_plain_lora_is_not_validated(tmp_path, identities):
     job = toy_job(tmp_path)
-    assert validate(job, 1.0, "good", "bad") == ("lora-merge", [True, True, False])
-    assert validate(job, None, "good", "bad") == (None, [None, None])
-    assert validate(replace(job, kind="ablation"), 1.0, "good", "bad") == (None, [None, None, None])
+    assert validate(job, "lora-merge", "good", "bad") == ("lora-merge", [True, True, False])
+    assert validate(job, "good", "bad") == (None, [None, None])
+    assert validate(replace(job, kind="ablation"), "lora-merge", "good", "bad") == (None, [None, None, None])
 
 
-def test_plain_lora_is_held_to_its_full_strength_and_the_better_of_two_counts(tmp_path, identities):
+def test_plain_lora_is_the_best_that_samples_plainly_and_isp_only_where_none_does(tmp_path, identities):
     job = toy_job(tmp_path)
-    assert validate(job, 0.8, "good", "bad") == (None, [None, None, None])
-    assert validate(job, 0.8, "isp-lora", "good") == ("isp-lora", [True, True, False])
-    assert validate(job, 1.0, "isp-lora", "good") == ("isp-lora", [True, True, False])
-    identities["isp-lora"] = 0.45
-    assert validate(job, 1.0, "isp-lora", "bad") == ("lora-merge", [True, True, False])
+    assert validate(job, "isp-lora", "lora-switch", "lora-merge", "bad")[0] == "lora-merge"
+    assert validate(job, "isp-lora", "lora-switch", "bad") == ("lora-switch", [True, True, True])
+    assert validate(job, "isp-lora", "good") == ("isp-lora", [True, False])
 
 
 def test_a_setting_that_failed_never_wins():

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from d2plan.backbone.load import find_base
-from d2plan.bench.assemble import PLAIN_LORAS
+from d2plan.bench.assemble import ELSE_PLAIN, PLAIN_LORAS
 from d2plan.bench.suites import digest_suite, list_shots, load_suite, name_concepts
 from d2plan.config import load_defaults
 from d2plan.errors import InputError
@@ -87,8 +87,8 @@ def test_methods_are_tuned_on_two_development_concepts():
 def test_the_quick_suite_is_quick():
     suite = load_suite("quick").suite
     assert len(suite.methods) == 3
-    # Without one that is plain LoRA at strength 1, no rival would be validated.
-    assert [name for name in suite.methods if name in PLAIN_LORAS and PLAIN_LORAS[name] is None]
+    # Without one that is plain LoRA, no rival would be validated.
+    assert {*suite.methods} & {*PLAIN_LORAS, ELSE_PLAIN}
     assert len(suite.concepts) == 3
     assert len(shots_of("quick")) <= 30
 

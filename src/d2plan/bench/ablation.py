@@ -1,16 +1,19 @@
-"""The paper's Figure 8a: ISP whole, without calibration, without noise composition, and without DisLoRA's losses."""
+"""The paper's Figure 8a: ISP whole, without calibration, without noise composition, and without DisLoRA's losses.
+
+One variant is not the figure's: ISP as in the paper, without what d2plan adds to it on some bases.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from d2plan.backbone.load import Backbone
-from d2plan.bench.methods.isp import Isp
+from d2plan.bench.methods.isp import PAPER, Isp
 from d2plan.bench.protocol import BenchConcept, Drawing, Learned, Method, Setting, Shot, State
 from d2plan.bench.shared.adapters import choose_training, learn_adapter
 from d2plan.config import BaseDefaults, IspSettings
@@ -58,11 +61,15 @@ class AblatedIsp(Isp):
 
 
 def _vary(
-    name: str, title: str, calibrate: bool = True, compose: bool = True, setting: Setting | None = None
+    name: str,
+    title: str,
+    calibrate: bool = True,
+    compose: bool = True,
+    setting: Setting | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> AblatedIsp:
-    return AblatedIsp(
-        name, title, _SOURCE, losses=True, settings=(setting or {},), calibrate=calibrate, compose=compose
-    )
+    own = (setting or {},)
+    return AblatedIsp(name, title, _SOURCE, True, changes or {}, own, calibrate=calibrate, compose=compose)
 
 
 VARIANTS: dict[str, AblatedIsp] = {
@@ -74,6 +81,7 @@ VARIANTS: dict[str, AblatedIsp] = {
         _vary("no-cac-no-cnc", "without CAC and CNC", calibrate=False, compose=False),
         _vary("no-token", "without L_token", setting={"token": 0.0}),
         _vary("no-atten", "without L_atten", setting={"attention": 0.0}),
+        _vary("as-paper", "ISP as in the paper, without d2plan's additions", changes=PAPER),
         _vary("no-losses", "without L_token and L_atten", setting={"token": 0.0, "attention": 0.0}),
     )
 }

@@ -19,10 +19,11 @@ from d2plan.bench.scoring import Scorer, read_picture, read_score_failures, read
 from d2plan.bench.store import read_record
 from d2plan.bench.surroundings import describe_machine, read_commit
 
-# What draws one concept with a plain LoRA, and what of its setting is the LoRA's strength (None: always 1). Every
-# rival's single-concept identity is held against it at strength 1, and where both are there against the better one, so
-# that none of ours is counted ahead of a rival on too low a bar.
-PLAIN_LORAS: dict[str, str | None] = {"isp-lora": None, "lora-merge": "strength"}
+# What draws one concept by plain sampling with its LoRA, at the strength that was tuned; the best of them is what every
+# rival's single-concept identity is held against, so that none of ours is counted ahead of a rival on too low a bar.
+# Without them it is ISP that draws one concept with a plain LoRA.
+PLAIN_LORAS = ("lora-merge", "lora-switch", "lora-composite")
+ELSE_PLAIN = "isp-lora"
 VALID_SHARE = 0.8
 _JUST_A_SETTING = 1024
 Tunings = dict[str, tuple[TunedSetting, ...]]
@@ -87,15 +88,13 @@ def mean_of(job: Job, record: MethodRecord, metric: str, part: Part) -> float | 
 
 
 def _find_plain(job: Job, records: Sequence[MethodRecord]) -> tuple[str | None, float | None]:
-    """Find plain LoRA at strength 1 with one concept: the method that drew it, and its identity."""
-    found: list[tuple[float, str]] = []
-    for one in records if job.kind != "ablation" else ():
-        strength = PLAIN_LORAS.get(one.name)
-        value = mean_of(job, one, "identity", "single")
-        if one.name in PLAIN_LORAS and value is not None and (strength is None or one.setting.get(strength) == 1):
-            found.append((value, one.name))
-    value, name = max(found, key=lambda one: one[0], default=(None, None))
-    return name, value
+    """Find plain LoRA with one concept: the method that drew it, and its identity."""
+    if job.kind == "ablation":
+        return None, None
+    known = {one.name: value for one in records if (value := mean_of(job, one, "identity", "single")) is not None}
+    plain = [name for name in PLAIN_LORAS if name in known] or [name for name in (ELSE_PLAIN,) if name in known]
+    name = max(plain, key=lambda one: known[one], default=None)
+    return name, known.get(name or "")
 
 
 def _is_valid(job: Job, record: MethodRecord, plain: float | None) -> bool | None:

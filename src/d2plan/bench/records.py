@@ -200,7 +200,8 @@ class TunedSetting(Document):
     """How one setting did on the development concepts.
 
     Attributes:
-        setting: name to number.
+        setting: one of the method's own, name to number.
+        ran: the same with the suite's own numbers in it, as it ran.
         value: what was compared: (identity + text_scaled) / 2, single and multi weighing the same; None where it
             failed.
         values: the metrics that it comes from, as "single identity".
@@ -209,6 +210,7 @@ class TunedSetting(Document):
     """
 
     setting: dict[str, float]
+    ran: dict[str, float] = Field(default_factory=dict)
     value: float | None = None
     values: Values = Field(default_factory=dict)
     seconds: float = 0.0
@@ -348,8 +350,7 @@ class Results(Document):
             is absent measured nothing. "finder" is the detector that found instances in the judge's place.
         finished: all methods came to their end; False in a file that was written on the way.
         notes: what a reader should know, in sentences.
-        plain: the method whose pictures of one concept stand for plain LoRA at strength 1, which ``validated`` is held
-            against; None where there is none.
+        plain: the method whose single-concept pictures ``validated`` is held against, plain LoRA's; None without one.
         methods: in the order of the request.
     """
 

@@ -9,6 +9,7 @@ from d2plan.errors import InputError
 
 METHODS: dict[str, str] = {
     "isp-dislora": "d2plan.bench.methods.isp:ISP_DISLORA",
+    "isp-paper": "d2plan.bench.methods.isp:ISP_PAPER",
     "isp-lora": "d2plan.bench.methods.isp:ISP_LORA",
     "lora-merge": "d2plan.bench.methods.lora_merge:METHOD",
     "lora-switch": "d2plan.bench.methods.lora_switch:METHOD",

@@ -102,7 +102,7 @@ class Suite(Document):
         guidance_scale: w.
         height: of a picture.
         width: of a picture.
-        settings: name to number, instead of what the methods' settings say; for trials with little time.
+        settings: name to number, instead of what the methods' settings say ("steps": times that); for quick trials.
     """
 
     name: FolderName

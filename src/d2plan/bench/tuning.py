@@ -57,7 +57,7 @@ class Tuner:
     Args:
         job: the development concepts.
         scorer: who scores them.
-        override: numbers that stand in every setting instead of its own.
+        override: numbers that are put into every setting.
     """
 
     def __init__(self, job: Job, scorer: Scorer, override: Mapping[str, float] | None = None) -> None:
@@ -126,7 +126,12 @@ class Tuner:
         if value is None and not trouble:
             trouble = "nothing could be measured"
         return TunedSetting(
-            setting=dict(setting), value=value, values=values, seconds=round(seconds, 2), trouble=trouble
+            setting=dict(setting),
+            ran=dict(entry.setting),
+            value=value,
+            values=values,
+            seconds=round(seconds, 2),
+            trouble=trouble,
         )
 
     def _clear(self, name: str, method: Method) -> None:

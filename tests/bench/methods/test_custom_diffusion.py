@@ -9,20 +9,21 @@ import pytest
 import torch
 
 from d2plan.bench.job import make_entry
-from d2plan.bench.methods.custom_diffusion import CLASS_IMAGES, FUSION, JOINT, find_readers, read_concept
+from d2plan.bench.methods.custom_diffusion import FUSION, JOINT, find_readers, read_concept
 from d2plan.bench.protocol import BenchConcept, Learned
 from d2plan.bench.shared.drawing import draw_shots
-from d2plan.bench.shared.words import FIRST, SECOND, put_words, read_vectors, start_vectors
+from d2plan.bench.shared.words import FIRST, SECOND, put_words, read_vectors, start_rare, start_vectors
 from d2plan.bench.surroundings import digest_module
 from d2plan.errors import InputError
 from tests.bench.small import ALONE, DRAWING, PAIR, digest_base, finish, halve, learn, small_concept
 
-FAST = {"rate": 4.0, "steps": 0.4, "prior": 2}
+FAST = {"rate": 4.0, "steps": 0.4}
 
 
 @pytest.fixture
 def base(tiny, monkeypatch):
     monkeypatch.setattr("d2plan.bench.methods.custom_diffusion.CAPTIONS", 30)
+    monkeypatch.setattr("d2plan.bench.methods.custom_diffusion.CLASS_IMAGES", 2)
     return halve(tiny)
 
 
@@ -46,7 +47,7 @@ def test_keys_values_and_the_vectors_learn_and_the_base_is_as_before(base, tmp_p
     assert learned.state.keys() == names | {FIRST, SECOND}
     assert all("attn2.to_k" in name or "attn2.to_v" in name for name in names)
     assert all(learned.state[name].any() for name in names)
-    start = start_vectors(base, "<v1>")
+    start = start_rare(base, BenchConcept("rex", "dog", "<v1>", tmp_path), 0)
     assert not torch.equal(learned.state[FIRST], start.first.detach())
     picture = FUSION.draw(base, [learned], {}, [ALONE], DRAWING)[0]
     assert picture.shape == (64, 64, 3)
@@ -57,11 +58,19 @@ def test_a_setting_of_few_steps_draws_class_images_in_few_steps_too(base, tmp_pa
     own, concept = base.defaults.steps, small_concept(tmp_path)
 
     def count(steps):
-        shares, _ = finish(FUSION.learn(base, concept, {"rate": 1.0, "prior": 1.0, "steps": steps}, 0))
+        shares, _ = finish(FUSION.learn(base, concept, {"rate": 1.0, "steps": steps}, 0))
         return sum(share <= 0.2 for share in shares)
 
     assert own > 1
     assert (count(1 / own), count(1.0)) == (1, own)
+
+
+def test_without_a_prior_no_class_image_is_drawn_and_with_one_its_weight_counts(base, tmp_path):
+    concept = small_concept(tmp_path)
+    runs = [finish(FUSION.learn(base, concept, {**FAST, "prior": weight}, 0)) for weight in (0.0, 0.1, 1.0)]
+    steps = [len(shares) for shares, _ in runs]
+    assert steps[0] < steps[1] == steps[2]
+    assert not torch.equal(runs[1][1][FIRST], runs[2][1][FIRST])
 
 
 def test_a_training_that_is_closed_early_leaves_the_base_alone(base, tmp_path):
@@ -147,8 +156,8 @@ def test_its_own_code_and_every_number_that_it_reads_decide_what_is_learnt():
 
     own = learning(rate=4.0)
     assert own[0] == digest_module("d2plan.bench.methods.custom_diffusion")
-    assert learning(rate=4.0, prior=CLASS_IMAGES, steps=1.0) == own
-    others = [learning(rate=4.0, prior=1.0), learning(rate=4.0, steps=2.0), learning(rate=2.0), learning()]
+    assert learning(rate=4.0, prior=1.0, steps=1.0) == own
+    others = [learning(rate=4.0, prior=0.1), learning(rate=4.0, steps=2.0), learning(rate=2.0), learning()]
     assert all(other != own for other in others)
 
 

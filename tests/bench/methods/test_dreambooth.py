@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from d2plan.backbone.sdxl import decode_latents, sample_steps
-from d2plan.bench.methods.dreambooth import METHOD, add_difference
+from d2plan.bench.methods.dreambooth import METHOD, add_difference, list_parameters
 from d2plan.bench.protocol import Learned
 from d2plan.errors import InputError
 from tests.bench.small import ALONE, DRAWING, PAIR, digest_base, finish, halve, learn, small_concept
@@ -21,6 +23,32 @@ def test_the_state_is_what_the_whole_u_net_has_moved_by(tiny, tmp_path):
     (picture,) = METHOD.draw(base, [learned], {}, [ALONE], DRAWING)
     assert not np.array_equal(picture, plain_picture(base, ALONE))
     assert digest_base(base) == before
+
+
+def test_with_a_text_rate_the_encoders_learn_too_and_come_back_bit_for_bit(tiny, tmp_path):
+    base, concept = halve(tiny), small_concept(tmp_path)
+    before = digest_base(base)
+    setting = {"rate": 10.0, "prior": 0.0, "text": 1.0, "steps": 1 / 3}
+    learned = learn(METHOD, base, concept, tmp_path, setting)
+    assert learned.state.keys() == list_parameters(base).keys()
+    table = next(name for name in learned.state if name.startswith("text_encoder.") and "token_embedding" in name)
+    assert learned.state[table].any()
+    assert digest_base(base) == before
+    plain = replace(learned, state={name: one for name, one in learned.state.items() if "text_encoder" not in name})
+    one, other = (METHOD.draw(base, [each], {}, [ALONE], DRAWING)[0] for each in (learned, plain))
+    assert not np.array_equal(one, other)
+    assert digest_base(base) == before
+
+
+def test_without_a_prior_no_class_image_is_drawn_and_with_one_its_weight_counts(tiny, tmp_path):
+    base, concept = halve(tiny), small_concept(tmp_path)
+    setting = {"rate": 10.0, "steps": 1 / 3}
+    runs = [finish(METHOD.learn(base, concept, {**setting, "prior": weight}, 0)) for weight in (0.0, 0.1, 1.0)]
+    steps = [len(shares) for shares, _ in runs]
+    assert steps[0] < steps[1] == steps[2]
+    assert any(not torch.equal(runs[1][1][name], runs[2][1][name]) for name in runs[1][1])
+    _, falling = finish(METHOD.learn(base, concept, {**setting, "prior": 0.0, "decay": 1}, 0))
+    assert any(not torch.equal(falling[name], runs[0][1][name]) for name in falling)
 
 
 def test_a_setting_of_few_steps_draws_class_images_in_few_steps_too(tiny, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from d2plan.bench.job import make_entry
-from d2plan.bench.methods.isp import ISP_DISLORA, ISP_LORA
+from d2plan.bench.methods.isp import ISP_DISLORA, ISP_LORA, ISP_PAPER
 from d2plan.bench.protocol import BenchConcept, Learned
 from d2plan.bench.shared.adapters import read_adapter, write_adapter
 from d2plan.documents import Instance, Scene
@@ -34,6 +34,25 @@ def test_a_picture_is_the_one_that_the_products_loop_composes(tiny, tmp_path):
     (wanted,) = compose_many(tiny, [prepare_scene(tiny, scene, adapters)])
     assert np.array_equal(picture, wanted.image)
     assert digest_base(tiny) == before
+
+
+def test_as_in_the_paper_is_without_what_a_base_adds(tiny, tmp_path):
+    own = replace(tiny.defaults, weave="all", masks="columns", warmup_fraction=0.5, mask_margin=0.1)
+    base = replace(tiny, defaults=own)
+    paper = replace(own, weave="none", masks="attention", warmup_fraction=0.3, mask_margin=1 / 32)
+    learned, before = pair(base, tmp_path), digest_base(base)
+    (picture,) = ISP_PAPER.draw(base, learned, {}, [PAIR], DRAWING)
+    (wanted,) = ISP_DISLORA.draw(replace(tiny, defaults=paper), learned, {}, [PAIR], DRAWING)
+    (ours,) = ISP_DISLORA.draw(base, learned, {}, [PAIR], DRAWING)
+    assert np.array_equal(picture, wanted)
+    assert not np.array_equal(picture, ours)
+    assert digest_base(base) == before
+
+
+@pytest.mark.parametrize("method", [ISP_DISLORA, ISP_LORA])
+def test_the_report_names_what_is_not_the_paper_s(method):
+    assert all(word in method.source for word in ("d2plan's own", "weave", "columns"))
+    assert "own" not in ISP_PAPER.source
 
 
 def test_many_shots_come_in_their_order(tiny, tmp_path):

@@ -8,7 +8,7 @@ from torch.nn.functional import one_hot
 
 from d2plan.adapter.rows import Weighted
 from d2plan.bench.methods import omg
-from d2plan.bench.methods.omg import METHOD, blend_edits, blend_shots, read_group
+from d2plan.bench.methods.omg import METHOD, blend_edits, blend_shots, read_group, weave_shot
 from d2plan.bench.shared.drawing import denoise_shots, encode_loaded, encode_null, guide_plainly
 from d2plan.bench.shared.settings import write_setting
 from tests.bench.concepts import learnt, make_adapter, merged_base
@@ -69,6 +69,27 @@ def test_edits_are_blended_and_layouts_left_alone():
     blended = blend_edits(base, subs, masks)
     assert torch.equal(blended[:, :2], base[:, :2])
     assert blended[:, 2:].flatten(2).tolist() == [[[2, 10, 20], [3, 10, 20]], [[6, 10, 20], [7, 10, 20]]]
+
+
+def test_woven_prompts_say_what_everybody_does_and_where(tiny):
+    shot = make_shot(3, ("man", "dog"))
+    shot = replace(
+        shot,
+        global_prompt="a photo of a man and a dog on the beach",
+        sub_prompts=("a photo of a <v1> man waving", "a photo of a <v2> dog running"),
+    )
+    adapters = (make_adapter(tiny, 1, "man"), make_adapter(tiny, 2, "dog"))
+    woven = weave_shot(shot, tuple((Weighted(adapter, 1.0),) for adapter in adapters))
+    assert woven.global_prompt == "a photo of a man waving and a dog running on the beach"
+    assert woven.sub_prompts[0] == "a photo of a <v1> man waving and a <v1> man waving on the beach"
+    concepts = [learnt(tiny, 1), learnt(tiny, 2, "dog")]
+    setting = {"strength": 1.0, "start": 0.15}
+    pictures = [
+        METHOD.draw(tiny, concepts, write_setting({**setting, **more}), [one], DRAWING)[0]
+        for more, one in (({"woven": 1.0}, shot), ({}, woven), ({}, shot))
+    ]
+    assert np.array_equal(pictures[0], pictures[1])
+    assert not np.array_equal(pictures[0], pictures[2])
 
 
 def test_rows_a_step_and_in_all_are_the_published_ones(tiny):

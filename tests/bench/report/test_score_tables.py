@@ -97,10 +97,18 @@ def test_without_plain_lora_methods_are_marked_as_not_checked():
     assert "ahead of 0 of 0 validated rivals" in summarise_aim(results)[0]
 
 
-@pytest.mark.parametrize("plain", ["isp-lora", "lora-merge"])
-def test_the_report_says_whose_pictures_stand_for_plain_lora(plain):
-    results = spatial().model_copy(update={"plain": plain})
-    told = f"80 % of plain LoRA's single-concept identity (that of {KINDS[plain].title}, with one LoRA at strength 1)"
+@pytest.mark.parametrize(
+    ("plain", "drawn"),
+    [("isp-lora", "which draws one concept by ISP"), ("lora-merge", "one LoRA at strength 0.8")],
+)
+def test_the_report_says_whose_pictures_stand_for_plain_lora(plain, drawn):
+    results = spatial()
+    methods = [
+        one.model_copy(update={"setting": {"strength": 0.8} if one.name == "lora-merge" else {}})
+        for one in results.methods
+    ]
+    results = results.model_copy(update={"plain": plain, "methods": tuple(methods)})
+    told = f"80 % of plain LoRA's single-concept identity (that of {KINDS[plain].title}, {drawn})"
     assert summarise_aim(results)[-1] == f"Validated: reaches {told}."
     assert f"it stays below {told}, so it" in explain_marks(results)
 

@@ -115,16 +115,16 @@ def test_spans_say_where_the_identifier_stands(base, tmp_path):
     assert found == {"a <v1> dog running in the snow": (2,), "a photo of a <v1> dog": (5,)}
 
 
-def test_a_picture_without_a_mask_counts_all_over_beside_one_that_has_one(base, tmp_path):
-    options = LearnOptions(steps=1, batch_size=2, flip=False, masked=True)
+def test_a_picture_without_a_mask_is_subject_all_over_beside_one_that_has_one(base, tmp_path):
+    options = LearnOptions(steps=1, batch_size=2, flip=False)
     draw = ExampleDraw(base, [prepare_concept(base, small_concept(tmp_path), options)], options, 0)
     examples = draw.draw()
     masked = examples.prompts.index("a <v1> dog running in the snow")
-    weights = examples.weights
+    masks = examples.masks
     # Where the mask's edge was scaled down its cells are in between.
-    assert weights[masked, 0, :, :7].eq(1).all()
-    assert torch.allclose(weights[masked, 0, :, 9:], torch.tensor(0.1))
-    assert weights[1 - masked].eq(1).all()
+    assert masks[masked, 0, :, :7].eq(1).all()
+    assert masks[masked, 0, :, 9:].eq(0).all()
+    assert masks[1 - masked].eq(1).all()
 
 
 def test_class_images_are_those_that_the_base_draws_itself(base, tmp_path):

@@ -25,10 +25,10 @@ def test_a_concept_is_learnt_as_isp_s_plain_lora_and_drawn_from_its_file(tiny, t
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_states_are_shared_with_isp_s_plain_lora_at_the_same_rate(name):
+def test_states_are_shared_with_isp_s_plain_lora_that_learns_alike(name):
     method = open_method(name)
     for setting in method.settings:
-        theirs = {"rate": setting.get("rate", 1.0)}
+        theirs = {"rate": setting.get("rate", 1.0)} | {key: setting[key] for key in ("joint",) if key in setting}
         assert theirs in [dict(one) for one in ISP_LORA.settings]
         own, other = make_entry(name, method, setting), make_entry("isp-lora", ISP_LORA, theirs)
         assert (own.family, own.learning) == (other.family, other.learning)

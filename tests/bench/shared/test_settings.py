@@ -6,6 +6,7 @@ import torch
 
 from d2plan.bench.registry import METHODS, open_method
 from d2plan.bench.shared.settings import list_names, override, read_setting, write_setting
+from d2plan.bench.suites import BUILT_IN, load_suite
 
 
 def test_a_setting_comes_back_beside_other_tensors():
@@ -30,3 +31,18 @@ def test_other_numbers_are_put_into_a_setting_by_the_names_that_its_method_knows
     merge = open_method("lora-merge")
     changed = override(merge, {"strength": 0.8}, {"strength": 0.5, "steps": 0.1, "turn": 2.0})
     assert changed == {"strength": 0.5, "steps": 0.1}
+
+
+@pytest.mark.parametrize("suite", BUILT_IN)
+@pytest.mark.parametrize("name", METHODS)
+def test_no_two_settings_of_a_method_fall_together_in_a_suite(name, suite):
+    method, numbers = open_method(name), load_suite(suite).suite.settings
+    changed = [override(method, setting, numbers) for setting in method.settings]
+    assert 1 <= len(changed) <= 4
+    assert all(changed.count(one) == 1 for one in changed)
+
+
+def test_steps_multiply_what_a_setting_says_of_them():
+    plus = open_method("p-plus")
+    assert override(plus, {"rate": 5e-3, "steps": 2.0}, {"steps": 0.7}) == {"rate": 5e-3, "steps": 1.4}
+    assert override(plus, {"rate": 5e-3}, {"steps": 0.7}) == {"rate": 5e-3, "steps": 0.7}

@@ -14,6 +14,7 @@ from d2plan.bench.shared.words import (
     put_words,
     rate_vectors,
     read_vectors,
+    start_rare,
     start_vectors,
 )
 from d2plan.errors import InputError
@@ -28,6 +29,17 @@ def test_an_identifier_with_the_class_words_vectors_is_the_class_word(tiny):
     with put_words(tiny, {"<v1>": start_vectors(tiny, "dog")}):
         found = encode_prompts(tiny, ["a photo of a <v1> running", "a photo of a <v2> running"])
     assert same(found, encode_prompts(tiny, ["a photo of a dog running", "a photo of a <v2> running"]))
+
+
+def test_a_rare_word_is_as_long_as_the_class_word_and_each_one_is_another(tiny, tmp_path):
+    words = [BenchConcept("x", "dog", identifier, tmp_path) for identifier in ("<v1>", "<v2>", "<v1>")]
+    one, other, again = (start_rare(tiny, word, 0) for word in words)
+    for vector, own, same_again, dog in zip(one, other, again, start_vectors(tiny, "dog"), strict=True):
+        assert torch.allclose(vector.norm(), dog.norm())
+        assert torch.equal(vector, same_again)
+        assert abs(float(torch.cosine_similarity(vector.detach(), own.detach(), dim=0))) < 0.7
+        assert vector.is_leaf
+        assert vector.requires_grad
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from d2plan.errors import InputError
 from d2plan.workflows.benching.bench import TITLE, WRITING, BenchRequest, open_methods, run_bench
 from d2plan.workflows.benching.panel import PanelChoice, open_panel
 from d2plan.workflows.benching.stopping import Stop
-from tests.bench.toys import SUITE
+from tests.bench.toys import SUITE, Toy
 from tests.workflows.bench_requests import MiddleOfThePicture, request_of
 
 
@@ -147,6 +147,20 @@ def test_the_suites_methods_compete_where_nobody_names_others(place):
     assert list(open_methods(BenchRequest(), loaded)) == list(loaded.suite.methods)
     assert list(open_methods(BenchRequest(kind="ablation", methods=("no-cac",)), loaded)) == ["full", "no-cac"]
     assert list(open_methods(BenchRequest(methods=("toy", "toy")), loaded)) == ["toy"]
+
+
+def test_tuning_and_results_say_what_really_ran(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("d2plan.bench.tuning.COMPARED", ("dino",))
+    monkeypatch.setattr(Toy, "settings", ({"level": 1.0}, {"level": 1.0, "steps": 2.0}))
+    suite = with_suite(tmp_path, settings={"steps": 0.5})
+    request = request_of(place, suite=suite, tune=True, tuning=str(place / "suite.yaml"))
+    record = run_bench(request, tmp_path / "out").results.methods[0]
+    assert [one.setting for one in record.tuning] == [{"level": 1.0}, {"level": 1.0, "steps": 2.0}]
+    assert [one.ran for one in record.tuning] == [{"level": 1.0, "steps": 0.5}, {"level": 1.0, "steps": 1.0}]
+    best = max(record.tuning, key=lambda one: one.value)
+    assert record.setting == best.ran
+    found = request_of(place, suite=suite, settings=str(tmp_path / "out" / "tuned.yaml"))
+    assert run_bench(found, tmp_path / "new").results.methods[0].setting == best.ran
 
 
 def with_suite(folder, **changes):

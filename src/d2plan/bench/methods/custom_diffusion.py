@@ -10,12 +10,14 @@ to_v of all cross-attention layers and a modifier token that begins as a rare wo
   and in "a photo of ...", each up to the end token, as in the authors' ``composenW.py``.
 
 What was scaled: the rate of the layers is 4/30 of the base's own rate for adapters, as 4e-5 is of SDXL's 3e-4, or a
-multiple of that; that of the vectors is 4e-5 for tables that deviate as CLIP's do, times the same; three quarters of
-the base's steps. The 200 pictures are 16 class images that the base draws, and pictures are mirrored but not shown
-smaller or larger ("far away", "zoomed in"), words that not every base knows. The captions of the fusion are the
-world's, in plain words, and C^T C gets a ridge of 1e-6 of its mean diagonal, since 200 captions need not fill all
-directions. Captions and masks, sampler, steps and guidance are those of all methods here (the authors: 200 steps of
-DDPM at 6).
+multiple of that; that of the vectors is 4e-5 for tables that deviate as CLIP's do, times the same; as many steps as the
+base's adapters need. The rare word is a random vector as long as the class word's, since a base's words for concepts
+may be next to nothing to its text encoders. The prior's weight is a setting, as for ``dreambooth``, which says why. The
+200 pictures are 16 class images that the base draws, and pictures are mirrored but not shown smaller or larger ("far
+away", "zoomed in"), words that not every base knows. The captions of the fusion are the world's, in plain words, and
+C^T C gets a ridge of 1e-6 of its mean diagonal, since 200 captions need not fill all directions. Captions, sampler,
+steps and guidance are those of all methods here (the authors: 200 steps of DDPM at 6). The published loss counts the
+mask alone; here it counts all pixels, as for all methods (``shared.learning`` says why).
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -43,7 +45,7 @@ from d2plan.bench.shared.words import (
     put_words,
     rate_vectors,
     read_vectors,
-    start_vectors,
+    start_rare,
     write_vectors,
 )
 from d2plan.errors import InputError
@@ -54,7 +56,7 @@ from d2plan.world.seeds import stream_rng
 PUBLISHED_RATE = 4e-5
 # To the 3e-4 at which adapters learn on the same base.
 RATE_TO_ADAPTERS = 4 / 30
-STEPS_TO_ADAPTERS = 0.75
+STEPS_TO_ADAPTERS = 1.0
 CLASS_IMAGES = 16
 CAPTIONS = 200
 RIDGE = 1e-6
@@ -71,8 +73,8 @@ class CustomDiffusion:
         name: in commands and files.
         title: in tables.
         source: the paper.
-        settings: "rate" is a multiple of the published rate, "steps" of the scaled number of steps; "prior" is a
-            number of class images.
+        settings: "rate" is a multiple of the published rate, "steps" of the scaled number of steps; "prior" is the
+            weight of prior preservation (0: no class images).
         learns_as: both ways learn a concept alone alike, and once.
         learns_from: what of a setting decides it.
     """
@@ -82,11 +84,17 @@ class CustomDiffusion:
     title: str
     source: str = (
         "Kumari et al. 2023 (K/V of cross-attention + modifier token, prior preservation). Scaled: rate and steps to "
-        "the base's adapters, 16 class images of the base; the sampler, steps and guidance of all methods."
+        "the base's adapters, 16 class images of the base, also a smaller weight of the prior or none; the loss counts "
+        "all pixels, not the mask alone; the sampler, steps and guidance of all methods."
     )
-    settings: tuple[Setting, ...] = ({"rate": 4.0}, {"rate": 1.0}, {"rate": 2.0}, {"rate": 8.0})
+    settings: tuple[Setting, ...] = (
+        {"rate": 8.0, "prior": 0.0},
+        {"rate": 4.0, "prior": 0.0},
+        {"rate": 8.0, "prior": 0.1},
+        {"rate": 8.0, "prior": 1.0},
+    )
     learns_as: ClassVar[str] = "custom-diffusion"
-    learns_from: ClassVar[Mapping[str, float]] = {"rate": 1.0, "steps": 1.0, "prior": CLASS_IMAGES}
+    learns_from: ClassVar[Mapping[str, float]] = {"rate": 1.0, "steps": 1.0, "prior": 1.0}
 
     def learn(
         self, backbone: Backbone, concept: BenchConcept, setting: Setting, seed: int
@@ -216,16 +224,17 @@ def read_phrase(backbone: Backbone, text: str) -> Tensor:
 def _train(
     backbone: Backbone, concepts: Sequence[BenchConcept], setting: Setting, seed: int
 ) -> Generator[float, None, dict[str, Tensor]]:
-    defaults, rate = backbone.defaults, setting.get("rate", 1.0)
+    defaults, rate, prior = backbone.defaults, setting.get("rate", 1.0), setting.get("prior", 1.0)
     # Class images come on top, as many as there are pictures.
+    size = defaults.batch_size // 2 if prior > 0 else defaults.batch_size
     options = LearnOptions(
         steps=count_steps(STEPS_TO_ADAPTERS * defaults.train_steps, setting) * len(concepts),
-        batch_size=max(2, defaults.batch_size // 2),
-        prior_weight=1.0,
-        prior_images=int(setting.get("prior", CLASS_IMAGES)),
+        batch_size=max(2, size),
+        prior_weight=prior,
+        prior_images=CLASS_IMAGES,
         prior_steps=count_prior_steps(backbone, setting),
     )
-    words = {one.identifier: start_vectors(backbone, one.identifier) for one in concepts}
+    words = {one.identifier: start_rare(backbone, one, seed) for one in concepts}
     readers = {name + _WEIGHT: layer for name, layer in find_readers(backbone.unet).items()}
     before = {name: layer.weight.data for name, layer in readers.items()}
     with borrow([cast(nn.Parameter, layer.weight) for layer in readers.values()]) as learnt, put_words(backbone, words):

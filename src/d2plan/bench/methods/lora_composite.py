@@ -5,8 +5,8 @@ program's pipeline_0.26.3.py: the mean over LoRAs of the predictions without the
 guidance, which is the mean of the guided predictions; scale 0.8; the prompt is read once, with all LoRAs summed on the
 text encoders (``own_text`` 0). 2 k U-Net rows a step for k LoRAs; the source makes k calls, here they are one.
 
-Scaled to the base: LoRAs, their rates, sampler, steps and guidance are those of ``lora_merge``; reading the prompt for
-each LoRA with that one alone on the encoders (``own_text`` 1) is tried too.
+Scaled to the base: LoRAs, their rates and prompts, sampler, steps and guidance are those of ``lora_merge``; reading the
+prompt for each LoRA with that one alone on the encoders (``own_text`` 1) is tried too.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class LoraComposite(LoraMethod):
     )
     settings: tuple[Setting, ...] = (
         {"strength": 0.8, "own_text": 0},
-        {"strength": 1.0, "own_text": 0},
         {"strength": 1.0, "own_text": 1},
         {"strength": 1.0, "own_text": 1, "rate": 2.0},
+        {"strength": 1.0, "own_text": 1, "joint": 1.0},
     )
 
     def draw_loads(

@@ -8,7 +8,7 @@ here it is the paper's.
 
 Scaled to the base: tau = 5 belongs to 100 steps and more, so that tau = 2 is tried beside it, and so is reading the
 prompt for each turn with that turn's LoRA (``own_text`` 1), because a later concept's identifier means little to
-encoders that carry another one's LoRA. LoRAs, their rates, sampler, steps and guidance are those of
+encoders that carry another one's LoRA. LoRAs, their rates and prompts, sampler, steps and guidance are those of
 ``lora_merge``.
 """
 
@@ -38,9 +38,9 @@ class LoraSwitch(LoraMethod):
     )
     settings: tuple[Setting, ...] = (
         {"strength": 0.8, "turn": 5, "own_text": 0},
-        {"strength": 1.0, "turn": 5, "own_text": 1},
         {"strength": 1.0, "turn": 2, "own_text": 1},
         {"strength": 1.0, "turn": 2, "own_text": 1, "rate": 2.0},
+        {"strength": 1.0, "turn": 2, "own_text": 1, "joint": 1.0},
     )
 
     def draw_loads(

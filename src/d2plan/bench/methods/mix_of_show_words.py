@@ -11,7 +11,7 @@ from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates, encode_prompts, tokenize
 from d2plan.bench.methods.p_plus import find_layers
 from d2plan.bench.protocol import BenchConcept, State
-from d2plan.bench.shared.words import FIRST, SECOND, find_numbers
+from d2plan.bench.shared.words import FIRST, SECOND, find_numbers, seed_word
 from d2plan.errors import InputError
 
 # <rand-0.013> of the published recipe, and the norm at which the vectors stop learning, 0.55, as parts of what words
@@ -42,7 +42,7 @@ def start_words(backbone: Backbone, concept: BenchConcept, seed: int) -> LayerWo
     Args:
         backbone: the base.
         concept: what to learn; a class word of several tokens gets as many vectors.
-        seed: of the random word.
+        seed: of the random word, with the identifier.
 
     Returns:
         Leaves in float32, on the base's device, that ask for gradients.
@@ -51,7 +51,7 @@ def start_words(backbone: Backbone, concept: BenchConcept, seed: int) -> LayerWo
         InputError: the identifier is not one token.
     """
     find_numbers(backbone, concept.identifier)
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = seed_word(concept.identifier, seed)
     count = len(find_layers(backbone.unet))
     vectors = []
     for own in _class_vectors(backbone, concept.class_word):

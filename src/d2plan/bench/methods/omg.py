@@ -18,12 +18,15 @@ draws (the judge's segmenter for the embedded base, so that the judge's numbers 
 what it misses, or all on other bases, comes from the attention of the class words as in ISP (the source: YOLO-World or
 Grounding DINO with SAM for one "man" and one "woman"); so several of one class are possible here, from left to right.
 Where masks overlap each cell has one owner, while the program adds overlapping predictions up. No negative prompts and
-no ControlNet, as for all methods. LoRAs are those of ``lora_merge``.
+no ControlNet, as for all methods. LoRAs are those of ``lora_merge``. Tried as well: prompts that are woven together as
+those of ISP are on the embedded base (``woven`` 1: the global prompt says what each instance wears and does, and each
+sub-prompt the whole scene), which is d2plan's own addition, with a blend that begins as early as ISP's can there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +43,8 @@ from d2plan.bench.protocol import Drawing, Setting, Shot
 from d2plan.bench.shared.drawing import Moment, denoise_shots, encode_loaded, encode_null, group_places, on_unet, spread
 from d2plan.bench.shared.figures import find_detector
 from d2plan.bench.shared.loras import Loads, LoraMethod
+from d2plan.isp.tokens import Naming
+from d2plan.isp.weave import weave_prompts
 
 _SELF_SHARE = 0.4
 _SELF_LEVEL = 2  # 32x32 of SDXL's 128x128 latents
@@ -70,13 +75,14 @@ class Omg(LoraMethod):
         "Kong et al. 2024 (OMG): the bare base draws the layout, then each LoRA's own guided prediction is blended in "
         "by masks from step 0.3 on. Scaled: plain LoRAs of the base's own rank and steps; masks by the judge's "
         "segmenter on the embedded base (the judge's numbers are not independent of them), elsewhere by attention; "
-        "several of one class are told apart from left to right; overlaps have one owner."
+        "several of one class are told apart from left to right; overlaps have one owner; prompts woven as ISP's are "
+        "on the embedded base are tried too."
     )
     settings: tuple[Setting, ...] = (
         {"strength": 0.8, "start": 0.3},
-        {"strength": 1.0, "start": 0.3},
-        {"strength": 1.0, "start": 0.15},
         {"strength": 1.0, "start": 0.3, "rate": 2.0},
+        {"strength": 1.0, "start": 0.3, "joint": 1.0},
+        {"strength": 1.0, "start": 0.15, "woven": 1},
     )
 
     def draw_loads(
@@ -84,6 +90,8 @@ class Omg(LoraMethod):
     ) -> list[NDArray[np.uint8]]:
         """Draw global prompts, each concept's sub-prompt blended in; boxes are not used."""
         words = [load[0].adapter.class_word for load in loads]
+        if setting.get("woven", 0) > 0:
+            shots = [weave_shot(shot, loads) for shot in shots]
         detector = find_detector(backbone)
         images: list[NDArray[np.uint8]] = []
         for group in group_places(len(shots), drawing.most_rows, 4 + 2 * len(loads)):
@@ -93,6 +101,25 @@ class Omg(LoraMethod):
             latents = blend_shots(backbone, own, drawing, reading, loads, masks, setting["start"])
             images += list(decode_latents(backbone, latents))
         return images
+
+
+def weave_shot(shot: Shot, loads: Loads) -> Shot:
+    """Write a shot's prompts into each other, as ISP does it where a base asks for ``weave: all``.
+
+    Args:
+        shot: as all methods are given it.
+        loads: of its concepts, which tell their words.
+
+    Returns:
+        The shot with other prompts.
+    """
+    adapters = [load[0].adapter for load in loads]
+    namings = [
+        Naming(adapter.class_word, adapter.identifier, prompt)
+        for adapter, prompt in zip(adapters, shot.sub_prompts, strict=True)
+    ]
+    woven = weave_prompts(shot.global_prompt, namings)
+    return replace(shot, global_prompt=woven.global_prompt, sub_prompts=woven.sub_prompts)
 
 
 def read_group(backbone: Backbone, shots: Sequence[Shot], loads: Loads) -> Reading:

@@ -6,8 +6,8 @@ each of the 16 layers of Stable Diffusion 1. Concepts stand side by side in one 
 
 What was scaled: SDXL has two token tables, so each layer has a pair of vectors, and one more pair is for the pooled
 vector, which the paper's base does not have. The rates are multiples of the tables' own deviation, as in
-``textual_inversion``; steps and batch are the base's own. Prompts say "identifier class word", and captions and masks
-are used, as by all methods here.
+``textual_inversion``; steps and batch are the base's own. Prompts say "identifier class word", and captions are used,
+as by all methods here; the loss counts all pixels.
 """
 
 from collections.abc import Generator, Iterator, Sequence

@@ -6,7 +6,8 @@ comparison takes 1e-3 and 500). Concepts stand side by side in one prompt.
 
 What was scaled: the published rates are those for tables whose numbers deviate by 0.014, as CLIP's do; here they are
 multiples of the table's own deviation. Twice as many steps as the base's adapters need. Prompts say "identifier class
-word" as in the scenes that are drawn, and captions and masks are used, as by all methods here.
+word" as in the scenes that are drawn, and captions are used, as by all methods here; the loss counts all
+pixels.
 """
 
 from collections.abc import Generator, Sequence

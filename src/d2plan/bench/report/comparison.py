@@ -13,7 +13,7 @@ from d2plan.eval.metrics import Estimate
 from d2plan.eval.statistics import collect_cells, estimate_cells, paired_difference
 
 OURS = "isp-dislora"
-ABLATED = "isp-lora"  # our own ablation; no rival
+ABLATED = ("isp-paper", "isp-lora")  # our own with less; no rivals
 PARTS: tuple[Part, Part] = ("single", "multi")
 # What the aim names: differences count here.
 AIMED = ("identity", "image", "consistency_all")
@@ -205,7 +205,7 @@ def judge_difference(estimate: Estimate | None, validated: bool | None) -> Verdi
 
 
 def list_rivals(results: Results) -> list[MethodRecord]:
-    """List the methods that ours is compared with, in the order of the results; plain LoRA under ISP among them."""
+    """List the methods that ours is compared with, in the order of the results; ours with less among them."""
     return [method for method in results.methods if method.name != OURS]
 
 

@@ -205,7 +205,7 @@ def write_setting(setting: dict[str, float]) -> str:
 
 def _write_trial(trial: TunedSetting) -> str:
     found = trial.trouble or (NOTHING if trial.value is None else write_number(trial.value))
-    return f"{write_setting(trial.setting)}: {found}"
+    return f"{write_setting(trial.ran or trial.setting)}: {found}"
 
 
 def _tell_machines(results: Results, costs: Mapping[str, Iterable[Cost]]) -> str:

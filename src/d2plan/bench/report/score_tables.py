@@ -63,7 +63,9 @@ def _name_plain(results: Results) -> str:
     bar = find_method(results, results.plain) if results.plain is not None else None
     if bar is None:
         return "plain LoRA's single-concept identity"
-    return f"plain LoRA's single-concept identity (that of {bar.title}, with one LoRA at strength 1)"
+    strength = bar.setting.get("strength")
+    drawn = "which draws one concept by ISP" if strength is None else f"one LoRA at strength {strength:g}"
+    return f"plain LoRA's single-concept identity (that of {bar.title}, {drawn})"
 
 
 def explain_marks(results: Results) -> str:
@@ -76,8 +78,8 @@ def explain_marks(results: Results) -> str:
         )
     if any(UNCHECKED in name_method(results, method).text for method in results.methods):
         told.append(
-            f"{UNCHECKED.strip()} not checked: no plain LoRA at strength 1 ran beside it (isp-lora, or lora-merge with "
-            "that setting), or nothing was scored."
+            f"{UNCHECKED.strip()} not checked: no plain LoRA ran beside it (lora-merge, lora-switch or "
+            "lora-composite, else isp-lora), or nothing was scored."
         )
     missing = {one.title: count_missing(results, one) for one in results.methods}
     for mark, what, counts in (
@@ -152,7 +154,8 @@ def make_differences(results: Results) -> list[Table]:
     ]
     note = (
         'Paired picture by picture, so both drew the same prompts from the same noise. "ahead" and "behind" mean that '
-        "the whole 95 % interval lies on that side of 0. ISP + LoRA is our own ablation, not a rival."
+        "the whole 95 % interval lies on that side of 0. ISP + LoRA and ISP as in the paper are our own ablations, no "
+        "rivals."
     )
     told = [
         ("differences-multi", "Several concepts: ours minus the rival", "Above 0: ours is better.", compared),
@@ -190,7 +193,7 @@ def write_difference(difference: Difference) -> Cell:
 def summarise_aim(results: Results) -> list[str]:
     """Say in sentences how far the aim is reached: differences with several concepts, and the loss on the way there."""
     ours = find_method(results, OURS)
-    rivals = [rival for rival in list_rivals(results) if rival.name != ABLATED]
+    rivals = [rival for rival in list_rivals(results) if rival.name not in ABLATED]
     if ours is None or not rivals:
         return []
     valid = [rival for rival in rivals if rival.validated]

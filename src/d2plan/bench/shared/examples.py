@@ -26,7 +26,6 @@ class LearnOptions:
         batch_size: pictures a step, class images not counted; several concepts share it evenly.
         joint_fraction: part of the pictures shown with "identifier class word", the others with the identifier alone.
         null_fraction: part of the pictures shown with the null prompt.
-        masked: weigh the loss by the subject masks.
         use_captions: take the captions; without it every picture has the folder's template.
         flip: show half of the pictures mirrored, unless their caption tells left from right.
         prior_weight: of prior preservation on class images that the base draws first; 0 switches it off.
@@ -41,7 +40,6 @@ class LearnOptions:
     batch_size: int = 4
     joint_fraction: float = 1.0
     null_fraction: float = 0.0
-    masked: bool = False
     use_captions: bool = True
     flip: bool = True
     prior_weight: float = 0.0
@@ -61,7 +59,8 @@ class Examples:
         noise: ``[b+p c h w]``.
         timesteps: ``[b+p]``.
         prompts: b + p texts; those of class images hold no identifier.
-        weights: of the concepts' latent pixels, ``[b 1 h w]``, 0..1; None without masks.
+        masks: how much of each latent cell is the subject, ``[b 1 h w]``, 0..1; None without masks. They weigh no
+            denoising loss, see ``shared.learning``.
         spans: token positions of the identifier in each of the first b prompts; empty where the null prompt is shown.
         owners: which concept each of the first b pictures shows, from 0.
         dropped: which of all rows see the null prompt, ``[b+p]`` bool.
@@ -71,7 +70,7 @@ class Examples:
     noise: Tensor
     timesteps: Tensor
     prompts: tuple[str, ...]
-    weights: Tensor | None
+    masks: Tensor | None
     spans: tuple[tuple[int, ...], ...]
     owners: tuple[int, ...]
     dropped: Tensor
@@ -98,7 +97,8 @@ def prepare_concept(backbone: Backbone, concept: BenchConcept, options: LearnOpt
         concept.identifier,
         flip=options.flip,
         null_fraction=options.null_fraction,
-        masked=options.masked,
+        masked=True,
+        background_weight=0.0,
         use_captions=options.use_captions,
     )
     return prepare_lessons(backbone, data, choices)
@@ -165,7 +165,7 @@ class ExampleDraw:
             noise=self._shift(torch.cat([part.noise for part in rows])),
             timesteps=torch.cat([part.timesteps for part in rows]),
             prompts=(*prompts, *classes),
-            weights=_join_weights([(batch.latents, batch.weights) for batch in batches]),
+            masks=_join_masks([(batch.latents, batch.weights) for batch in batches]),
             spans=tuple(spans),
             owners=tuple(owners),
             dropped=torch.cat([dropped, dropped.new_zeros(len(classes))]),
@@ -196,9 +196,9 @@ def _draw_prior(
     return replace(lessons, prior=PriorLessons(latents.to(backbone.device), torch.tensor(numbers)))
 
 
-def _join_weights(parts: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor | None:
-    """Put the concepts' weights under each other; where only some have masks, the others count all over."""
-    if all(weights is None for _, weights in parts):
+def _join_masks(parts: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor | None:
+    """Put the concepts' masks under each other; where only some have them, the others are subject all over."""
+    if all(masks is None for _, masks in parts):
         return None
     whole = [cells.new_ones(len(cells), 1, *cells.shape[2:]) if own is None else own for cells, own in parts]
     return torch.cat(whole)

@@ -1,8 +1,9 @@
 """How compared methods learn: one denoising training for all of them.
 
-Every method gets the same pictures with the same captions and masks; what it trains, how its prompts become text
-states and what it adds to the loss are its own. Adapters are learnt in ``d2plan.bench.shared.adapters``, as the
-product does.
+Every method gets the same pictures with the same captions; what it trains, how its prompts become text states and what
+it adds to the loss are its own. The denoising loss counts all pixels alike, for every method, since losses inside masks
+alone make the embedded base grow second heads (docs/lab-notebook.md, 2026-11-29); masks are there for what a method
+adds. Adapters are learnt in ``d2plan.bench.shared.adapters``, as the product does.
 """
 
 import math
@@ -187,7 +188,7 @@ def _compute_loss(course: _Course, examples: Examples) -> Tensor:
         prediction = predict(backbone, noisy, examples.timesteps.to(device), text, ids).float()
         target = make_target(backbone.scheduler.config.prediction_type, latents, examples.noise, kept).float()
         count = len(examples.owners)
-        loss = denoising_loss(prediction[:count], target[:count], examples.weights)
+        loss = denoising_loss(prediction[:count], target[:count])
         if count < len(latents):
             loss = loss + course.options.prior_weight * denoising_loss(prediction[count:], target[count:])
         return loss if ask is None else loss + ask()

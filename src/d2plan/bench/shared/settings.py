@@ -24,7 +24,7 @@ def list_names(method: Method) -> tuple[str, ...]:
 
 
 def override(method: Method, setting: Setting, numbers: Setting) -> dict[str, float]:
-    """Put other numbers into a setting.
+    """Put other numbers into a setting; "steps" is a multiple, and multiplies the setting's own.
 
     Args:
         method: whose setting it is.
@@ -35,7 +35,11 @@ def override(method: Method, setting: Setting, numbers: Setting) -> dict[str, fl
         The setting with them.
     """
     known = list_names(method)
-    return {**setting, **{name: value for name, value in numbers.items() if name in known}}
+    changed = {name: value for name, value in numbers.items() if name in known}
+    if "steps" in changed:
+        # Else a setting that differs from another one by its steps alone would become that one.
+        changed["steps"] *= setting.get("steps", 1.0)
+    return {**setting, **changed}
 
 
 def count_steps(own: float, setting: Setting) -> int:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
 from d2plan.backbone.load import Backbone
-from d2plan.bench.protocol import Learned
+from d2plan.bench.protocol import BenchConcept, Learned
 from d2plan.bench.shared.learning import Rated
 from d2plan.errors import InputError
 
@@ -47,6 +48,41 @@ def start_vectors(backbone: Backbone, word: str) -> WordVectors:
         table = encoder.get_input_embeddings().weight.detach()
         vectors.append(table[numbers].float().mean(dim=0).requires_grad_(True))
     return WordVectors(*vectors)
+
+
+def start_rare(backbone: Backbone, concept: BenchConcept, seed: int) -> WordVectors:
+    """Make the vectors of a word that no caption has, but as long as those of ordinary words.
+
+    Source: DreamBooth's and Custom Diffusion's rare tokens ("sks", "ktn"), whose vectors in CLIP's tables are as long
+    as all others; a base's words for concepts may be nearly zero, so that no encoder notices them.
+
+    Args:
+        backbone: the base.
+        concept: whose class word's length is taken.
+        seed: of the direction, with the identifier.
+
+    Returns:
+        Leaves in float32, on the base's device, that ask for gradients.
+    """
+    generator = seed_word(concept.identifier, seed)
+    vectors = []
+    for own in start_vectors(backbone, concept.class_word):
+        random = torch.randn(own.shape, generator=generator).to(own.device)
+        vectors.append((random * (own.detach().norm() / random.norm())).requires_grad_(True))
+    return WordVectors(*vectors)
+
+
+def seed_word(identifier: str, seed: int) -> torch.Generator:
+    """Make chance of its own for a word, so that two concepts never begin as one.
+
+    Args:
+        identifier: the word.
+        seed: of the learning, which is the same for all concepts.
+
+    Returns:
+        A generator on the CPU.
+    """
+    return torch.Generator("cpu").manual_seed(seed + crc32(identifier.encode()))
 
 
 def rate_vectors(backbone: Backbone, vectors: WordVectors, rate: float) -> list[Rated]:
