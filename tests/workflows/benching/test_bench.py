@@ -184,7 +184,7 @@ def test_the_suites_own_methods_are_checked_also_where_others_are_named(tmp_path
     [
         ("stepz", ("dreambooth", "toy"), r"no method has 'stepz'; did you mean steps \(of dreambooth\)\?"),
         ("stregth", ("isp-lora", "lora-merge", "omg"), r"did you mean strength \(of lora-merge, omg\)\?"),
-        ("colour", ("toy", "lora-merge"), "toy takes level; lora-merge takes strength, rate, steps, joint"),
+        ("colour", ("toy", "lora-merge"), "toy takes level; lora-merge takes strength, rate, joint, steps"),
     ],
 )
 def test_a_misspelt_name_in_a_suites_settings_is_refused_with_the_nearest_one(tmp_path, name, methods, told):
