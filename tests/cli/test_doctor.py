@@ -110,7 +110,9 @@ def test_networks_that_not_everybody_needs_are_no_failure(tmp_path, monkeypatch,
     monkeypatch.setattr(doctor, "_asset_folder", lambda name: tmp_path / name)
     assert leave(["doctor"]) == 0
     shown = capsys.readouterr().out
-    assert "note     judge          judge/segmenter, judge/attributes, judge/identity, judge/place not installed" in shown
+    assert (
+        "note     judge          judge/segmenter, judge/attributes, judge/identity, judge/place not installed" in shown
+    )
     assert "note     encoders       encoders/clip, encoders/vit not installed" in shown
     assert "note     seine" in shown and "git-lfs pointer" in shown
 

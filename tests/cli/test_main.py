@@ -1,6 +1,9 @@
+import os
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -113,7 +116,7 @@ def test_every_command_takes_out_base_and_seed(capsys):
         "world": ("scenes", "concept", "clip"),
         "adapter": ("inspect", "verify", "convert"),
         "inspect": ("attention",),
-        "bench": ("spatial", "ablation"),
+        "bench": ("spatial", "ablation", "report"),
     }
     groups = [f"{group} {name}" for group, names in below.items() for name in names]
     for name in (*(name for name in COMMANDS if name not in below), *groups):
@@ -201,3 +204,54 @@ def test_a_missing_module_of_our_own_is_a_defect(with_command):
     with_command(command)
     with pytest.raises(ModuleNotFoundError):
         main(["generate"])
+
+
+@pytest.mark.parametrize("name", ["compose", "reproduce"])
+def test_overwrite_is_told_as_it_is(name, capsys):
+    assert leave([name, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--overwrite Replace the run that the folder holds." in shown
+
+
+@pytest.fixture
+def locked():
+    """Give a folder that nobody but the superuser may look into, in one that everybody may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        folder = Path(name) / "locked"
+        folder.mkdir(mode=0)
+        yield folder
+        folder.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["train", "{}", "--out", "a.safetensors", "--class", "dog"],
+            "cannot be read (Permission denied); give a folder",
+        ),
+        (["concepts", "{}"], "cannot be read (Permission denied); give one that you may read."),
+        (["adapter", "inspect", "{}/rex.safetensors"], "cannot be read: Permission denied; check the path."),
+        (["score", "{}"], "Permission denied; name another, or change who may use it."),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_may_not_be_read_is_told_with_a_remedy(arguments, said, locked):
+    given = [argument.format(locked) for argument in arguments]
+    # Everything is imported first: the other user may not be able to read the packages either.
+    code = f"""
+import os
+from d2plan.cli.root import load_command
+from d2plan.cli.main import main
+import d2plan.workflows.scoring.folders, d2plan.workflows.scoring.report
+import d2plan.workflows.shelf.adapters, d2plan.workflows.shelf.concepts, d2plan.workflows.training.several
+load_command({given[0]!r})
+if os.geteuid() == 0:
+    os.setresuid(65534, 65534, 65534)
+main({given!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    told = done.stderr.splitlines()
+    assert (done.returncode, len(told)) == (2, 1)
+    assert told[0].startswith(f"d2plan: {locked}") and said in told[0]

@@ -45,8 +45,8 @@ NO_MODULE = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code.
 
-    Code 0 is success, 2 a wrong input, a full device or a missing package told in one sentence on stderr, 130 a stop
-    by Ctrl-C, 143 one by SIGTERM.
+    Code 0 is success, 2 a wrong input, a full device, a forbidden file or a missing package told in one sentence on
+    stderr, 130 a stop by Ctrl-C, 143 one by SIGTERM.
 
     Args:
         arguments: what stands after ``d2plan``; None takes it from the process.
@@ -107,6 +107,8 @@ def _explain(error: Exception) -> D2PlanError | None:
         return D2PlanError(NO_MEMORY)
     if isinstance(error, D2PlanError):
         return error
+    if isinstance(error, PermissionError) and error.filename:
+        return D2PlanError(f"{error.filename}: {error.strerror}; name another, or change who may use it.")
     missing = _find_missing_module(error)
     return D2PlanError(NO_MODULE.format(missing)) if missing else None
 

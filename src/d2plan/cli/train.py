@@ -132,6 +132,9 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
 ) -> None:
     """Learn a concept from a folder of images, or several from a list, and write the adapters."""
     given = dict(locals())
+    for option, value in (("--class", class_word), ("--identifier", identifier), ("--name", name), ("--base", base)):
+        if value is not None and not value.strip():
+            raise InputError(f"{option} is empty; write what it shall be, or leave the option away.")
     from d2plan.dislora.processes import leads
     from d2plan.workflows.training.several import LIST_SUFFIXES, train_list
     from d2plan.workflows.training.train import train_concept
