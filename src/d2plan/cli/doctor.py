@@ -128,12 +128,7 @@ def _look_at_python() -> Finding:
 
 
 def _find_gaps(folder: Path, part: str, choices: tuple[tuple[str, ...], ...]) -> list[str]:
-    """Name what a part of a model lacks.
-
-    Raises:
-        FileError: a file of settings is no JSON.
-        AdapterError: a file of weights is damaged.
-    """
+    """Name what a part of a model lacks; a file that is there but damaged is an error."""
     place = folder / part
     if not place.is_dir():
         return [part]

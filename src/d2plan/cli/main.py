@@ -98,7 +98,7 @@ def _note_interrupts() -> Iterator[list[int]]:
         yield interrupts
     finally:
         for one in heard:
-            signal.signal(one, usual[one])
+            signal.signal(one, usual[one])  # type: ignore[arg-type]  # one is a function, the other a name
 
 
 def _explain(error: Exception) -> D2PlanError | None:

@@ -25,7 +25,7 @@ def complete_prompts(written: Asked) -> Asked:
         InputError: the prompt is missing, and neither the scene nor the adapter says how to call the concept.
         FileError: the adapter cannot be read.
     """
-    kept = written.variant_of if isinstance(written, Scene) else ()
+    kept: tuple[Instance, ...] = written.variant_of if isinstance(written, Scene) else ()
     # A variant shares the global prompt of the picture that it is a variant of.
     both = (*kept, *written.instances)
     if len(written.instances) != 1 or written.global_prompt and all(item.sub_prompt for item in both):
