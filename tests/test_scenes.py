@@ -76,6 +76,10 @@ WRONG_SCENES = {
     "a word for yes": ({"other_base": "yes"}, "other_base: must be true or false, without quotes"),
     "a variant of fewer": ({"variant_of": [DOG, DOG]}, "variant_of has other instances than the scene; name as many"),
     "a variant of one elsewhere": ({"variant_of": [{**DOG, "position": "left"}]}, "in the same places"),
+    "a variant without a prompt": (
+        {"instances": [DOG, DOG], "variant_of": [DOG, {"concept": "max", "class_word": "dog"}]},
+        "variant_of has an instance whose sub_prompt is missing",
+    ),
     "a style without a file": ({"style": [{"strength": 1}]}, r"style\[0\]\.adapter is missing"),
 }
 

@@ -134,8 +134,12 @@ def _explain(found: ErrorDetails, kind: type[Document]) -> str:
     if found["type"] in _PLAINLY:
         message = _PLAINLY[found["type"]].format(**found.get("ctx", {}))
     if found["type"] == "extra_forbidden":
-        names = list(_document_at(kind, found["loc"][:-1]).model_fields)
-        near = difflib.get_close_matches(str(found["loc"][-1]), names, n=1, cutoff=0.5)
+        document, name = _document_at(kind, found["loc"][:-1]), str(found["loc"][-1])
+        names = list(document.model_fields)
+        inner = {field: _document_in(info.annotation) for field, info in document.model_fields.items()}
+        if owners := [field for field, owner in inner.items() if owner and name in owner.model_fields]:
+            return f"{where} belongs into {owners[0]}; write it there."
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         return f"{where} is not a field; " + (f"did you mean {near[0]}?" if near else f"use {', '.join(names)}.")
     if found["type"] == "missing":
         return f"{where} is missing; write it."

@@ -35,7 +35,7 @@ class Instance(Document):
     Attributes:
         concept: path of the adapter file.
         class_word: the word for it in the global prompt; None takes the one in the adapter file.
-        sub_prompt: what this instance is and does; holds the identifier.
+        sub_prompt: what it is and does; holds the identifier. A scene's single one may leave it to the global prompt.
         strength: how strongly the adapter works on this instance's own row, 0..2; 0 is the bare base.
         trigger: the trigger words of a third-party LoRA; stand for the identifier that its file does not state.
         position: where it stands, when two instances share a class word.
@@ -46,7 +46,7 @@ class Instance(Document):
 
     concept: PathText
     class_word: Word | None = None
-    sub_prompt: Text
+    sub_prompt: Text = ""
     strength: Strength = 1.0
     trigger: Word | None = None
     position: Position | None = None
@@ -69,7 +69,7 @@ class Instance(Document):
 
     @model_validator(mode="after")
     def _trigger_stands_in_the_sub_prompt(self) -> Self:
-        if self.trigger is not None and not contains_word(self.sub_prompt, self.trigger):
+        if self.trigger is not None and self.sub_prompt and not contains_word(self.sub_prompt, self.trigger):
             raise ValueError(
                 f'sub_prompt "{self.sub_prompt}" does not hold the trigger "{self.trigger}"; write it there'
             )
@@ -119,7 +119,7 @@ class SceneFields(Document):
 
     Attributes:
         base: "mini", a folder in the diffusers layout, or a model's name on the hub.
-        global_prompt: the whole scene; names each instance by its class word.
+        global_prompt: the whole scene; names each instance by its class word. One alone may leave it to its sub-prompt.
         instances: the concepts in it, at most 16; none is plain guidance.
         negative_prompt: what to steer away from; None is the base's null text.
         style: adapters that work on all rows, at most 8.
@@ -141,7 +141,7 @@ class SceneFields(Document):
     """
 
     base: PathText = "mini"
-    global_prompt: Text
+    global_prompt: Text = ""
     instances: Annotated[tuple[Instance, ...], Field(max_length=MAX_INSTANCES)] = ()
     negative_prompt: Annotated[str, StringConstraints(max_length=4000)] | None = None
     style: Annotated[tuple[Style, ...], Field(max_length=8)] = ()
@@ -166,10 +166,19 @@ class SceneFields(Document):
         return self
 
     @model_validator(mode="after")
+    def _prompts_are_there(self) -> Self:
+        # Of a single concept either prompt tells the other, once its file has told how it is called.
+        prompts = {f"instances[{index}].sub_prompt": item.sub_prompt for index, item in enumerate(self.instances)}
+        gone = [field for field, text in {"global_prompt": self.global_prompt, **prompts}.items() if not text]
+        if gone and not (len(prompts) == len(gone) == 1):
+            raise ValueError(f"{gone[0]} is missing; write it")
+        return self
+
+    @model_validator(mode="after")
     def _class_words_are_in_the_global_prompt(self) -> Self:
         for index, instance in enumerate(self.instances):
             word = instance.class_word
-            if word is not None and not contains_word(self.global_prompt, word):
+            if word is not None and self.global_prompt and not contains_word(self.global_prompt, word):
                 raise ValueError(
                     f'instances[{index}].class_word is "{word}", which does not stand as a word in global_prompt '
                     f'"{self.global_prompt}"; name the instance there by its class word'
@@ -198,6 +207,8 @@ class Scene(SceneFields):
         places = [_tell_places(items) for items in (self.instances, self.variant_of)]
         if self.variant_of and places[0] != places[1]:
             raise ValueError("variant_of has other instances than the scene; name as many, in the same places")
+        if len(self.variant_of) > 1 and not all(item.sub_prompt for item in self.variant_of):
+            raise ValueError("variant_of has an instance whose sub_prompt is missing; write it")
         return self
 
 
@@ -377,8 +388,7 @@ def load_request(kind: type[Located], path: str | Path) -> Located:
 
     Raises:
         FileError: the file cannot be read.
-        InputError: it is something else; the sentence names the command that takes it, or the field that is wrong, and
-            the nearest one where a name is unknown.
+        InputError: it is something else, or a field is wrong or unknown; the sentence names it and what to do.
     """
     return locate_concepts(load_document(kind, path), Path(path).parent)
 

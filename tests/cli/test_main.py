@@ -1,7 +1,9 @@
-import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -85,28 +87,6 @@ def test_the_version_is_the_packages(capsys):
     assert capsys.readouterr().out == "d2plan 0.1.0\n"
 
 
-def test_doctor_tells_every_finding_and_writes_them(tmp_path, capsys):
-    out = tmp_path / "findings.json"
-    code = leave(["doctor", "--out", str(out)])
-    findings = {finding["name"]: finding for finding in json.loads(out.read_text())}
-    assert {"python", "torch", "machine", "disk", "device", "base", "judge"} <= set(findings)
-    assert findings["torch"]["state"] == "ok"
-    assert findings["device"]["state"] == "ok"
-    assert code == int(any(finding["state"] == "missing" for finding in findings.values()))
-    assert all(name in capsys.readouterr().out for name in ["python"])
-
-
-def test_doctor_names_what_a_base_lacks(tmp_path, capsys):
-    (tmp_path / "unet").mkdir()
-    assert leave(["doctor", "--base", str(tmp_path)]) == 1
-    assert "lacks vae, text_encoder, text_encoder_2" in capsys.readouterr().out
-
-
-def test_doctor_says_where_it_cannot_write(tmp_path, capsys):
-    assert leave(["doctor", "--out", str(tmp_path)]) == 2
-    assert "is a folder" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("error", [RuntimeError("recursion"), InputError("the base is damaged.")])
 def test_a_stop_that_a_library_turns_into_an_error_is_still_a_stop(with_command, capsys, error):
     def command() -> None:
@@ -136,32 +116,13 @@ def test_every_command_takes_out_base_and_seed(capsys):
         "world": ("scenes", "concept", "clip"),
         "adapter": ("inspect", "verify", "convert"),
         "inspect": ("attention",),
-        "bench": ("spatial", "ablation"),
+        "bench": ("spatial", "ablation", "report"),
     }
     groups = [f"{group} {name}" for group, names in below.items() for name in names]
     for name in (*(name for name in COMMANDS if name not in below), *groups):
         leave([*name.split(), "--help"])
         shown = capsys.readouterr().out
         assert all(option in shown for option in ("-o, --out", "--base", "--seed")), name
-
-
-def test_doctor_replaces_nothing_unasked(tmp_path, capsys):
-    out = tmp_path / "mine.json"
-    out.write_text("mine")
-    assert leave(["doctor", "--out", str(out)]) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert out.read_text() == "mine"
-
-
-@pytest.mark.parametrize("seed", ["-1", str(2**64)])
-def test_doctor_refuses_a_seed_out_of_range(seed, capsys):
-    assert leave(["doctor", "--seed", seed]) == 2
-    assert "--seed" in capsys.readouterr().err
-
-
-def test_doctor_names_a_base_that_is_not_there(tmp_path, capsys):
-    assert leave(["doctor", "--base", str(tmp_path / "none")]) == 1
-    assert "is not a folder" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("package", ["typer", "d2plan.cli.root", "d2plan.cli.doctor"])
@@ -186,3 +147,111 @@ def test_the_door_imports_nothing_that_takes_time():
     code = "import sys; before = set(sys.modules); import d2plan.cli.main; print(*(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert {name.partition(".")[0] for name in done.stdout.split()} <= {"d2plan"} | set(sys.stdlib_module_names)
+
+
+def test_sigterm_cleans_up_as_ctrl_c_does(tmp_path):
+    # A run folder is made beside its final place first, and shall not stay there.
+    code = f"""
+import os, signal, sys
+from types import ModuleType
+from d2plan.cli.main import COMMANDS, main
+from d2plan.workflows.runs.folder import open_run
+def command() -> None:
+    with open_run({str(tmp_path / "run")!r}):
+        assert len(os.listdir({str(tmp_path)!r})) == 1
+        os.kill(os.getpid(), signal.SIGTERM)
+module = ModuleType(COMMANDS["generate"][0])
+module.command = command
+sys.modules[module.__name__] = module
+main(["generate"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (143, "d2plan: stopped.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def run_without(modules, *arguments):
+    """Run the command line as if modules were not installed."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({modules!r})); "
+    code += f"from d2plan.cli.main import main; main({list(arguments)!r})"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("module", ["torch", "diffusers", "typer", "yaml"])
+def test_a_missing_package_is_one_sentence_and_code_2(module, tmp_path):
+    done = run_without([module], "generate", "a dog", "--out", str(tmp_path / "a.png"))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"d2plan: The Python module {module} is not installed; run `d2plan")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_module_that_a_library_wraps_is_found(with_command, capsys):
+    def command() -> None:
+        try:
+            raise ModuleNotFoundError("No module named 'ftfy'", name="ftfy")
+        except ModuleNotFoundError as error:
+            raise RuntimeError("Failed to import") from error
+
+    with_command(command)
+    assert leave(["generate"]) == 2
+    assert "module ftfy is not installed" in capsys.readouterr().err
+
+
+def test_a_missing_module_of_our_own_is_a_defect(with_command):
+    def command() -> None:
+        raise ModuleNotFoundError("No module named 'd2plan.gone'", name="d2plan.gone")
+
+    with_command(command)
+    with pytest.raises(ModuleNotFoundError):
+        main(["generate"])
+
+
+@pytest.mark.parametrize("name", ["compose", "reproduce"])
+def test_overwrite_is_told_as_it_is(name, capsys):
+    assert leave([name, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--overwrite Replace the run that the folder holds." in shown
+
+
+@pytest.fixture
+def locked():
+    """Give a folder that nobody but the superuser may look into, in one that everybody may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        folder = Path(name) / "locked"
+        folder.mkdir(mode=0)
+        yield folder
+        folder.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["train", "{}", "--out", "a.safetensors", "--class", "dog"],
+            "cannot be read (Permission denied); give a folder",
+        ),
+        (["concepts", "{}"], "cannot be read (Permission denied); give one that you may read."),
+        (["adapter", "inspect", "{}/rex.safetensors"], "cannot be read: Permission denied; check the path."),
+        (["score", "{}"], "Permission denied; name another, or change who may use it."),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_may_not_be_read_is_told_with_a_remedy(arguments, said, locked):
+    given = [argument.format(locked) for argument in arguments]
+    # Everything is imported first: the other user may not be able to read the packages either.
+    code = f"""
+import os
+from d2plan.cli.root import load_command
+from d2plan.cli.main import main
+import d2plan.workflows.scoring.folders, d2plan.workflows.scoring.report
+import d2plan.workflows.shelf.adapters, d2plan.workflows.shelf.concepts, d2plan.workflows.training.several
+load_command({given[0]!r})
+if os.geteuid() == 0:
+    os.setresuid(65534, 65534, 65534)
+main({given!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    told = done.stderr.splitlines()
+    assert (done.returncode, len(told)) == (2, 1)
+    assert told[0].startswith(f"d2plan: {locked}") and said in told[0]

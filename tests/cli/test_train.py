@@ -68,8 +68,19 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(
     assert not out.exists()
 
 
-def test_ctrl_c_ends_with_130_and_resume_goes_on_from_the_step_it_ended(
-    pictures: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("option", ["--class", "--identifier", "--name", "--base"])
+def test_an_empty_value_is_not_one_that_was_not_given(
+    option: str, pictures: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--base", tiny_folder, "--class", "dog", option, " ")
+    assert _run("train", pictures, "--out", tmp_path / "x.safetensors", *asked) == 2
+    assert capsys.readouterr().err == f"d2plan: {option} is empty; write what it shall be, or leave the option away.\n"
+    assert not list(tmp_path.glob("x*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_stop_ends_with_130_and_resume_goes_on_from_the_step_it_ended(
+    number: signal.Signals, pictures: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "adapters" / "rex.safetensors"
     source = Path(__file__).resolve().parents[2] / "src"
@@ -84,7 +95,7 @@ def test_ctrl_c_ends_with_130_and_resume_goes_on_from_the_step_it_ended(
     log = out.parent / "rex.train" / "log.jsonl"
     while process.poll() is None and not (log.is_file() and log.read_text().count("\n") >= 2):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, rest = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in rest

@@ -86,3 +86,8 @@ def test_a_base_gives_the_size_of_the_pictures(tiny_folder, tmp_path, capsys):
     assert read_image(tmp_path / "dog" / "00.png").shape[:2] == (defaults.height, defaults.width)
     assert leave("clip", "--base", tmp_path / "none", "-o", tmp_path / "clip") == 2
     assert "is not a folder" in capsys.readouterr().err
+
+
+def test_a_seed_out_of_range_is_told_with_a_remedy(tmp_path, capsys):
+    assert leave("concept", "--class", "dog", "--seed", "-1", tmp_path / "dog") == 2
+    assert capsys.readouterr().err == "d2plan: seed: -1 is outside 0..99999; choose a number in between.\n"

@@ -86,8 +86,11 @@ def compare(  # noqa: PLR0913  (a command's options are its parameters)
 def report(
     folder: Annotated[Path, typer.Argument(help="That `d2plan bench` wrote.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Another folder for the report.")] = None,
+    base: Annotated[str, typer.Option("--base", help="Taken by every command; the results name their own.")] = "",
+    seed: Annotated[int, typer.Option("--seed", help="Taken by every command; nothing here is random.")] = 0,
 ) -> None:
     """Write the report of results anew, also while the benchmark runs."""
+    del base, seed
     from d2plan.bench.report.page import write_report
 
     if not folder.exists():

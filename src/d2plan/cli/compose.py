@@ -22,7 +22,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the run; new or empty.")],
     base: Annotated[str | None, typer.Option("--base", help="Base model, in the place of the scene's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed, in the place of the scene's.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Allow a folder that is not empty.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
     other_base: OtherBase = False,
     device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
     low_memory: Annotated[bool, typer.Option("--low-memory", help="One row after the other; slower.")] = False,

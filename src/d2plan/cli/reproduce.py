@@ -26,7 +26,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
         int | None, typer.Option("--seed", help="Make the same scene with another seed: another picture of it.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only say whether everything is there.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Allow a folder that is not empty.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
     device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
 ) -> None:
     """Make a picture again: the same bytes, or what is missing or differs."""

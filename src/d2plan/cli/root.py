@@ -61,6 +61,8 @@ def load_command(name: str) -> TyperCommand | TyperGroup:
     if app is None:
         app = _make_app()
         app.command(name=name)(module.command)
+    for function in [one.callback for one in app.registered_commands]:
+        _leave_reading_to_us(function)
     command = get_command(app)
     command.help = command.help or help_line
     return command  # type: ignore[return-value]  # typer makes one of these two
@@ -75,6 +77,13 @@ def build_root() -> TyperGroup:
     app = _make_app(cls=LazyGroup)
     app.callback(invoke_without_command=True)(_root)
     return get_command(app)  # type: ignore[return-value]  # an app with a callback is a group
+
+
+def _leave_reading_to_us(function: object) -> None:
+    """Switch typer's own look at paths off: what it says of one that may not be read names no remedy."""
+    for annotation in getattr(function, "__annotations__", {}).values():
+        for parameter in getattr(annotation, "__metadata__", ()):
+            parameter.readable = False
 
 
 def _make_app(cls: type[TyperGroup] | None = None) -> typer.Typer:

@@ -136,6 +136,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
 ) -> None:
     """Learn a concept from a folder of images, or several from a list, and write the adapters."""
     given = dict(locals())
+    _refuse_empty({"--class": class_word, "--identifier": identifier, "--name": name, "--base": base})
     from d2plan.dislora.processes import leads
     from d2plan.workflows.training.several import LIST_SUFFIXES, train_list
     from d2plan.workflows.training.train import train_concept
@@ -151,6 +152,13 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
             paths = [train_concept(folder, out, class_word, identifier, base_name, first, report, **options)]
     for path in paths if leads() else ():
         tell(f"Adapter: {path}")
+
+
+def _refuse_empty(words: dict[str, str | None]) -> None:
+    """An empty word, such as a shell's variable that is not set, is not one that was left away."""
+    for option, value in words.items():
+        if value is not None and not value.strip():
+            raise InputError(f"{option} is empty; write what it shall be, or leave the option away.")
 
 
 def _collect_options(given: dict[str, object]) -> "TrainOptions":

@@ -85,7 +85,8 @@ def _read_names(root: Path) -> list[str]:
     except NotADirectoryError as error:
         raise FileError(f"{root}: is a file; give the folder that holds the pictures.") from error
     except (OSError, ValueError) as error:
-        raise FileError(f"{root}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"{root}: cannot be read ({reason}); give a folder that you may read.") from error
     if len(names) > MAX_FILES:
         raise InputError(f"{root}: holds more than {MAX_FILES} files; give a folder of one concept's pictures alone.")
     return sorted(names)

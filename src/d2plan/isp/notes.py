@@ -31,7 +31,7 @@ def call_adapter(adapter: Adapter) -> str:
 
 
 def tell_words(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter]) -> list[str]:
-    """Tell of what is not read of the prompts, of words that the base never saw, and of concepts without a name.
+    """Tell of what is not read of the prompts, of words that the base never saw, and of concepts called otherwise.
 
     Args:
         backbone: the base.
@@ -55,6 +55,10 @@ def tell_words(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter]) ->
         if not find_call(item, adapter):
             what = f"instances[{index}]: {call_adapter(adapter)} states no identifier"
             notes.append(f'{what}; "{item.class_word}" stands for it.')
+        learnt = adapter.class_word
+        if learnt and learnt.casefold() != (item.class_word or "").casefold():
+            what = f'instances[{index}].class_word is "{item.class_word}", but {call_adapter(adapter)} was trained on a'
+            notes.append(f'{what} "{learnt}"; write that, unless you mean it so.')
     return notes
 
 

@@ -119,7 +119,7 @@ def weave_prompts(global_prompt: str, namings: Sequence[Naming]) -> Woven:
             said = _drop_adjectives(said, phrases[speaker], namings[speaker], before)
             # What was woven in behind it is not what the global prompt says there.
             said = _drop_repeated(said, namings[speaker].class_word, written_behind)
-            text = _fit_article(before, said) + said + behind
+            text = fit_article(before, said) + said + behind
         return text
 
     texts = [write(index) for index in range(len(namings))]
@@ -249,8 +249,19 @@ def _drop_repeated(phrase: str, class_word: str, rest: str) -> str:
     return " ".join([head, *own[: len(own) - same]]) if same >= _LEAST_REPEATED else phrase
 
 
-def _fit_article(text: str, phrase: str) -> str:
-    """Let "a" or "an" at the end of a text fit the word that comes."""
+def fit_article(text: str, phrase: str) -> str:
+    """Let "a" or "an" at the end of a text fit the word that comes.
+
+    >>> fit_article("a photo of a ", "elephant")
+    'a photo of an '
+
+    Args:
+        text: what comes first.
+        phrase: what comes behind it.
+
+    Returns:
+        The text.
+    """
     found = _LAST_ARTICLE.search(text)
     if not found or not phrase:
         return text

@@ -186,7 +186,7 @@ def _check_target(out: Path, overwrite: bool) -> None:
 
 def _check_range(field: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
-        raise InputError(f"{field}: {value} is outside {low}..{high}")
+        raise InputError(f"{field}: {value} is outside {low}..{high}; choose a number in between.")
 
 
 def _stems(count: int) -> list[str]:

@@ -140,7 +140,7 @@ def compose_best(
         choice: how many, and who compares.
         base: replaces the scene's.
         seed: of the first picture, in the place of the scene's.
-        overwrite: allow a folder that is not empty.
+        overwrite: replace the run that the folder holds, as ``compose`` does.
         on_progress: called with (what is happening, steps done, steps in all).
         **options: see ``RunOptions``.
 

@@ -60,7 +60,7 @@ def compose(
         out: the run's folder, new or empty; it gets ``image.png``, ``masks.png``, ``masks/`` and ``run.json``.
         base: replaces the scene's.
         seed: replaces the scene's.
-        overwrite: allow a folder that is not empty; files of the same names are replaced.
+        overwrite: replace the run that the folder holds; other files stay, and a folder without a run is refused.
         on_progress: called with (what is happening, steps done, steps in all).
         **options: see ``RunOptions``.
 
@@ -101,7 +101,7 @@ def compose_all(
         outs: one run folder a scene.
         base: replaces that of every scene.
         seed: replaces that of every scene.
-        overwrite: allow folders that are not empty.
+        overwrite: replace the runs that the folders hold, as ``compose`` does.
         on_progress: called with (what is happening, steps done, steps in all).
         backbone: the base when it is open already; ``base`` does not matter then.
 

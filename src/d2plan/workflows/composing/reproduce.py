@@ -181,7 +181,7 @@ def reproduce(
         out: the new run's folder, new or empty.
         base: where the base is, in the place of the one that is named.
         search: folders that hold adapters, masks and drawings.
-        overwrite: allow a folder that is not empty.
+        overwrite: replace the run that the folder holds, as ``compose`` does.
         on_progress: called with (what is happening, steps done, steps in all).
         seed: make the same scene with another seed; that is another picture, of course.
         **options: see ``RunOptions``; memory is the picture's own without one.

@@ -18,6 +18,7 @@ from d2plan.isp.prepare import Drawing, Extras
 from d2plan.isp.segment import Detector
 from d2plan.isp.words import check_words
 from d2plan.media.images import read_image
+from d2plan.workflows.composing.single import complete_prompts
 from d2plan.workflows.runs.detectors import open_detector
 
 Asked = TypeVar("Asked", Scene, Series)
@@ -125,14 +126,14 @@ def read_request(
         other_base: take adapters that were learnt on other weights, also where it says nothing of it.
 
     Returns:
-        The scene or the series.
+        The scene or the series, with the prompt that a single concept may leave out.
 
     Raises:
-        InputError: it is something else, or the seed cannot be used.
+        InputError: it is something else, or the seed cannot be used, or a prompt is missing.
         FileError: the file cannot be read.
     """
-    written = source if isinstance(source, kind) else load_request(kind, source)  # type: ignore[arg-type]
-    name = f"the {kind.__name__.lower()}" if source is written else str(source)
+    written = complete_prompts(source if isinstance(source, kind) else load_request(kind, source))  # type: ignore[arg-type]
+    name = f"the {kind.__name__.lower()}" if isinstance(source, kind) else str(source)
     wanted = {"base": base, "seed": seed, "other_base": other_base or None}
     changes = {field: value for field, value in wanted.items() if value is not None}
     return parse_document(kind, {**written.model_dump(), **changes}, name) if changes else written

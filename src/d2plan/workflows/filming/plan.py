@@ -173,7 +173,7 @@ def read_concepts(folder: str | Path) -> list[KnownConcept]:
     try:
         paths = sorted(path for path in root.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
     except OSError as error:
-        raise FileError(f"{root}: cannot be read ({error.strerror or error}).") from error
+        raise FileError(f"{root}: cannot be read ({error.strerror or error}); give one that you may read.") from error
     found = []
     for path in paths:
         try:

@@ -57,7 +57,7 @@ def list_concepts(folder: str | Path) -> list[ConceptRow]:
     try:
         paths = sorted(path for path in root.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
     except OSError as error:
-        raise FileError(f"{root}: cannot be read ({error.strerror or error}).") from error
+        raise FileError(f"{root}: cannot be read ({error.strerror or error}); give one that you may read.") from error
     return [_read_row(path) for path in paths]
 
 
