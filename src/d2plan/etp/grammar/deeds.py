@@ -5,7 +5,8 @@ from dataclasses import replace
 from d2plan.etp.grammar.chunks import Chunk, Verb
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.stage import Change
-from d2plan.etp.grammar.telling import Context, Telling, impossible
+from d2plan.etp.grammar.telling import Context, Telling
+from d2plan.etp.grammar.unshown import leave_out
 from d2plan.etp.grammar.words import Item
 
 _STEADY = (
@@ -131,8 +132,8 @@ def _tell_state(context: Context, telling: Telling, place: int, part: Chunk) -> 
     for index in seen or telling.subjects:
         action = pose(context, index, part.value)
         if action not in context.actions_of(index):
-            raise impossible(context, index, part.text)
-        if denied and acted:
+            leave_out(context, telling, index, part.text)
+        elif denied and acted:
             _begin_from(context, telling, index, action)
         elif denied or (verb is not None and verb.negated):
             _end(context, telling, index, action)
@@ -165,7 +166,8 @@ def _tell_doing(context: Context, telling: Telling, doing: str, found: list[int]
             continue
         action = pose(context, index, doing)
         if action not in context.actions_of(index):
-            raise impossible(context, index, doing)
+            leave_out(context, telling, index, doing)
+            continue
         own = [change for change in telling.changes if change.dimension == (index, "action")]
         for change in own:
             telling.changes[telling.changes.index(change)] = Change(
@@ -227,7 +229,11 @@ def _find_doers(context: Context, telling: Telling, verb: Verb, able: list[int])
         context.not_shown(telling.clause.text)
         telling.shown = True
         return []
-    raise impossible(context, next(index for index in telling.subjects if index not in able), verb.text)
+    for index in telling.subjects:
+        if index not in able:
+            leave_out(context, telling, index, verb.text)
+    telling.moving = telling.moving or not verb.progressive
+    return able
 
 
 def _do(context: Context, telling: Telling, verb: Verb, action: str, able: list[int]) -> None:
@@ -280,7 +286,8 @@ def _tell_waking(context: Context, telling: Telling, verb: Verb) -> None:
     telling.shown = telling.moving = True
     for index in subjects:
         if "sleeping" not in context.actions_of(index):
-            raise impossible(context, index, verb.text)
+            leave_out(context, telling, index, verb.text)
+            continue
         if verb.negated:
             # "Without waking Rex" lets him sleep.
             if (index, "action") not in context.stage.ever:

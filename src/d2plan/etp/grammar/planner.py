@@ -16,6 +16,7 @@ from d2plan.etp.grammar.stage import Figure, Moment
 from d2plan.etp.grammar.teller import tell
 from d2plan.etp.grammar.telling import Context
 from d2plan.etp.grammar.tenses import doubt_tenses
+from d2plan.etp.grammar.unshown import check_shown
 from d2plan.etp.grammar.wording import plain_wording
 from d2plan.etp.grammar.words import find_items
 from d2plan.etp.plan import MOST_BEATS, EventPlan, PlanInstance
@@ -70,6 +71,7 @@ class GrammarPlanner:
         if len(cast) > MAX_INSTANCES:
             raise InputError(f"The story has {len(cast)} characters, but a picture holds at most {MAX_INSTANCES}.")
         moments = context.stage.finish(cast)
+        check_shown(context, moments)
         _check_moments(context, moments)
         notes = _collect_notes(context, moments)
         missed = find_missed(chunks, moments, cast, notes)

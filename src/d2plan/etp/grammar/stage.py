@@ -190,6 +190,7 @@ class Stage:
                 self.now.put(change.dimension, change.before)
             self.invented = self.invented or not self.now.told
             self._open()
+        alone = not self.now.told or self.now.passing
         lost = [
             str(self.now.get(change.dimension))
             for change in changes
@@ -199,7 +200,7 @@ class Stage:
             self._settle(change)
         self.now.setting = self.now.setting and setting
         self.now.moving = self.now.moving or moving
-        self.now.passing = all(change.passes for change in changes)
+        self.now.passing = alone and all(change.passes for change in changes)
         self.waits = ""
         return lost
 
