@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import AT_LAST, LAST_WORDS, Clause
+from d2plan.etp.grammar.lexicon import load_lexicon
 from d2plan.etp.grammar.verbs import takes_nobody
 
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
@@ -244,8 +245,22 @@ def find_stranger(clause: Clause) -> None:
             continue
         odd = part.kind == "unknown" and (alone or (clause.subjects and part.text[:1].isupper()))
         if odd and before.kind not in ("prep", "gear", "place") and not in_prepositional(clause.parts, spot):
-            clause.stranger = part.text
-            return
+            if _is_missed(clause, part, spot):
+                clause.stranger = part.text
+                return
+            clause.parts[spot] = Chunk("other", part.text, "stranger")
+
+
+def _is_missed(clause: Clause, noun: Chunk, spot: int) -> bool:
+    """Tell "Bella runs" and "a horse runs", whom a user expects to see, from "the crowd cheers", who may be left out."""
+    low = noun.text.lower()
+    if low in load_lexicon().creatures or (low.endswith("s") and low[:-1] in load_lexicon().creatures):
+        return True
+    verb = clause.verb
+    # "Witnesses report" begins a sentence and is no name.
+    begins = clause.link == "sentence" and all(part.kind == "filler" for part in clause.parts[:spot])
+    several = low.endswith("s") and verb is not None and (verb.text == verb.item.text and "base" in verb.item.forms)
+    return noun.text[:1].isupper() and not (begins and several)
 
 
 def ends_with_gear(clause: Clause) -> bool:

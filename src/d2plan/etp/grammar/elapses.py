@@ -37,6 +37,10 @@ _UNTIL = re.compile(
 )
 
 
+# "She is parked again, only now it rains": at the same time.
+_ONLY_NOW = re.compile(r"(\w,) (?:only|except|but only|except that) (?:now|this time|that now) ", re.IGNORECASE)
+
+
 def plain_weather(story: str) -> str:
     """Let small words stand before the weather, not within it.
 
@@ -49,6 +53,7 @@ def plain_weather(story: str) -> str:
     Returns:
         The same without "slowly" of what the sun does, and with "suddenly" at the front.
     """
+    story = _ONLY_NOW.sub(r"\1 while ", story)
     story = _UNTIL.sub(lambda found: f"{found.group(1)} it is {found.group(2)}", story)
     return _SUDDEN.sub(lambda found: f"{found.group(1)} it ", _WHILE.sub(lambda found: found.group(1), story))
 

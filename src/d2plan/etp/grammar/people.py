@@ -339,7 +339,8 @@ class People:
         # "He jumps, she sits" are two, even where nobody's sex is known.
         fitting = [index for index in fitting if self.guesses.get(index, who.value) == who.value] or fitting
         things = [index for index in dict.fromkeys(order) if self.word(index) in _CLEAR]
-        if not fitting and len(things) == 1 and who.value in ("he", "she"):
+        acts = can is not None and len(things) == 1 and can(things[0]) and not any(map(can, fitting))
+        if (not fitting or acts) and len(things) == 1 and who.value in ("he", "she"):
             # "Turbo stops. He is tired": in stories things are somebody.
             self.note(f'"{who.text}" is taken as {self.name(things[0])}; write the name if not.')
             fitting = things

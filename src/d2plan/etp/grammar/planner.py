@@ -2,6 +2,7 @@
 
 from d2plan.documents import MAX_INSTANCES, parse_document
 from d2plan.errors import InputError
+from d2plan.etp.grammar.asides import drop_asides
 from d2plan.etp.grammar.chunks import Gear, Who
 from d2plan.etp.grammar.division import divide
 from d2plan.etp.grammar.elapses import plain_elapses, plain_weather
@@ -50,7 +51,7 @@ class GrammarPlanner:
         if not request.concepts:
             raise InputError("No concept is known; give a folder with adapters as --concepts.")
         context = Context(People(request.concepts))
-        story, elapsed = plain_elapses(plain_names(plain_weather(drop_requests(request.story)), request.concepts))
+        story, elapsed = plain_elapses(plain_names(plain_weather(drop_asides(drop_requests(request.story))), request.concepts))
         story, corrected = correct_words(story, request.concepts)
         context.notes += [*elapsed, *corrected]
         items = plain_wording(find_items(story, request.concepts))

@@ -11,6 +11,8 @@ from d2plan.etp.grammar.people import Can, People
 from d2plan.etp.grammar.setting import find_weather, is_pouring
 from d2plan.etp.grammar.telling import Context, Telling
 
+# What the weather is: "it is freezing".
+_FEELS = ("freez", "froz", "boil")
 GEAR_DEEDS = ("shifts", "loses", "gets", "gives", "takes", "swaps", "wears")
 
 
@@ -28,6 +30,9 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
     people, verb = context.people, clause.verb
     can = _who_can(context, telling)
     left = _find_left_out(people, clause)
+    if not clause.subjects and clause.sentence == context.nobody and clause.link != "sentence":
+        # "The crowd cheers and waves": nobody known waves.
+        return []
     if not clause.subjects:
         inherited = [] if _commands(clause) else _inherit(context, clause)
         return [index for index in inherited if index not in left]
@@ -59,6 +64,7 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
         people.find(who)
     if clause.link not in ("with",) or not people.subjects:
         people.subjects = found or people.subjects
+    context.nobody = -1 if found else context.nobody
     return found
 
 
@@ -145,8 +151,13 @@ def _weather(context: Context, clause: Clause) -> bool:
     people = context.people
     if is_pouring(clause) and not any("pouring" in context.actions_of(index) for index in people.cast):
         return True
-    nobody = not any(people.fits(index, "it") for index in people.cast)
-    return nobody and clause.verb is not None and clause.verb.item.has("be", "mute", "turns", "gets", "moves")
+    if clause.verb is None or any(people.fits(index, "it") for index in people.cast):
+        return False
+    item = clause.verb.item
+    # "It takes a while", "it is freezing outside": nobody does that.
+    shown = item.has("action", "waking") and not item.text.lower().startswith(_FEELS)
+    idle = not (shown or any(isinstance(part, Gear) for part in clause.parts))
+    return idle or item.has("be", "mute", "turns", "gets", "moves")
 
 
 def _inherit(context: Context, clause: Clause) -> list[int]:

@@ -51,6 +51,8 @@ def tell(context: Context, clause: Clause) -> None:
     if clause.copied is not None:
         _tell_again(context, clause, clause.copied)
         return
+    # "Rex runs until he falls asleep" ends what he did, and nobody else.
+    acting = list(people.subjects)
     people.heard, people.coming = clause.heard, clause.coming
     telling = _gather(context, clause)
     if passes_over(context, telling):
@@ -79,7 +81,7 @@ def tell(context: Context, clause: Clause) -> None:
     _keep_leftovers(context, telling)
     people.objects = [index for _, _, found in telling.objects for index in found]
     _note_nothing(context, telling, noted)
-    if clause.ends:
+    if clause.ends and not set(acting) & set(telling.subjects):
         _end_former(context, telling)
     apply(context, telling)
 
@@ -255,7 +257,7 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
     ]
     if scenery and not clause.subjects and not _is_natural(context, telling, verb):
         context.not_shown(clause.text)
-        telling.shown, telling.subjects = True, []
+        telling.shown, telling.subjects, context.nobody = True, [], clause.sentence
         return
     if tell_gear(context, telling, verb) or tell_deed(context, telling, verb):
         return

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from d2plan.etp.grammar.chunks import at
+from d2plan.etp.grammar.inversions import plain_order
 from d2plan.etp.grammar.questions import plain_questions
 from d2plan.etp.grammar.words import Item
 
@@ -21,7 +22,7 @@ def plain_wording(items: Sequence[Item]) -> list[Item]:
         The items with "she has got a hat on" as "she has a hat on", and "a girl dressed in a hat" as "a girl wearing
         a hat".
     """
-    items = _spread_colours(plain_questions(items))
+    items = _spread_colours(plain_order(plain_questions(items)))
     plain: list[Item] = []
     moved = -1
     for place, item in enumerate(items):
