@@ -249,7 +249,7 @@ def _do(context: Context, telling: Telling, verb: Verb, action: str, able: list[
         names = " and ".join(context.people.name(index) for index in rest)
         context.note(f'"{telling.clause.text}" is taken to mean that {names} does the same.')
         able = able + rest
-    background = telling.clause.sub == "while" and steady
+    background = steady and (telling.clause.sub == "while" or (telling.clause.relative and verb.progressive))
     for index in able:
         value = pose(context, index, action)
         if value == context.rest(index) and verb.item.has("about") and _settled(context, index):

@@ -115,7 +115,7 @@ def _relation(context: Context, clause: Clause) -> str:
     if clause.later and not _results(clause):
         return "later"
     if clause.same or clause.link in ("relative", "with"):
-        return "same"
+        return "relative" if clause.relative else "same"
     return "sentence" if clause.link == "sentence" else "join"
 
 

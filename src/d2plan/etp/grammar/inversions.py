@@ -31,10 +31,47 @@ def plain_order(items: Sequence[Item]) -> list[Item]:
             plain += [who, verb, particle]
             place += 3
             continue
+        if _is_not_only(items, place):
+            # "Not only Mia but also Max", "not only does she smile": both are so.
+            place += 2 + at(items, place + 2).has("do")
+            continue
+        turned, end = _turn_not_but(items, place)
+        if turned:
+            plain += turned
+            place = end
+            continue
         if not _is_spare_do(items, place):
             plain.append(items[place])
         place += 1
     return plain
+
+
+def _is_not_only(items: Sequence[Item], place: int) -> bool:
+    low, behind = items[place].text.lower(), items[place + 1 :]
+    end = next((spot for spot, item in enumerate(behind) if item.has("stop")), len(behind))
+    also = any(item.text.lower() in ("but", "but also", "also", "too", "as well") for item in behind[:end])
+    return low == "not" and at(items, place + 1).text.lower() in ("only", "just") and also
+
+
+def _turn_not_but(items: Sequence[Item], place: int) -> tuple[list[Item], int]:
+    """Write "not Mia but Max" as "Max, not Mia,", and give the place behind it; nothing where that does not stand here."""
+    if items[place].text.lower() != "not":
+        return [], place
+    first = _read_noun(items, place + 1)
+    but = first + at(items, first).has("comma")
+    second = _read_noun(items, but + 1)
+    if first == place + 1 or second == but + 1 or at(items, but).text.lower() not in ("but", "but rather"):
+        return [], place
+    comma = Item(",", {"comma": ""}, start=items[place].start)
+    return [*items[but + 1 : second], comma, *items[place:first], comma], second
+
+
+def _read_noun(items: Sequence[Item], place: int) -> int:
+    """Find behind "Mia" and "the little dog"; the place itself where nobody is named."""
+    spot = place
+    while at(items, spot).has("determiner", "possessive", "adjective"):
+        spot += 1
+    return spot + 1 if at(items, spot).has("name", "class", "classes") else place
 
 
 def _leads(items: Sequence[Item], place: int) -> bool:

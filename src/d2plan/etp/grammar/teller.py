@@ -240,6 +240,15 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
     clause = telling.clause
     wakes = verb.item.has("waking") and bool(telling.direct)
     lit = any(part.kind == "light_change" for part in clause.parts)
+    scenery = [
+        part
+        for part in clause.parts[: clause.split]
+        if part.kind == "other" and part.value in ("scenery", "body", "garment", "stranger")
+    ]
+    if scenery and not clause.subjects and not _is_natural(context, telling, verb):
+        context.not_shown(clause.text)
+        telling.shown, telling.subjects, context.nobody = True, [], clause.sentence
+        return
     if not (telling.subjects or telling.gears or wakes or lit):
         known_subject = bool(clause.subjects)
         if (
@@ -249,15 +258,6 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
         ):
             context.not_shown(clause.text, "who does it is not said")
             telling.shown = True
-        return
-    scenery = [
-        part
-        for part in clause.parts[: clause.split]
-        if part.kind == "other" and part.value in ("scenery", "body", "garment", "stranger")
-    ]
-    if scenery and not clause.subjects and not _is_natural(context, telling, verb):
-        context.not_shown(clause.text)
-        telling.shown, telling.subjects, context.nobody = True, [], clause.sentence
         return
     if tell_gear(context, telling, verb) or tell_deed(context, telling, verb):
         return

@@ -58,7 +58,7 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
         wearers = [everybody[place]] if each else everybody
         if gear.absent:
             gear.value = gear.value or (context.last[-1].accessory if context.last else "")
-            context.last += [Worn(gear.value, "", index) for index in wearers[:1]]
+            context.last += [Worn(gear.value, gear.colour, index) for index in wearers[:1]]
             take_off(context, telling, gear, wearers, state=True)
             continue
         owner = owner_of(context, gear, telling)
@@ -200,7 +200,7 @@ def take_off(context: Context, telling: Telling, gear: Gear, whose: list[int], s
             context.last.append(Worn(gear.value, worn[gear.value], index))
         elif (index, gear.value) in context.stage.ever or not (_was_worn(telling) and not state):
             # "She has never worn a hat. Today she puts on a green one."
-            context.last.append(Worn(gear.value, "", -1))
+            context.last.append(Worn(gear.value, gear.colour if gear.absent else "", -1))
             if (index, gear.value) in context.stage.ever or not gear.absent:
                 context.stage.blank = context.stage.blank or not context.stage.now.told
                 context.stage.ever.add((index, gear.value))
