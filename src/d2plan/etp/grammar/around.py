@@ -256,6 +256,8 @@ def _is_missed(clause: Clause, noun: Chunk, spot: int) -> bool:
     low = noun.text.lower()
     if low in load_lexicon().creatures or (low.endswith("s") and low[:-1] in load_lexicon().creatures):
         return True
+    if low in ("we", "you", "i", "u"):
+        return False
     verb = clause.verb
     # "Witnesses report" begins a sentence and is no name.
     begins = clause.link == "sentence" and all(part.kind == "filler" for part in clause.parts[:spot])

@@ -42,8 +42,9 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
         rf"(?P<open>, ?| ?\(| {_DASH}+ |\u2014)(?:(?:and|but|so|oh|well) )?{anywhere}{more}"
         rf"(?P<close>, ?| ?[!?]* ?{_DASH}+ |\u2014|[!?]?\)|[!?.\u2026]+|$)"
     )
+    leading = rf"{_STARTS}(?:(?:and|but|so|oh|well|then|now) )?{_either(lists['leading'])}(?: that)?(?::|,)? (?=\w)"
     return (
-        re.compile(begun, re.IGNORECASE),
+        re.compile(f"(?:{begun})|(?:{leading})", re.IGNORECASE),
         re.compile(within, re.IGNORECASE),
         re.compile(rf",? ?(?:, |{_DASH} ){tags}\?", re.IGNORECASE),
     )

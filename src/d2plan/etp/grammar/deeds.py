@@ -221,6 +221,10 @@ def _find_doers(context: Context, telling: Telling, verb: Verb, able: list[int])
     item, action = verb.item, verb.item.value("action")
     named = telling.direct or [index for _, _, found in telling.objects for index in found]
     passed = [index for index in named if action in context.actions_of(index)]
+    own = [index for index in context.people.cast if action in context.actions_of(index)]
+    if not passed and not able and action in ("driving", "pouring", "opening") and len(own) == 1:
+        # "John gets in and drives off."
+        passed = own
     if action in _BESIDE_THE_POINT and passed:
         names = " and ".join(context.people.name(index) for index in telling.subjects)
         context.note(f'"{telling.clause.text}" is shown without {names} doing it.')

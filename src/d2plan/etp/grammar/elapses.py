@@ -58,6 +58,28 @@ def plain_weather(story: str) -> str:
     return _SUDDEN.sub(lambda found: f"{found.group(1)} it ", _WHILE.sub(lambda found: found.group(1), story))
 
 
+_CLOCK = re.compile(
+    r"(?P<head>^|(?<=[.!?;] ))?\b(?:at|around|by|about|from)? ?(?:around |about |exactly )?(?:\d{1,2}(?:[:.]\d\d)? ?(?:am\b|pm\b|a\.m\.|p\.m\."
+    r"|o'clock)|\d{1,2}:\d\d)(?: sharp)?(?: in the (?:morning|afternoon))?,? ?",
+    re.IGNORECASE,
+)
+
+
+def plain_clock(story: str) -> str:
+    """Read "at 8 am" as "then": only the order counts.
+
+    >>> plain_clock("At 7 am Emma wakes up. At 8:30 she smiles.")
+    'Emma wakes up. then she smiles.'
+
+    Args:
+        story: one line.
+
+    Returns:
+        The story without the hours.
+    """
+    return _CLOCK.sub(lambda found: "then " if found.start() and found.group("head") is not None else "", story)
+
+
 def plain_elapses(story: str) -> tuple[str, list[str]]:
     """Replace long times by "later".
 

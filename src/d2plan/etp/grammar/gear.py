@@ -232,6 +232,8 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
         _give(context, telling, gears, telling.subjects if given else telling.direct or telling.targets)
     elif item.has("gives") and (other := _find_only_other(context, telling, verb)):
         _give(context, telling, gears, other)
+    elif item.has("takes") and _is_blown(telling):
+        take_off_all(context, telling, gears, telling.sources)
     elif item.has("takes", "gets"):
         _take(
             context,
@@ -247,6 +249,12 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
     if used:
         telling.gears = [gear for gear in telling.gears if gear not in gears]
     return used
+
+
+def _is_blown(telling: Telling) -> bool:
+    """Find "the wind snatches it away", after which nobody has it on."""
+    before = telling.clause.parts[: telling.clause.split]
+    return not telling.clause.subjects and any(part.value in ("scenery", "stranger") for part in before)
 
 
 def _is_laid(telling: Telling) -> bool:

@@ -23,6 +23,7 @@ def plain_order(items: Sequence[Item]) -> list[Item]:
         The items with "he goes off" for "off he goes" and "only then the dog sit down" for "only then does the dog
         sit down".
     """
+    items = _deny_both(items)
     plain: list[Item] = []
     place = 0
     while place < len(items):
@@ -35,13 +36,44 @@ def plain_order(items: Sequence[Item]) -> list[Item]:
             # "Not only Mia but also Max", "not only does she smile": both are so.
             place += 2 + at(items, place + 2).has("do")
             continue
+        if items[place].text.lower() == "not" and at(items, place + 1).text.lower() in ("until", "till"):
+            # "Not until it stopped did she smile."
+            plain.append(Item("as soon as", {"mark": "once"}, start=items[place].start))
+            place += 2
+            continue
         turned, end = _turn_not_but(items, place)
         if turned:
             plain += turned
             place = end
             continue
+        if _is_aside(items, place):
+            # "Tom, startled, jumps."
+            place += 3
+            continue
         if not _is_spare_do(items, place):
             plain.append(items[place])
+        place += 1
+    return plain
+
+
+def _deny_both(items: Sequence[Item]) -> list[Item]:
+    """Write "neither a hat nor a scarf" as "no hat and no scarf"."""
+    plain: list[Item] = []
+    place, denied = 0, False
+    while place < len(items):
+        item, low = items[place], items[place].text.lower()
+        noun = place + 1
+        while at(items, noun).has("determiner", "colour", "adjective"):
+            noun += 1
+        denies = low == "neither" or (low in ("nor", "or") and denied)
+        if denies and at(items, noun).has("gear"):
+            plain += [Item("and", {"join": ""}, start=item.start)] if low != "neither" else []
+            plain.append(Item("no", {"determiner": ""}, start=item.start))
+            place += 1 + at(items, place + 1).has("determiner")
+            denied = True
+            continue
+        denied = denied and not item.has("stop")
+        plain.append(item)
         place += 1
     return plain
 
@@ -51,6 +83,16 @@ def _is_not_only(items: Sequence[Item], place: int) -> bool:
     end = next((spot for spot, item in enumerate(behind) if item.has("stop")), len(behind))
     also = any(item.text.lower() in ("but", "but also", "also", "too", "as well") for item in behind[:end])
     return low == "not" and at(items, place + 1).text.lower() in ("only", "just") and also
+
+
+def _is_aside(items: Sequence[Item], place: int) -> bool:
+    """Find ", startled," between somebody and their verb."""
+    comma, word, closing, verb = (at(items, place + step) for step in range(4))
+    if not (comma.has("comma") and closing.has("comma") and verb.has(*VERBS)):
+        return False
+    felt = word.has("adjective") or (word.text.islower() and word.text.endswith("ed"))
+    shown = word.has("action", "state", "gear", "colour", "waking", "size", "wears", "adverb")
+    return at(items, place - 1).has("name", "class", "classes", "pronoun") and felt and not shown
 
 
 def _turn_not_but(items: Sequence[Item], place: int) -> tuple[list[Item], int]:
@@ -87,7 +129,11 @@ def _leads(items: Sequence[Item], place: int) -> bool:
 def _is_spare_do(items: Sequence[Item], place: int) -> bool:
     """Find the "does" of "only then does the dog sit down", but not of "so does the dog" and of a question."""
     before, after = at(items, place - 1), at(items, place + 1)
-    if not (items[place].has("do") and before.has("mark", "adverb", "not", "filler")) or before.text.lower() in _LIKE:
+    begun = max((spot + 1 for spot in range(place) if items[spot].has("stop")), default=0)
+    # "Only when Mia jumps does he wake up."
+    only = " ".join(item.text for item in items[begun : begun + 2]).lower().startswith(("only", "as soon as", "not until", "never", "rarely", "seldom"))
+    led = only or before.has("mark", "adverb", "not", "filler")
+    if not (items[place].has("do") and led and place > begun) or before.text.lower() in _LIKE:
         return False
     if not after.has(*_WHO, "determiner", "possessive", "class"):
         return False

@@ -212,6 +212,9 @@ def _order(clauses: list[Clause]) -> list[Clause]:
             or clause.later
         )
         reach = _find_main(clauses, place) if clause.sub and fronted else None
+        if reach is None and clause.sub == "after" and clause.link == "sentence" and ordered:
+            # "Mia sits. After she runs." is "afterwards".
+            clause.sub, clause.later = "", True
         if reach is not None:
             end = _find_end(clauses, reach) if clause.sub in ("before", "until") else reach + 1
             mains = _order(clauses[reach:end]) if end - reach > 1 else clauses[reach:end]

@@ -215,14 +215,16 @@ class People:
         if len(present) > 1:
             return present
         if len(fitting) < 2:
-            raise InputError(
-                f'The story speaks of "{who.text}", but only {self.name(fitting[0])} is known of that kind.'
-            )
+            # "The birds are singing" somewhere.
+            self.note(f'"{who.text}" are left out: only {self.name(fitting[0])} is known of that kind.')
+            return []
         return fitting
 
     def _find_all(self, who: Who) -> list[int]:
         everybody = list(range(len(self.concepts)))
-        known = self.cast or (self.named if len(self.named) > 1 else everybody)
+        # Where many are known, "everyone" is who a story names.
+        named = self.named if len(self.named) > 1 or len(everybody) > len(_PEOPLE) else []
+        known = self.cast or named or everybody
         low = who.text.lower()
         if known is everybody and len(known) > 2:
             self.note(f'"{who.text}" are taken as all known characters; write the names if not.')

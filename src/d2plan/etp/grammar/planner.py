@@ -5,7 +5,7 @@ from d2plan.errors import InputError
 from d2plan.etp.grammar.asides import drop_asides
 from d2plan.etp.grammar.chunks import Gear, Who
 from d2plan.etp.grammar.division import divide
-from d2plan.etp.grammar.elapses import plain_elapses, plain_weather
+from d2plan.etp.grammar.elapses import plain_clock, plain_elapses, plain_weather
 from d2plan.etp.grammar.missed import find_missed
 from d2plan.etp.grammar.naming import plain_names
 from d2plan.etp.grammar.order import order_clauses
@@ -51,7 +51,7 @@ class GrammarPlanner:
         if not request.concepts:
             raise InputError("No concept is known; give a folder with adapters as --concepts.")
         context = Context(People(request.concepts))
-        story, elapsed = plain_elapses(plain_names(plain_weather(drop_asides(drop_requests(request.story))), request.concepts))
+        story, elapsed = plain_elapses(plain_names(plain_weather(plain_clock(drop_asides(drop_requests(request.story)))), request.concepts))
         story, corrected = correct_words(story, request.concepts)
         context.notes += [*elapsed, *corrected]
         items = plain_wording(find_items(story, request.concepts))

@@ -170,6 +170,8 @@ def _is_mark(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
     if low == "once" and (not following.text or following.has("stop", "comma", "join")):
         # "Waves once, then sits."
         return False
+    if low == "the next":
+        return following.has("pronoun", "name", "class")
     if low == "throughout":
         return not following.has("determiner")
     if low == "having":

@@ -64,7 +64,7 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
         people.find(who)
     if clause.link not in ("with",) or not people.subjects:
         people.subjects = found or people.subjects
-    context.nobody = -1 if found else context.nobody
+    context.nobody = -1 if found else clause.sentence if clause.subjects[0].head == "classes" else context.nobody
     return found
 
 

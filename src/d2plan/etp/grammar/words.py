@@ -44,6 +44,7 @@ _NOT_WHOLE = {
     "cannot": ("can", "not"),
     "let's": ("let",),
     "it's": ("it", "is"),
+    "thats": ("that", "'s"),
     "dont": ("do", "not"),
     "cant": ("can", "not"),
     "wont": ("will", "not"),
