@@ -13,6 +13,7 @@ _AROUND = ("place", "light", "position", "comma", "filler", "other")
 _NEAR = ("next to", "beside", "near", "close to", "opposite", "behind", "in front of", "right next to", "right beside")
 _OBJECTS = ("it", "him", "her", "them")
 SEVERAL = ("everyone", "classes", "groups", "rest")
+_NOBODY = ("we", "you", "i", "u", "what", "which", "whatever", "how", "why", "where", "who")
 _PREPOSITIONS = ("in", "on", "at", "with", "for", "of", "to", "from", "by", "during", "under")
 
 
@@ -252,11 +253,11 @@ def find_stranger(clause: Clause) -> None:
 
 
 def _is_missed(clause: Clause, noun: Chunk, spot: int) -> bool:
-    """Tell "Bella runs" and "a horse runs", whom a user expects to see, from "the crowd cheers", who may be left out."""
+    """Tell "Bella runs" and "a horse runs", whom a user expects to see, from "the crowd cheers"."""
     low = noun.text.lower()
     if low in load_lexicon().creatures or (low.endswith("s") and low[:-1] in load_lexicon().creatures):
         return True
-    if low in ("we", "you", "i", "u"):
+    if low in _NOBODY:
         return False
     verb = clause.verb
     # "Witnesses report" begins a sentence and is no name.

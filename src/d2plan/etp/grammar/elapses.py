@@ -37,10 +37,6 @@ _UNTIL = re.compile(
 )
 
 
-# "She is parked again, only now it rains": at the same time.
-_ONLY_NOW = re.compile(r"(\w,) (?:only|except|but only|except that) (?:now|this time|that now) ", re.IGNORECASE)
-
-
 def plain_weather(story: str) -> str:
     """Let small words stand before the weather, not within it.
 
@@ -53,31 +49,8 @@ def plain_weather(story: str) -> str:
     Returns:
         The same without "slowly" of what the sun does, and with "suddenly" at the front.
     """
-    story = _ONLY_NOW.sub(r"\1 while ", story)
     story = _UNTIL.sub(lambda found: f"{found.group(1)} it is {found.group(2)}", story)
     return _SUDDEN.sub(lambda found: f"{found.group(1)} it ", _WHILE.sub(lambda found: found.group(1), story))
-
-
-_CLOCK = re.compile(
-    r"(?P<head>^|(?<=[.!?;] ))?\b(?:at|around|by|about|from)? ?(?:around |about |exactly )?(?:\d{1,2}(?:[:.]\d\d)? ?(?:am\b|pm\b|a\.m\.|p\.m\."
-    r"|o'clock)|\d{1,2}:\d\d)(?: sharp)?(?: in the (?:morning|afternoon))?,? ?",
-    re.IGNORECASE,
-)
-
-
-def plain_clock(story: str) -> str:
-    """Read "at 8 am" as "then": only the order counts.
-
-    >>> plain_clock("At 7 am Emma wakes up. At 8:30 she smiles.")
-    'Emma wakes up. then she smiles.'
-
-    Args:
-        story: one line.
-
-    Returns:
-        The story without the hours.
-    """
-    return _CLOCK.sub(lambda found: "then " if found.start() and found.group("head") is not None else "", story)
 
 
 def plain_elapses(story: str) -> tuple[str, list[str]]:

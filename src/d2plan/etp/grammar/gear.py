@@ -219,7 +219,7 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
         worn = [gear for gear in gears if gear.owner is not None or gear.definite]
         take_off_all(context, telling, worn, telling.sources)
         used = bool(worn)
-    elif item.has("shifts") and telling.particle == "off":
+    elif (item.has("shifts") and telling.particle == "off") or (item.has("takes") and _is_blown(telling)):
         take_off_all(context, telling, gears, telling.sources)
     elif item.has("shifts") and (telling.particle == "on" or telling.targets):
         wearers = telling.targets or (telling.direct if item.has("gives") else []) or telling.subjects
@@ -232,8 +232,6 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
         _give(context, telling, gears, telling.subjects if given else telling.direct or telling.targets)
     elif item.has("gives") and (other := _find_only_other(context, telling, verb)):
         _give(context, telling, gears, other)
-    elif item.has("takes") and _is_blown(telling):
-        take_off_all(context, telling, gears, telling.sources)
     elif item.has("takes", "gets"):
         _take(
             context,

@@ -96,7 +96,7 @@ def _is_aside(items: Sequence[Item], place: int) -> bool:
 
 
 def _turn_not_but(items: Sequence[Item], place: int) -> tuple[list[Item], int]:
-    """Write "not Mia but Max" as "Max, not Mia,", and give the place behind it; nothing where that does not stand here."""
+    """Write "not Mia but Max" as "Max, not Mia,", and give the place behind it; nothing where none is."""
     if items[place].text.lower() != "not":
         return [], place
     first = _read_noun(items, place + 1)
@@ -131,7 +131,11 @@ def _is_spare_do(items: Sequence[Item], place: int) -> bool:
     before, after = at(items, place - 1), at(items, place + 1)
     begun = max((spot + 1 for spot in range(place) if items[spot].has("stop")), default=0)
     # "Only when Mia jumps does he wake up."
-    only = " ".join(item.text for item in items[begun : begun + 2]).lower().startswith(("only", "as soon as", "not until", "never", "rarely", "seldom"))
+    only = (
+        " ".join(item.text for item in items[begun : begun + 2])
+        .lower()
+        .startswith(("only", "as soon as", "not until", "never", "rarely", "seldom"))
+    )
     led = only or before.has("mark", "adverb", "not", "filler")
     if not (items[place].has("do") and led and place > begun) or before.text.lower() in _LIKE:
         return False

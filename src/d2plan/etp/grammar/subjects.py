@@ -13,6 +13,7 @@ from d2plan.etp.grammar.telling import Context, Telling
 
 # What the weather is: "it is freezing".
 _FEELS = ("freez", "froz", "boil")
+_GROUPS = ("classes", "groups")
 GEAR_DEEDS = ("shifts", "loses", "gets", "gives", "takes", "swaps", "wears")
 
 
@@ -30,9 +31,6 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
     people, verb = context.people, clause.verb
     can = _who_can(context, telling)
     left = _find_left_out(people, clause)
-    if not clause.subjects and clause.sentence == context.nobody and clause.link != "sentence":
-        # "The crowd cheers and waves": nobody known waves.
-        return []
     if not clause.subjects:
         inherited = [] if _commands(clause) else _inherit(context, clause)
         return [index for index in inherited if index not in left]
@@ -41,12 +39,7 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
         if who.head == "nobody":
             found += _find_nobody(context, telling, who, left)
             continue
-        if (
-            who.head == "pronoun"
-            and who.value == "it"
-            and _weather(context, clause)
-            and not _is_lost(context, clause, who)
-        ):
+        if _is_unseen(context, clause, who):
             continue
         if _is_lost(context, clause, who):
             if verb is not None and verb.item.has("be"):
@@ -64,8 +57,28 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
         people.find(who)
     if clause.link not in ("with",) or not people.subjects:
         people.subjects = found or people.subjects
-    context.nobody = -1 if found else clause.sentence if clause.subjects[0].head == "classes" else context.nobody
+    context.nobody = -1 if found else clause.sentence if clause.subjects[0].head in _GROUPS else context.nobody
     return found
+
+
+def _is_unseen(context: Context, clause: Clause, who: Who) -> bool:
+    """Find "it" of the weather, and "people" who walk by."""
+    if _is_background(context, clause, who):
+        context.note(f'"{who.text}" are left out; write the names if not.')
+        return True
+    it = who.head == "pronoun" and who.value == "it"
+    return it and _weather(context, clause) and not _is_lost(context, clause, who)
+
+
+def _is_background(context: Context, clause: Clause, who: Who) -> bool:
+    """Tell "people walk by", who are not seen, from "the dogs run", who are those that are known."""
+    verb, people = clause.verb, context.people
+    if verb is None or who.head not in _GROUPS or who.number or who.owner is not None or len(clause.subjects) > 1:
+        return False
+    # Where a story calls others by their names, those are whom it is about.
+    others = bool(people.called) and not set(people.peek([who])) <= {*people.called, *people.cast}
+    worn = any(isinstance(part, Gear) for part in clause.parts)
+    return others and verb.item.has("mute") and not (verb.item.has("action") or worn)
 
 
 def _commands(clause: Clause) -> bool:
@@ -162,6 +175,9 @@ def _weather(context: Context, clause: Clause) -> bool:
 
 def _inherit(context: Context, clause: Clause) -> list[int]:
     verb = clause.verb
+    if clause.sentence == context.nobody and clause.link != "sentence":
+        # "The crowd cheers and waves": nobody known waves.
+        return []
     if find_weather(clause) is not None:
         return []
     if verb is None:
