@@ -10,6 +10,8 @@ from d2plan.documents import read_yaml
 
 _FILE = Path(__file__).with_name("asides.yaml")
 _STARTS = r"(?:(?<=^)|(?<=[.!?:;] )|(?<=[.!?]\" ))"
+# "Guess who is on the beach?"
+_GUESS = re.compile(r"\b(?:(?:and|can you|now) )*guess (?=(?:who|what|where|why|how)(?:'s)? \w)", re.IGNORECASE)
 _DASH = r"[-\u2013\u2014]"
 
 
@@ -26,7 +28,7 @@ def drop_asides(story: str) -> str:
         The story without it; the marks that part its sentences stay.
     """
     begun, within, tag = _patterns()
-    told = within.sub(_keep_border, begun.sub("", tag.sub(".", story)))
+    told = within.sub(_keep_border, begun.sub("", tag.sub(".", _GUESS.sub("", story))))
     return told.strip(" ,") or story
 
 

@@ -299,6 +299,9 @@ def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list
         # "Emma give scarf to man."
         bare = " " not in gear.text and any(gear.value in context.worn(giver) for giver in givers)
         gear.definite = gear.definite or bare
+        if gear.definite or gear.owner is not None:
+            own_colours = [context.worn(giver).get(gear.value, "") for giver in givers]
+            gear.colour = gear.colour or "".join(own_colours[:1])
         name_gear(context, gear)
         if not gear.value:
             context.not_shown(telling.clause.text, "which accessory is meant is not said")

@@ -48,6 +48,7 @@ def plain_order(items: Sequence[Item]) -> list[Item]:
             continue
         if _is_aside(items, place):
             # "Tom, startled, jumps."
+            plain.append(Item(items[place + 1].text, {"adverb": ""}, start=items[place].start))
             place += 3
             continue
         if not _is_spare_do(items, place):

@@ -295,7 +295,7 @@ class People(Sexes):
         return list(dict.fromkeys(found))
 
     def _find_pronoun(self, who: Who, can: Can | None, besides: list[int]) -> list[int]:
-        if not (self.cast or self.heard or self.coming):
+        if not (self.cast or self.heard or self.coming or self.owners):
             raise InputError(f'The story says "{who.text}" before anybody was named; name them first.')
         if who.number == 1 or who.ordinal >= 0:
             return self._find_class(who, [], can)

@@ -164,8 +164,11 @@ def _weather(context: Context, clause: Clause) -> bool:
     people = context.people
     if is_pouring(clause) and not any("pouring" in context.actions_of(index) for index in people.cast):
         return True
-    if clause.verb is None or any(people.fits(index, "it") for index in people.cast):
+    if any(people.fits(index, "it") for index in people.cast):
         return False
+    if clause.verb is None:
+        # "The music makes Mia smile. Then it makes her jump."
+        return bool(people.cast) and all(part.kind in ("filler", "comma", "join", "other") for part in clause.parts)
     item = clause.verb.item
     # "It takes a while", "it is freezing outside": nobody does that.
     shown = item.has("action", "waking") and not item.text.lower().startswith(_FEELS)

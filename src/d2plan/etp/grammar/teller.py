@@ -53,12 +53,12 @@ def tell(context: Context, clause: Clause) -> None:
     # "Rex runs until he falls asleep" ends what he did, and nobody else.
     acting = list(people.subjects)
     people.heard, people.coming = clause.heard, clause.coming
+    known = list(people.cast)
     telling = _gather(context, clause)
     if passes_over(context, telling):
         return
     verb, noted = clause.verb, len(context.notes)
-    if clause.unreal or (verb is not None and verb.unreal):
-        context.not_shown(clause.text, "because it only may happen")
+    if _only_may_happen(context, telling, known):
         return
     weather = find_weather(clause)
     if weather is not None:
@@ -83,6 +83,28 @@ def tell(context: Context, clause: Clause) -> None:
     if clause.ends and not set(acting) & set(telling.subjects):
         _end_former(context, telling)
     apply(context, telling)
+
+
+def _only_may_happen(context: Context, telling: Telling, known: list[int]) -> bool:
+    """Note what is asked or wished, and does not happen."""
+    clause, verb = telling.clause, telling.clause.verb
+    unreal = clause.unreal or (verb is not None and verb.unreal)
+    if unreal or (verb is not None and verb.item.has("wishes")):
+        _forget(context, telling, known)
+    if unreal:
+        context.not_shown(clause.text, "because it only may happen")
+    return unreal
+
+
+def _forget(context: Context, telling: Telling, known: list[int]) -> None:
+    """Let "is that a bird?" and "she wants a dog" bring nobody into the picture."""
+    people, clause = context.people, telling.clause
+    fresh = any(part.fresh for part in [*clause.subjects, *clause.parts] if isinstance(part, Who))
+    named = clause.verb is not None and clause.verb.item.has("be")
+    kept_on = {*known, *people.called, *([] if named else telling.subjects)}
+    gone = [index for index in people.cast if fresh and index not in kept_on]
+    for kept in (people.cast, people.recent, people.subjects):
+        kept[:] = [index for index in kept if index not in gone]
 
 
 def _note_time(context: Context, clause: Clause) -> None:
