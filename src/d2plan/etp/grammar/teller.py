@@ -6,6 +6,7 @@ from itertools import pairwise
 from d2plan.errors import InputError
 from d2plan.etp.grammar.again import copy_clause
 from d2plan.etp.grammar.apposition import are_alike
+from d2plan.etp.grammar.around import in_prepositional
 from d2plan.etp.grammar.attributes import tell_attributes
 from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
@@ -23,6 +24,8 @@ from d2plan.etp.grammar.stage import SCENE, Change
 from d2plan.etp.grammar.subjects import find_bared, find_subjects
 from d2plan.etp.grammar.telling import Context, Telling, word_before
 from d2plan.etp.planner import list_names
+
+_THINGS = ("scenery", "body", "garment", "stranger")
 
 
 def tell(context: Context, clause: Clause) -> None:
@@ -261,11 +264,8 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
     clause = telling.clause
     wakes = verb.item.has("waking") and bool(telling.direct)
     lit = any(part.kind == "light_change" for part in clause.parts)
-    scenery = [
-        part
-        for part in clause.parts[: clause.split]
-        if part.kind == "other" and part.value in ("scenery", "body", "garment", "stranger")
-    ]
+    before = clause.parts[: clause.split]
+    scenery = any(part.kind == "other" and part.value in _THINGS for part in before) or _is_thing(before, verb)
     if scenery and not clause.subjects and not _is_natural(context, telling, verb):
         context.not_shown(clause.text)
         telling.shown, telling.subjects, context.nobody = True, [], clause.sentence
@@ -284,6 +284,15 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
         return
     if not any(part.kind == "reversal" for part in clause.parts):
         _tell_other_verb(context, telling, verb)
+
+
+def _is_thing(before: list[Chunk], verb: Verb) -> bool:
+    """Tell "the ball jumps away" and "a bee flies" from "on the bench sits Mia"."""
+    spot = len(before) - 1
+    while spot > 0 and before[spot].kind in ("filler", "mark"):
+        spot -= 1
+    thing = spot >= 0 and before[spot].kind == "other" and before[spot].value == "noun" and verb.finite
+    return thing and verb.item.has("action") and not in_prepositional(before, spot)
 
 
 def _is_natural(context: Context, telling: Telling, verb: Verb) -> bool:
