@@ -18,7 +18,8 @@ def leave_out(context: Context, telling: Telling, index: int, said: str) -> None
     # "He sits on the beach, whistling": he sits all the same.
     beside = telling.clause.link != "sentence" and not telling.clause.later and dimension in context.stage.now.told
     name, word = context.people.name(index), context.people.word(index)
-    ends = "" if beside else f", and what {name} did before ends there"
+    acted = context.stage.now.get(dimension) not in ("", context.rest(index))
+    ends = f", and what {name} did before ends there" if acted and not beside else ""
     context.note(f'The story says "{said}" of {name}, but a {word} cannot be shown so: it is left out{ends}.')
     telling.shown = True
     if not beside:
