@@ -75,6 +75,11 @@ def shown(story):
         ),
         ("John has a red hat but doesn't wear it. Then he puts it on.", [{"John": ""}, {"John": "wearing a red hat"}]),
         ("Mia wears neither a hat nor a scarf. She puts on a scarf.", [{"Mia": ""}, {"Mia": "wearing a scarf"}]),
+        ("Mia waves and the crowd cheers. Then she sits.", [{"Mia": "waving"}, {"Mia": "sitting"}]),
+        ("Mia sits. The ball jumps away. She runs.", [{"Mia": "sitting"}, {"Mia": "running"}]),
+        ("Mia almost falls asleep, but then she jumps. Then she sits.", [{"Mia": "jumping"}, {"Mia": "sitting"}]),
+        ("Mia sits, but not before she has waved.", [{"Mia": "waving"}, {"Mia": "sitting"}]),
+        ("Is that a bird? No, it's Bolt! He jumps. Then he waves.", [{"Bolt": "jumping"}, {"Bolt": "waving"}]),
         (
             "Max wears a red hat, Mia sits. His hat is exchanged for a blue one by Mia.",
             [{"Max": "wearing a red hat", "Mia": "sitting"}, {"Max": "wearing a blue hat", "Mia": "sitting"}],
@@ -121,6 +126,8 @@ def test_what_a_class_cannot_be_shown_doing_is_left_out_and_told(story, beats, n
         ("Rex sits. Then he waves.", '"waves" of Rex'),
         ("Bolt falls asleep. Then it waves.", '"falls asleep" of Bolt'),
         ("Mia sits. Then a dragon flies over her. Mia runs.", '"dragon"'),
+        ("Mia sits and Gandalf waves. Then Mia runs.", '"Gandalf"'),
+        ("Mia sits and a dragon flies over her. Then Mia runs.", '"dragon"'),
         ("Gandalf sits. Then Mia waves. Mia sits.", '"Gandalf"'),
     ],
 )

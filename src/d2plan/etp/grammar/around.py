@@ -141,6 +141,8 @@ class Around:
         if isinstance(chunk, Gear) and link and clause.verb is not None:
             following = self.after(place)
             return isinstance(following, Verb) and following.finite
+        if link and clause.verb is not None and self._leads_thing(place):
+            return True
         if chunk.kind not in ("place", "light", "position") or not link or clause.verb is None:
             return False
         spot = place + 1
@@ -155,6 +157,17 @@ class Around:
             and isinstance(self.chunks[spot], Who)
             and self.starts(spot, link, urges) == "finite"
         )
+
+    def _leads_thing(self, place: int) -> bool:
+        """Find "the wind takes it" and "a zookeeper waves at her", where nobody known begins to act."""
+        spot = place
+        while self.at(spot).kind == "filler" or (self.at(spot).kind == "other" and self.at(spot).value == "adjective"):
+            spot += 1
+        noun, following = self.at(spot), self.after(spot)
+        led = spot > place and self.at(place).text.lower() in ("the", "a", "an", "some", "another")
+        named = noun.kind == "unknown" and (led or noun.text[:1].isupper())
+        thing = noun.value in ("scenery", "stranger") or named or (led and noun.value == "noun")
+        return thing and noun.kind in ("other", "unknown") and isinstance(following, Verb) and following.finite
 
     def is_second(self, place: int, clause: Clause) -> bool:
         """Find the scarf of "puts a hat on Rex and a scarf on Tom"."""

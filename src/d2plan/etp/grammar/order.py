@@ -154,6 +154,9 @@ def _is_worn(clause: Clause) -> bool:
 
 def _read_perfect(clause: Clause) -> None:
     """Read "when he had slept" as after it, and "because he had slept" as earlier."""
+    if clause.verb is not None and clause.relative and clause.verb.text.lower().startswith("will "):
+        # "Mia, who will jump, sits": not now.
+        clause.unreal = True
     if clause.verb is None or not clause.verb.perfect:
         return
     if clause.sub == "when":

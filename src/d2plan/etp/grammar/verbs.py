@@ -78,6 +78,8 @@ def read_verb(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         # "Woken by the cat, Emma sits up."
         verb.passive = verb.ing = True
     verb.finite = not verb.ing and not verb.infinitive
+    # "She almost falls asleep."
+    verb.unreal = verb.unreal or (bool(before) and before[-1].text.lower() in ("almost", "nearly"))
     if verb.negated and verb.aspect == "stop":
         # "Does not stop running" goes on.
         verb.negated, verb.aspect, verb.progressive = False, "", True
