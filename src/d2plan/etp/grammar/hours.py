@@ -19,6 +19,8 @@ _TOLD_BRIEFLY: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"\b{_CHANGING} from (\w+ing) to (\w+ing)\b", re.IGNORECASE), r"is \1, then is \2"),
     # "Mia, previously asleep, is now jumping"
     (re.compile(rf", {_FORMERLY} ([\w ]+?), is now ", re.IGNORECASE), r" was \1, then is "),
+    # "The clock strikes three"
+    (re.compile(r"\bclock (?:strikes|struck) (?!midnight|twelve)\w+", re.IGNORECASE), "clock rings"),
     # "She sits, but not before she has waved"
     (re.compile(r",? (?:but |though )?not (?:before|until) (?=\w+ (?:has|had|have) )", re.IGNORECASE), " after "),
     # "She used to wear a hat. Now she runs."

@@ -292,7 +292,7 @@ def _is_thing(before: list[Chunk], verb: Verb) -> bool:
     while spot > 0 and before[spot].kind in ("filler", "mark"):
         spot -= 1
     thing = spot >= 0 and before[spot].kind == "other" and before[spot].value == "noun" and verb.finite
-    return thing and verb.item.has("action") and not in_prepositional(before, spot)
+    return thing and verb.item.has("action", "ending", "halting", "stops") and not in_prepositional(before, spot)
 
 
 def _is_natural(context: Context, telling: Telling, verb: Verb) -> bool:
