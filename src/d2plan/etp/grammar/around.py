@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import AT_LAST, LAST_WORDS, Clause
+from d2plan.etp.grammar.lexicon import load_lexicon
 from d2plan.etp.grammar.verbs import takes_nobody
 
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
@@ -12,6 +13,7 @@ _AROUND = ("place", "light", "position", "comma", "filler", "other")
 _NEAR = ("next to", "beside", "near", "close to", "opposite", "behind", "in front of", "right next to", "right beside")
 _OBJECTS = ("it", "him", "her", "them")
 SEVERAL = ("everyone", "classes", "groups", "rest")
+_NOBODY = ("we", "you", "i", "u", "what", "which", "whatever", "how", "why", "where", "who")
 _PREPOSITIONS = ("in", "on", "at", "with", "for", "of", "to", "from", "by", "during", "under")
 
 
@@ -139,6 +141,8 @@ class Around:
         if isinstance(chunk, Gear) and link and clause.verb is not None:
             following = self.after(place)
             return isinstance(following, Verb) and following.finite
+        if link and clause.verb is not None and self._leads_thing(place):
+            return True
         if chunk.kind not in ("place", "light", "position") or not link or clause.verb is None:
             return False
         spot = place + 1
@@ -153,6 +157,17 @@ class Around:
             and isinstance(self.chunks[spot], Who)
             and self.starts(spot, link, urges) == "finite"
         )
+
+    def _leads_thing(self, place: int) -> bool:
+        """Find "the wind takes it" and "a zookeeper waves at her", where nobody known begins to act."""
+        spot = place
+        while self.at(spot).kind == "filler" or (self.at(spot).kind == "other" and self.at(spot).value == "adjective"):
+            spot += 1
+        noun, following = self.at(spot), self.after(spot)
+        led = spot > place and self.at(place).text.lower() in ("the", "a", "an", "some", "another")
+        named = noun.kind == "unknown" and (led or noun.text[:1].isupper())
+        thing = noun.value in ("scenery", "stranger") or named or (led and noun.value == "noun")
+        return thing and noun.kind in ("other", "unknown") and isinstance(following, Verb) and following.finite
 
     def is_second(self, place: int, clause: Clause) -> bool:
         """Find the scarf of "puts a hat on Rex and a scarf on Tom"."""
@@ -244,8 +259,24 @@ def find_stranger(clause: Clause) -> None:
             continue
         odd = part.kind == "unknown" and (alone or (clause.subjects and part.text[:1].isupper()))
         if odd and before.kind not in ("prep", "gear", "place") and not in_prepositional(clause.parts, spot):
-            clause.stranger = part.text
-            return
+            if _is_missed(clause, part, spot):
+                clause.stranger = part.text
+                return
+            clause.parts[spot] = Chunk("other", part.text, "stranger")
+
+
+def _is_missed(clause: Clause, noun: Chunk, spot: int) -> bool:
+    """Tell "Bella runs" and "a horse runs", whom a user expects to see, from "the crowd cheers"."""
+    low = noun.text.lower()
+    if low in load_lexicon().creatures or (low.endswith("s") and low[:-1] in load_lexicon().creatures):
+        return True
+    if low in _NOBODY:
+        return False
+    verb = clause.verb
+    # "Witnesses report" begins a sentence and is no name.
+    begins = clause.link == "sentence" and all(part.kind == "filler" for part in clause.parts[:spot])
+    several = low.endswith("s") and verb is not None and (verb.text == verb.item.text and "base" in verb.item.forms)
+    return noun.text[:1].isupper() and not (begins and several)
 
 
 def ends_with_gear(clause: Clause) -> bool:

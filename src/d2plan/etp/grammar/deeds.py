@@ -5,7 +5,8 @@ from dataclasses import replace
 from d2plan.etp.grammar.chunks import Chunk, Verb
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.stage import Change
-from d2plan.etp.grammar.telling import Context, Telling, impossible
+from d2plan.etp.grammar.telling import Context, Telling
+from d2plan.etp.grammar.unshown import leave_out
 from d2plan.etp.grammar.words import Item
 
 _STEADY = (
@@ -131,8 +132,8 @@ def _tell_state(context: Context, telling: Telling, place: int, part: Chunk) -> 
     for index in seen or telling.subjects:
         action = pose(context, index, part.value)
         if action not in context.actions_of(index):
-            raise impossible(context, index, part.text)
-        if denied and acted:
+            leave_out(context, telling, index, part.text)
+        elif denied and acted:
             _begin_from(context, telling, index, action)
         elif denied or (verb is not None and verb.negated):
             _end(context, telling, index, action)
@@ -165,7 +166,8 @@ def _tell_doing(context: Context, telling: Telling, doing: str, found: list[int]
             continue
         action = pose(context, index, doing)
         if action not in context.actions_of(index):
-            raise impossible(context, index, doing)
+            leave_out(context, telling, index, doing)
+            continue
         own = [change for change in telling.changes if change.dimension == (index, "action")]
         for change in own:
             telling.changes[telling.changes.index(change)] = Change(
@@ -219,6 +221,10 @@ def _find_doers(context: Context, telling: Telling, verb: Verb, able: list[int])
     item, action = verb.item, verb.item.value("action")
     named = telling.direct or [index for _, _, found in telling.objects for index in found]
     passed = [index for index in named if action in context.actions_of(index)]
+    own = [index for index in context.people.cast if action in context.actions_of(index)]
+    if not passed and not able and action in ("driving", "pouring", "opening") and len(own) == 1:
+        # "John gets in and drives off."
+        passed = own
     if action in _BESIDE_THE_POINT and passed:
         names = " and ".join(context.people.name(index) for index in telling.subjects)
         context.note(f'"{telling.clause.text}" is shown without {names} doing it.')
@@ -227,7 +233,11 @@ def _find_doers(context: Context, telling: Telling, verb: Verb, able: list[int])
         context.not_shown(telling.clause.text)
         telling.shown = True
         return []
-    raise impossible(context, next(index for index in telling.subjects if index not in able), verb.text)
+    for index in telling.subjects:
+        if index not in able:
+            leave_out(context, telling, index, verb.text)
+    telling.moving = telling.moving or not verb.progressive
+    return able
 
 
 def _do(context: Context, telling: Telling, verb: Verb, action: str, able: list[int]) -> None:
@@ -243,7 +253,7 @@ def _do(context: Context, telling: Telling, verb: Verb, action: str, able: list[
         names = " and ".join(context.people.name(index) for index in rest)
         context.note(f'"{telling.clause.text}" is taken to mean that {names} does the same.')
         able = able + rest
-    background = telling.clause.sub == "while" and steady
+    background = steady and (telling.clause.sub == "while" or (telling.clause.relative and verb.progressive))
     for index in able:
         value = pose(context, index, action)
         if value == context.rest(index) and verb.item.has("about") and _settled(context, index):
@@ -280,7 +290,8 @@ def _tell_waking(context: Context, telling: Telling, verb: Verb) -> None:
     telling.shown = telling.moving = True
     for index in subjects:
         if "sleeping" not in context.actions_of(index):
-            raise impossible(context, index, verb.text)
+            leave_out(context, telling, index, verb.text)
+            continue
         if verb.negated:
             # "Without waking Rex" lets him sleep.
             if (index, "action") not in context.stage.ever:

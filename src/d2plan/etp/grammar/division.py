@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from d2plan.etp.grammar.around import SEVERAL, Around, ends_with_gear, ends_with_object, find_stranger, is_object
 from d2plan.etp.grammar.chunks import Chunk, Gear, Verb, Who
 from d2plan.etp.grammar.clauses import FIRST_WORDS, GEAR_VERBS, LAST_WORDS, Clause, Link
-from d2plan.etp.grammar.taken import find_echoed, goes_back, take_too, tells_all
+from d2plan.etp.grammar.taken import find_echoed, goes_back, lose_particles, take_too, tells_all
 from d2plan.etp.grammar.timing import AT_ONCE, SUBORDINATE, mark_clause
 
 _REAL_BEFORE_TO = ("moves", "stays", "appears", "ending", "waking", "urges", "causes", "starts", "stops", "halting")
@@ -91,6 +91,8 @@ class _Builder:
             take_too(self.clauses, self.current)
             self.clauses.append(self.current)
         elif self.clauses and self.current.parts and not keep:
+            if self.current.link == "sentence":
+                lose_particles(self.current)
             self.clauses[-1].parts += self.current.parts
         if self.suspended is not None and not keep:
             if self.suspended is not self.current and not tells_all(self.clauses, self.suspended):

@@ -54,7 +54,12 @@ def swap(context: Context, telling: Telling, gears: list[Gear]) -> None:
         return
     gone, come = gears[0], gears[1]
     name_gear(context, gone)
-    worn_now = [context.worn(index).get(gone.value, "") for index in telling.subjects]
+    owner = owner_of(context, gone, telling) if gone.owner is not None else None
+    if gone.text.lower() in ("it", "them") and context.last and context.last[-1].owner >= 0:
+        owner = context.last[-1].owner
+    # "Mia exchanges his hat for a blue one": he wears it, before and after.
+    wearers = telling.subjects if owner is None else [owner]
+    worn_now = [context.worn(index).get(gone.value, "") for index in wearers]
     gone.colour = gone.colour or "".join(worn_now[:1])
     come.value = come.value or gone.value
     partner = owner_of(context, come, telling) if come.owner is not None else None
@@ -64,7 +69,7 @@ def swap(context: Context, telling: Telling, gears: list[Gear]) -> None:
         come.colour = come.colour or context.worn(partner).get(come.value, "")
         telling.add(Change((partner, come.value), None, come.colour))
         telling.add(Change((partner, gone.value), gone.colour, None))
-    for index in telling.subjects:
+    for index in wearers:
         if gone.value != come.value:
             take_off(context, telling, gone, [index])
             telling.add(Change((index, come.value), come.colour, None))

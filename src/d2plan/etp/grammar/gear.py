@@ -219,7 +219,7 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
         worn = [gear for gear in gears if gear.owner is not None or gear.definite]
         take_off_all(context, telling, worn, telling.sources)
         used = bool(worn)
-    elif item.has("shifts") and telling.particle == "off":
+    elif (item.has("shifts") and telling.particle == "off") or (item.has("takes") and _is_blown(telling)):
         take_off_all(context, telling, gears, telling.sources)
     elif item.has("shifts") and (telling.particle == "on" or telling.targets):
         wearers = telling.targets or (telling.direct if item.has("gives") else []) or telling.subjects
@@ -247,6 +247,12 @@ def _move(context: Context, telling: Telling, verb: Verb, gears: list[Gear]) -> 
     if used:
         telling.gears = [gear for gear in telling.gears if gear not in gears]
     return used
+
+
+def _is_blown(telling: Telling) -> bool:
+    """Find "the wind snatches it away", after which nobody has it on."""
+    before = telling.clause.parts[: telling.clause.split]
+    return not telling.clause.subjects and any(part.value in ("scenery", "stranger") for part in before)
 
 
 def _is_laid(telling: Telling) -> bool:
@@ -293,6 +299,9 @@ def _give(context: Context, telling: Telling, gears: list[Gear], receivers: list
         # "Emma give scarf to man."
         bare = " " not in gear.text and any(gear.value in context.worn(giver) for giver in givers)
         gear.definite = gear.definite or bare
+        if gear.definite or gear.owner is not None:
+            own_colours = [context.worn(giver).get(gear.value, "") for giver in givers]
+            gear.colour = gear.colour or "".join(own_colours[:1])
         name_gear(context, gear)
         if not gear.value:
             context.not_shown(telling.clause.text, "which accessory is meant is not said")

@@ -37,7 +37,7 @@ def apply(context: Context, telling: Telling) -> None:
     context.opening = clause.sentence if context.opening < 0 and telling.changes else context.opening
     lost = context.stage.apply(
         telling.changes,
-        _relation(clause),
+        _relation(context, clause),
         telling.moving,
         _is_setting(context, telling),
         _is_framed(context, telling),
@@ -107,11 +107,15 @@ def _describes(context: Context, telling: Telling) -> bool:
     return being and fresh and not clause.later and len(context.stage.moments) > 1
 
 
-def _relation(clause: Clause) -> str:
+def _relation(context: Context, clause: Clause) -> str:
+    dangling = clause.verb is not None and clause.verb.ing and not clause.subjects
+    if context.stage.waits and dangling and clause.link == "join" and not clause.later:
+        # "Off he goes, sprinting": that is how he goes, in a moment of its own.
+        return "join"
     if clause.later and not _results(clause):
         return "later"
     if clause.same or clause.link in ("relative", "with"):
-        return "same"
+        return "relative" if clause.relative else "same"
     return "sentence" if clause.link == "sentence" else "join"
 
 

@@ -69,10 +69,12 @@ class Lexicon:
     Attributes:
         phrases: by their words in lower case.
         longest: words of the longest phrase.
+        creatures: nouns of whom a user expects to see, although nobody can be drawn as such.
     """
 
     phrases: Mapping[tuple[str, ...], Entry]
     longest: int
+    creatures: frozenset[str]
 
 
 class _Builder:
@@ -139,7 +141,8 @@ def load_lexicon() -> Lexicon:
     _add_small_words(builder)
     _add_light(builder)
     _add_light_nouns(builder)
-    return Lexicon(builder.phrases, max(map(len, builder.phrases)))
+    creatures = frozenset(cast(list[str], builder.data["creatures"]))
+    return Lexicon(builder.phrases, max(map(len, builder.phrases)), creatures)
 
 
 def _add_things(builder: _Builder) -> None:

@@ -26,6 +26,9 @@ def read_who(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading 
     head = find_head(items, spot, who, opened)
     if not head:
         return None
+    if spot == place and item.forms and head in ("classes", "groups") and before and before[-1].kind == "who":
+        # "She pets him."
+        return None
     # "The two run", "the other sleeps": the noun is left out, and what stands there is the verb.
     gap = head.endswith("-gap")
     who.head, who.value = head.removesuffix("-gap"), item.senses.get(head, "")

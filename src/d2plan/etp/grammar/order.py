@@ -9,6 +9,7 @@ from d2plan.etp.grammar.moved import move_clauses
 
 _URGED = re.compile(r"\b(?:should|(?:asked|told|ordered|urged|invited|supposed|meant) to)\b")
 _THINKS = re.compile(r"think|thought|believ|hope|wish|dream|imagin|expect|guess|suppos|fear")
+_IT = ("it", "them", "one", "any")
 _NAMING = ("name", "class", "classes", "singles", "groups")
 
 
@@ -28,6 +29,7 @@ def order_clauses(clauses: list[Clause]) -> list[Clause]:
     _urge_in_vain(clauses)
     _imagine(clauses)
     for clause, following in pairwise(clauses):
+        _only_own(clause, following)
         _go_on_with_it(clause, following)
         # "Wearing a hat, John waves."
         verb = clause.verb
@@ -82,6 +84,17 @@ def _is_urged(clauses: list[Clause], clause: Clause) -> bool:
     """Say whether somebody is told to do what a clause tells."""
     former = clauses[clauses.index(clause) - 1].verb
     return clause.verb is not None and clause.verb.infinitive and former is not None and former.item.has("urges")
+
+
+def _only_own(clause: Clause, following: Clause) -> None:
+    """Read "John has a hat, but does not wear it" as a hat that is not on."""
+    verb, then = clause.verb, following.verb
+    if verb is None or then is None or not verb.item.has("have") or following.sentence != clause.sentence:
+        return
+    if then.negated and then.item.has("wears", "have") and any(part.text.lower() in _IT for part in following.parts):
+        for part in clause.parts:
+            if isinstance(part, Gear):
+                part.absent = True
 
 
 def _go_on_with_it(clause: Clause, following: Clause) -> None:
@@ -141,6 +154,9 @@ def _is_worn(clause: Clause) -> bool:
 
 def _read_perfect(clause: Clause) -> None:
     """Read "when he had slept" as after it, and "because he had slept" as earlier."""
+    if clause.verb is not None and clause.relative and clause.verb.text.lower().startswith("will "):
+        # "Mia, who will jump, sits": not now.
+        clause.unreal = True
     if clause.verb is None or not clause.verb.perfect:
         return
     if clause.sub == "when":
@@ -199,6 +215,9 @@ def _order(clauses: list[Clause]) -> list[Clause]:
             or clause.later
         )
         reach = _find_main(clauses, place) if clause.sub and fronted else None
+        if reach is None and clause.sub == "after" and clause.link == "sentence" and ordered:
+            # "Mia sits. After she runs." is "afterwards".
+            clause.sub, clause.later = "", True
         if reach is not None:
             end = _find_end(clauses, reach) if clause.sub in ("before", "until") else reach + 1
             mains = _order(clauses[reach:end]) if end - reach > 1 else clauses[reach:end]

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from d2plan.errors import InputError
 from d2plan.etp.grammar.chunks import Who
+from d2plan.etp.grammar.sexes import CLEAR, Sexes
 from d2plan.etp.plan import KnownConcept
 from d2plan.etp.planner import list_names
 
-_GENDERS = {"man": "he", "boy": "he", "woman": "she", "girl": "she"}
-_CLEAR = {"teapot": "it", "car": "it", "backpack": "it"}
 # "The bigger one" is the man rather than the girl, the dog rather than the bird.
 _SIZES = ("bird", "teapot", "backpack", "cat", "dog", "girl", "boy", "woman", "robot", "man", "car")
 _PEOPLE = ("man", "woman", "boy", "girl")
@@ -16,7 +15,7 @@ _PEOPLE = ("man", "woman", "boy", "girl")
 Can = Callable[[int], bool]
 
 
-class People:
+class People(Sexes):
     """Keeps who was spoken of, and finds who is meant.
 
     Args:
@@ -24,15 +23,15 @@ class People:
     """
 
     def __init__(self, concepts: Sequence[KnownConcept]) -> None:
-        self.concepts = concepts
+        super().__init__(concepts)
         self.cast: list[int] = []
         self.recent: list[int] = []
         self.subjects: list[int] = []
         self.objects: list[int] = []
-        self.genders: dict[int, str] = {}
         self.positions: dict[int, str] = {}
         self.notes: list[str] = []
         self.named: list[int] = []
+        self.called: list[int] = []
         self.owners: list[int] = []
         self.guesses: dict[int, str] = {}
         self.heard: list[Who] = []
@@ -68,10 +67,6 @@ class People:
     def name(self, index: int) -> str:
         """Give somebody's name."""
         return self.concepts[index].name
-
-    def word(self, index: int) -> str:
-        """Give somebody's class word."""
-        return self.concepts[index].class_word
 
     def note(self, text: str) -> None:
         """Keep a note, once."""
@@ -215,14 +210,16 @@ class People:
         if len(present) > 1:
             return present
         if len(fitting) < 2:
-            raise InputError(
-                f'The story speaks of "{who.text}", but only {self.name(fitting[0])} is known of that kind.'
-            )
+            # "The birds are singing" somewhere.
+            self.note(f'"{who.text}" are left out: only {self.name(fitting[0])} is known of that kind.')
+            return []
         return fitting
 
     def _find_all(self, who: Who) -> list[int]:
         everybody = list(range(len(self.concepts)))
-        known = self.cast or (self.named if len(self.named) > 1 else everybody)
+        # Where many are known, "everyone" is who a story names.
+        named = self.named if len(self.named) > 1 or len(everybody) > len(_PEOPLE) else []
+        known = self.cast or named or everybody
         low = who.text.lower()
         if known is everybody and len(known) > 2:
             self.note(f'"{who.text}" are taken as all known characters; write the names if not.')
@@ -298,7 +295,7 @@ class People:
         return list(dict.fromkeys(found))
 
     def _find_pronoun(self, who: Who, can: Can | None, besides: list[int]) -> list[int]:
-        if not (self.cast or self.heard or self.coming):
+        if not (self.cast or self.heard or self.coming or self.owners):
             raise InputError(f'The story says "{who.text}" before anybody was named; name them first.')
         if who.number == 1 or who.ordinal >= 0:
             return self._find_class(who, [], can)
@@ -338,11 +335,13 @@ class People:
         fitting = [index for index in dict.fromkeys(order) if self.fits(index, who.value)]
         # "He jumps, she sits" are two, even where nobody's sex is known.
         fitting = [index for index in fitting if self.guesses.get(index, who.value) == who.value] or fitting
-        things = [index for index in dict.fromkeys(order) if self.word(index) in _CLEAR]
-        if not fitting and len(things) == 1 and who.value in ("he", "she"):
+        things = [index for index in dict.fromkeys(order) if self.word(index) in CLEAR]
+        acts = can is not None and len(things) == 1 and can(things[0]) and not any(map(can, fitting))
+        if (not fitting or acts) and len(things) == 1 and who.value in ("he", "she"):
             # "Turbo stops. He is tired": in stories things are somebody.
             self.note(f'"{who.text}" is taken as {self.name(things[0])}; write the name if not.')
             fitting = things
+        fitting = fitting or self._find_it(who, order)
         if not fitting:
             raise InputError(f'The story says "{who.text}", but nobody before fits that; write the name.')
         able = [index for index in fitting if can is None or can(index)] or fitting
@@ -377,21 +376,13 @@ class People:
             self.genders.setdefault(chosen, who.value)
         return [chosen]
 
-    def _sex(self, index: int, pronoun: str) -> int:
-        """Say whether a pronoun fits by what somebody is; nothing counts for "it"."""
-        return int(pronoun != "it" and _GENDERS.get(self.word(index)) == pronoun)
-
-    def fits(self, index: int, pronoun: str) -> bool:
-        """Say whether a pronoun may mean somebody."""
-        return self._sure(index, pronoun) > 0
-
-    def _sure(self, index: int, pronoun: str) -> int:
-        """Say how well a pronoun fits: 2 by what it is, 1 where it may, 0 not at all."""
-        word = self.word(index)
-        known = _GENDERS.get(word) or _CLEAR.get(word) or self.genders.get(index)
-        if known:
-            return 2 if known == pronoun else int(word not in _GENDERS and pronoun == "it")
-        return 1
+    def _find_it(self, who: Who, order: list[int]) -> list[int]:
+        """Find the dog that is "it" and "he" in one story."""
+        found = [index for index in dict.fromkeys(order) if self.genders.get(index) == "it"][:1]
+        for index in found if who.value in ("he", "she") else []:
+            self.note(f'"{who.text}" is taken as {self.name(index)}; write the name if not.')
+            return found
+        return []
 
     def _unknown(self, text: str) -> InputError:
         return InputError(f'The story speaks of "{text}", but the known characters are {list_names(self.concepts)}.')

@@ -2,9 +2,11 @@
 
 from d2plan.documents import MAX_INSTANCES, parse_document
 from d2plan.errors import InputError
+from d2plan.etp.grammar.asides import drop_asides
 from d2plan.etp.grammar.chunks import Gear, Who
 from d2plan.etp.grammar.division import divide
 from d2plan.etp.grammar.elapses import plain_elapses, plain_weather
+from d2plan.etp.grammar.hours import plain_hours
 from d2plan.etp.grammar.missed import find_missed
 from d2plan.etp.grammar.naming import plain_names
 from d2plan.etp.grammar.order import order_clauses
@@ -16,6 +18,7 @@ from d2plan.etp.grammar.stage import Figure, Moment
 from d2plan.etp.grammar.teller import tell
 from d2plan.etp.grammar.telling import Context
 from d2plan.etp.grammar.tenses import doubt_tenses
+from d2plan.etp.grammar.unshown import check_shown
 from d2plan.etp.grammar.wording import plain_wording
 from d2plan.etp.grammar.words import find_items
 from d2plan.etp.plan import MOST_BEATS, EventPlan, PlanInstance
@@ -49,7 +52,9 @@ class GrammarPlanner:
         if not request.concepts:
             raise InputError("No concept is known; give a folder with adapters as --concepts.")
         context = Context(People(request.concepts))
-        story, elapsed = plain_elapses(plain_names(plain_weather(drop_requests(request.story)), request.concepts))
+        story, elapsed = plain_elapses(
+            plain_names(plain_weather(plain_hours(drop_asides(drop_requests(request.story)))), request.concepts)
+        )
         story, corrected = correct_words(story, request.concepts)
         context.notes += [*elapsed, *corrected]
         items = plain_wording(find_items(story, request.concepts))
@@ -58,6 +63,7 @@ class GrammarPlanner:
         owners = [chunk.owner for chunk in chunks if isinstance(chunk, (Gear, Who)) and chunk.owner is not None]
         context.people.owners = context.people.peek(owners)
         context.people.named = context.people.peek([*(chunk for chunk in chunks if isinstance(chunk, Who)), *owners])
+        context.people.called = [int(c.value) for c in chunks if isinstance(c, Who) and c.head == "name"]
         told = divide(chunks)
         for clause in order_clauses(told):
             tell(context, clause)
@@ -70,6 +76,7 @@ class GrammarPlanner:
         if len(cast) > MAX_INSTANCES:
             raise InputError(f"The story has {len(cast)} characters, but a picture holds at most {MAX_INSTANCES}.")
         moments = context.stage.finish(cast)
+        check_shown(context, moments)
         _check_moments(context, moments)
         notes = _collect_notes(context, moments)
         missed = find_missed(chunks, moments, cast, notes)

@@ -6,6 +6,7 @@ from d2plan.etp.grammar.chunks import VERBS, at
 from d2plan.etp.grammar.words import Item
 
 _WHY = ("why", "how come", "how long", "since when", "do you know why", "guess why", "for how long", "no wonder")
+_WHAT = ("what", "where", "when", "how", "which", "who", "whose", "why")
 _ANSWER = 8
 
 
@@ -30,9 +31,20 @@ def plain_questions(items: Sequence[Item]) -> list[Item]:
             if answer:
                 sentence = [*answer, *sentence[1:-1], _stop(sentence[-1])]
                 place += 1
+        elif sentence[-1].text == "?" and _only_asks(sentence):
+            sentence = [item for item in sentence[:-1] if item.has("name")]
+            sentence += [Item(":", {"stop": ""}, start=sentence[-1].start)] if sentence else []
         plain += sentence
         place += 1
     return plain
+
+
+def _only_asks(sentence: Sequence[Item]) -> bool:
+    """Find "what does Earl do at four?" and "and then?", which the next sentence answers."""
+    told = ("gear", "action", "state", "place", "waking", "ending", "light_change", "colour")
+    words = [item.text.lower() for item in sentence]
+    asks = any(word in _WHAT for word in words[:3]) or not any(item.has(*VERBS) for item in sentence)
+    return asks and not any(item.has(*told) for item in sentence)
 
 
 def _split(items: Sequence[Item]) -> list[list[Item]]:

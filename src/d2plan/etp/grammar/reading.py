@@ -36,10 +36,7 @@ def find_chunks(items: Sequence[Item]) -> list[Chunk]:
             chunk = Chunk("prep", "with", "beside")
         if isinstance(chunk, Who) and chunks and chunks[-1].kind == "other" and chunks[-1].text.lower() == "only":
             chunks.pop()
-            chunk.alone = not (chunks and chunks[-1].kind == "negation")
-            if not chunk.alone:
-                # "Not only Mia but also Max jumps": both do.
-                chunks.pop()
+            chunk.alone = True
         if chunk is not None:
             chunks.append(chunk)
     return _read_tags(chunks)
@@ -173,6 +170,8 @@ def _is_mark(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
     if low == "once" and (not following.text or following.has("stop", "comma", "join")):
         # "Waves once, then sits."
         return False
+    if low == "the next":
+        return following.has("pronoun", "name", "class")
     if low == "throughout":
         return not following.has("determiner")
     if low == "having":

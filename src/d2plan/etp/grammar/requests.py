@@ -5,11 +5,13 @@ import re
 _FILM = r"(?:video|clip|film|movie|animation|story|picture|scene)"
 _ASKING = re.compile(
     r"(?:(?<=^)|(?<=[.!?:] ))(?:(?:hi|hello|hey)[,!.]? )?(?:"
-    r"(?:(?:can|could|would) you )?(?:please )?(?:make|do|create|generate|film|render|show|give)(?: me| us)? "
+    r"(?:(?:can|could|would|will) (?:you|u|ya) )?(?:please |pls |plz )?"
+    r"(?:make|do|create|generate|film|render|show|give)(?: me| us)? "
     rf"an? (?:\w+ )?{_FILM} (?:of|about|in which|where|with|that shows|showing)"
-    r"|(?:can|could|would) you (?:please )?(?:make|let|have|show)(?: me| us)?"
+    r"|(?:can|could|would|will) (?:you|u|ya) (?:please |pls |plz )?(?:make|let|have|show)(?: me| us)?"
     r"|(?:i|we)(?:'d| would) (?:like|love)(?: to see)?|(?:i|we) want(?: to see)?"
-    r"|please (?:make|let|have|show)(?: me| us)?|show(?: me| us)?|let us see|let's see"
+    r"|(?:please|pls|plz) (?:make|let|have|show)(?: me| us)?|show(?: me| us)?|let us see|let's see"
+    r"|(?:(?:idk|dunno|hmm|i don't know),? )?(?:maybe|perhaps|(?:how|what) about|what if|suppose)"
     r") (?=\w)",
     re.IGNORECASE,
 )

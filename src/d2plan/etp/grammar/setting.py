@@ -175,7 +175,10 @@ def _go(context: Context, telling: Telling, part: Place) -> None:
     if dimension in stage.ever:
         _change_place(context, telling, part)
         return
-    if (len(stage.moments) > 1 or (telling.clause.later and stage.now.told)) and part.mode != "here":
+    # "Tom sleeps. He runs through the city."
+    acted = any((index, "action") in stage.now.told for index in telling.subjects)
+    follows = telling.clause.later or (acted and telling.moving and telling.clause.link == "sentence")
+    if (len(stage.moments) > 1 or (follows and stage.now.told)) and part.mode != "here":
         context.note(f'Where the story begins is not said; all of it is shown "{PLACES[part.value][0]}".')
     telling.add(Change(dimension, part.value, state=True))
 

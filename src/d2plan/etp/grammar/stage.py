@@ -150,7 +150,7 @@ class Stage:
 
         Args:
             changes: all of one clause.
-            relation: "later", "same", "join" or "sentence".
+            relation: "later", "same", "relative", "join" or "sentence".
             moving: something happens, so that a sentence of its own is a moment of its own.
             setting: only where and in which light; what the next sentence tells happens in the same moment.
             framed: something else is seen at the same time, so that what is put on needs no moment without it.
@@ -169,6 +169,7 @@ class Stage:
             self.own and all(change.state for change in changes)
         )
         self.framed = self.framed or (relation == "same" and self.bare and len(self.moments) == 2 and not apart)
+        relation = "same" if relation == "relative" else relation
         # "Then John barks and Mia runs": what cannot be shown still says when the next thing happens.
         moving = moving or (bool(self.waits) and self.moved)
         relation = self._relate(relation)
@@ -190,6 +191,7 @@ class Stage:
                 self.now.put(change.dimension, change.before)
             self.invented = self.invented or not self.now.told
             self._open()
+        alone = not self.now.told or self.now.passing
         lost = [
             str(self.now.get(change.dimension))
             for change in changes
@@ -199,7 +201,7 @@ class Stage:
             self._settle(change)
         self.now.setting = self.now.setting and setting
         self.now.moving = self.now.moving or moving
-        self.now.passing = all(change.passes for change in changes)
+        self.now.passing = alone and all(change.passes for change in changes)
         self.waits = ""
         return lost
 

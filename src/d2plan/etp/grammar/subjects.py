@@ -11,6 +11,9 @@ from d2plan.etp.grammar.people import Can, People
 from d2plan.etp.grammar.setting import find_weather, is_pouring
 from d2plan.etp.grammar.telling import Context, Telling
 
+# What the weather is: "it is freezing".
+_FEELS = ("freez", "froz", "boil")
+_GROUPS = ("classes", "groups")
 GEAR_DEEDS = ("shifts", "loses", "gets", "gives", "takes", "swaps", "wears")
 
 
@@ -36,12 +39,7 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
         if who.head == "nobody":
             found += _find_nobody(context, telling, who, left)
             continue
-        if (
-            who.head == "pronoun"
-            and who.value == "it"
-            and _weather(context, clause)
-            and not _is_lost(context, clause, who)
-        ):
+        if _is_unseen(context, clause, who):
             continue
         if _is_lost(context, clause, who):
             if verb is not None and verb.item.has("be"):
@@ -59,7 +57,28 @@ def find_subjects(context: Context, clause: Clause, telling: Telling) -> list[in
         people.find(who)
     if clause.link not in ("with",) or not people.subjects:
         people.subjects = found or people.subjects
+    context.nobody = -1 if found else clause.sentence if clause.subjects[0].head in _GROUPS else context.nobody
     return found
+
+
+def _is_unseen(context: Context, clause: Clause, who: Who) -> bool:
+    """Find "it" of the weather, and "people" who walk by."""
+    if _is_background(context, clause, who):
+        context.note(f'"{who.text}" are left out; write the names if not.')
+        return True
+    it = who.head == "pronoun" and who.value == "it"
+    return it and _weather(context, clause) and not _is_lost(context, clause, who)
+
+
+def _is_background(context: Context, clause: Clause, who: Who) -> bool:
+    """Tell "people walk by", who are not seen, from "the dogs run", who are those that are known."""
+    verb, people = clause.verb, context.people
+    if verb is None or who.head not in _GROUPS or who.number or who.owner is not None or len(clause.subjects) > 1:
+        return False
+    # Where a story calls others by their names, those are whom it is about.
+    others = bool(people.called) and not set(people.peek([who])) <= {*people.called, *people.cast}
+    worn = any(isinstance(part, Gear) for part in clause.parts)
+    return others and verb.item.has("mute") and not (verb.item.has("action") or worn)
 
 
 def _commands(clause: Clause) -> bool:
@@ -145,12 +164,23 @@ def _weather(context: Context, clause: Clause) -> bool:
     people = context.people
     if is_pouring(clause) and not any("pouring" in context.actions_of(index) for index in people.cast):
         return True
-    nobody = not any(people.fits(index, "it") for index in people.cast)
-    return nobody and clause.verb is not None and clause.verb.item.has("be", "mute", "turns", "gets", "moves")
+    if any(people.fits(index, "it") for index in people.cast):
+        return False
+    if clause.verb is None:
+        # "The music makes Mia smile. Then it makes her jump."
+        return bool(people.cast) and all(part.kind in ("filler", "comma", "join", "other") for part in clause.parts)
+    item = clause.verb.item
+    # "It takes a while", "it is freezing outside": nobody does that.
+    shown = item.has("action", "waking") and not item.text.lower().startswith(_FEELS)
+    idle = not (shown or any(isinstance(part, Gear) for part in clause.parts))
+    return idle or item.has("be", "mute", "turns", "gets", "moves")
 
 
 def _inherit(context: Context, clause: Clause) -> list[int]:
     verb = clause.verb
+    if clause.sentence == context.nobody and clause.link != "sentence":
+        # "The crowd cheers and waves": nobody known waves.
+        return []
     if find_weather(clause) is not None:
         return []
     if verb is None:

@@ -23,6 +23,17 @@ def tells_all(clauses: list[Clause], clause: Clause) -> bool:
     return True
 
 
+def lose_particles(clause: Clause) -> None:
+    """Take "off" of "Off." and "On again." for no part of what stands before.
+
+    Args:
+        clause: a sentence of small words only; changed.
+    """
+    for part in clause.parts:
+        if part.kind == "particle":
+            part.kind, part.value = "unknown", ""
+
+
 def find_echoed(clauses: list[Clause], verb: Verb) -> Clause | None:
     """Find what "and now he is" or "so does Mia" says again.
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 from d2plan.errors import InputError
 from d2plan.etp.grammar.again import copy_clause
 from d2plan.etp.grammar.apposition import are_alike
+from d2plan.etp.grammar.around import in_prepositional
 from d2plan.etp.grammar.attributes import tell_attributes
 from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
@@ -13,17 +14,18 @@ from d2plan.etp.grammar.deeds import can_do, denies_state, leave_alone, tell_dee
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
 from d2plan.etp.grammar.gear import replace_others, tell_gear
 from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
-from d2plan.etp.grammar.lexicon import load_lexicon
+from d2plan.etp.grammar.leftovers import keep_leftovers
 from d2plan.etp.grammar.marked import find_marked
 from d2plan.etp.grammar.past import passes_over
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.setting import find_weather, tell_positions, tell_setting
 from d2plan.etp.grammar.spared import spare_gear
 from d2plan.etp.grammar.stage import SCENE, Change
-from d2plan.etp.grammar.subjects import GEAR_DEEDS, find_bared, find_subjects
+from d2plan.etp.grammar.subjects import find_bared, find_subjects
 from d2plan.etp.grammar.telling import Context, Telling, word_before
-from d2plan.etp.grammar.verbs import takes_nobody
 from d2plan.etp.planner import list_names
+
+_THINGS = ("scenery", "body", "garment", "stranger")
 
 
 def tell(context: Context, clause: Clause) -> None:
@@ -51,13 +53,15 @@ def tell(context: Context, clause: Clause) -> None:
     if clause.copied is not None:
         _tell_again(context, clause, clause.copied)
         return
+    # "Rex runs until he falls asleep" ends what he did, and nobody else.
+    acting = list(people.subjects)
     people.heard, people.coming = clause.heard, clause.coming
+    known = list(people.cast)
     telling = _gather(context, clause)
     if passes_over(context, telling):
         return
     verb, noted = clause.verb, len(context.notes)
-    if clause.unreal or (verb is not None and verb.unreal):
-        context.not_shown(clause.text, "because it only may happen")
+    if _only_may_happen(context, telling, known):
         return
     weather = find_weather(clause)
     if weather is not None:
@@ -76,12 +80,34 @@ def tell(context: Context, clause: Clause) -> None:
     leave_alone(context, telling)
     tell_setting(context, telling)
     tell_positions(context, telling)
-    _keep_leftovers(context, telling)
+    keep_leftovers(context, telling)
     people.objects = [index for _, _, found in telling.objects for index in found]
     _note_nothing(context, telling, noted)
-    if clause.ends:
+    if clause.ends and not set(acting) & set(telling.subjects):
         _end_former(context, telling)
     apply(context, telling)
+
+
+def _only_may_happen(context: Context, telling: Telling, known: list[int]) -> bool:
+    """Note what is asked or wished, and does not happen."""
+    clause, verb = telling.clause, telling.clause.verb
+    unreal = clause.unreal or (verb is not None and verb.unreal)
+    if unreal or (verb is not None and verb.item.has("wishes")):
+        _forget(context, telling, known)
+    if unreal:
+        context.not_shown(clause.text, "because it only may happen")
+    return unreal
+
+
+def _forget(context: Context, telling: Telling, known: list[int]) -> None:
+    """Let "is that a bird?" and "she wants a dog" bring nobody into the picture."""
+    people, clause = context.people, telling.clause
+    fresh = any(part.fresh for part in [*clause.subjects, *clause.parts] if isinstance(part, Who))
+    named = clause.verb is not None and clause.verb.item.has("be")
+    kept_on = {*known, *people.called, *([] if named else telling.subjects)}
+    gone = [index for index in people.cast if fresh and index not in kept_on]
+    for kept in (people.cast, people.recent, people.subjects):
+        kept[:] = [index for index in kept if index not in gone]
 
 
 def _note_time(context: Context, clause: Clause) -> None:
@@ -238,6 +264,12 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
     clause = telling.clause
     wakes = verb.item.has("waking") and bool(telling.direct)
     lit = any(part.kind == "light_change" for part in clause.parts)
+    before = clause.parts[: clause.split]
+    scenery = any(part.kind == "other" and part.value in _THINGS for part in before) or _is_thing(before, verb)
+    if scenery and not clause.subjects and not _is_natural(context, telling, verb):
+        context.not_shown(clause.text)
+        telling.shown, telling.subjects, context.nobody = True, [], clause.sentence
+        return
     if not (telling.subjects or telling.gears or wakes or lit):
         known_subject = bool(clause.subjects)
         if (
@@ -248,19 +280,19 @@ def _tell_verb(context: Context, telling: Telling, verb: Verb) -> None:
             context.not_shown(clause.text, "who does it is not said")
             telling.shown = True
         return
-    scenery = [
-        part
-        for part in clause.parts[: clause.split]
-        if part.kind == "other" and part.value in ("scenery", "body", "garment", "stranger")
-    ]
-    if scenery and not clause.subjects and not _is_natural(context, telling, verb):
-        context.not_shown(clause.text)
-        telling.shown, telling.subjects = True, []
-        return
     if tell_gear(context, telling, verb) or tell_deed(context, telling, verb):
         return
     if not any(part.kind == "reversal" for part in clause.parts):
         _tell_other_verb(context, telling, verb)
+
+
+def _is_thing(before: list[Chunk], verb: Verb) -> bool:
+    """Tell "the ball jumps away" and "a bee flies" from "on the bench sits Mia"."""
+    spot = len(before) - 1
+    while spot > 0 and before[spot].kind in ("filler", "mark"):
+        spot -= 1
+    thing = spot >= 0 and before[spot].kind == "other" and before[spot].value == "noun" and verb.finite
+    return thing and verb.item.has("action", "ending", "halting", "stops") and not in_prepositional(before, spot)
 
 
 def _is_natural(context: Context, telling: Telling, verb: Verb) -> bool:
@@ -316,69 +348,6 @@ def _arrive(context: Context, telling: Telling) -> None:
     for index in telling.subjects:
         if context.stage.now.get((index, "action")) not in ("", context.rest(index)):
             telling.add(Change((index, "action"), context.rest(index), weak=True))
-
-
-def _keep_leftovers(context: Context, telling: Telling) -> None:
-    takes_off = any(change.value is None for change in telling.changes)
-    if not takes_off and any(part.kind == "particle" and part.value == "off" for part in telling.clause.parts):
-        context.left_out.append("off")
-    for part in telling.clause.parts:
-        if part.kind == "unknown":
-            context.strange.append(part.text)
-        elif part.kind == "quote" or (part.kind == "other" and not _is_seen(telling, part)):
-            context.left_out.append(part.text)
-    for text in [*_find_stray(telling), *_find_lost_subjects(telling)]:
-        context.note(f'"{text}": what "{telling.clause.text}" says of them is not understood.')
-    for prep, who, found in telling.objects:
-        if prep in ("as", "unlike", "like") and found:
-            context.not_shown(f"{prep} {who.text}", "nobody is compared")
-        if (
-            prep
-            in (
-                "behind",
-                "in front of",
-                "on top of",
-                "under",
-                "between",
-                "above",
-                "over",
-                "below",
-                "underneath",
-                "on",
-                "onto",
-            )
-            and found
-        ):
-            used = telling.clause.verb is not None and telling.clause.verb.item.has(*GEAR_DEEDS)
-            if not (used or who.body):
-                context.not_shown(f"{prep} {who.text}", "only left, right and middle can be planned")
-
-
-def _is_seen(telling: Telling, part: Chunk) -> bool:
-    """Say whether a small word needs no note: scenery of what is shown, and "happily" of who smiles."""
-    entry = load_lexicon().phrases.get(tuple(part.text.lower().split()))
-    verb = telling.clause.verb
-    if entry is None or verb is None or "implied" not in entry.senses:
-        return part.value == "scenery" and telling.shown
-    return not verb.negated and verb.item.senses.get("action") == entry.senses["implied"]
-
-
-def _find_stray(telling: Telling) -> list[str]:
-    """List who stands behind a verb that is done to nobody: "waves the girl" was read wrongly."""
-    verb = telling.clause.verb
-    if verb is None or not takes_nobody(verb):
-        return []
-    parts = telling.clause.parts
-    led = [part for before, part in pairwise(parts) if before.kind in ("filler", "particle", "prep")]
-    strays = [who for prep, who, found in telling.objects if found and not (prep or who.described or who.body)]
-    strays = [who for who in strays if not any(who is part for part in led)]
-    return [who.text for who in strays if not who.text.lower().endswith(("self", "selves", "other", "another"))]
-
-
-def _find_lost_subjects(telling: Telling) -> list[str]:
-    """List "he" and "she" that stand where nobody can act: "and he on Ben" was read wrongly."""
-    heads = [who for _, who, _ in telling.objects if who.text.lower() in ("he", "she", "they")]
-    return [who.text for who in heads if not who.described]
 
 
 def _end_former(context: Context, telling: Telling) -> None:

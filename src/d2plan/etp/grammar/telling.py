@@ -43,6 +43,8 @@ class Context:
         last: accessories, the last one spoken of at the end.
         marked: who was told from others by what they wear.
         opening: number of the first sentence in which anything is seen.
+        unshown: what to say of deeds that nobody of that kind can be shown doing, where nothing else happens.
+        nobody: number of the sentence in which somebody unknown acted last, whose deeds nobody takes over.
     """
 
     people: People
@@ -53,6 +55,8 @@ class Context:
     last: list[Worn] = field(default_factory=list)
     marked: set[int] = field(default_factory=set)
     opening: int = -1
+    unshown: list[InputError] = field(default_factory=list)
+    nobody: int = -1
 
     def note(self, text: str) -> None:
         """Keep a note, once."""

@@ -43,6 +43,9 @@ def read_verb(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
     if at(items, place).has("body") and before and before[-1].kind in ("prep", "particle"):
         # "With a hat on head" is no heading anywhere.
         return None
+    if len(before) > 1 and before[-1].value == "adjective" and before[-2].text.lower() in ("with", "of", "for"):
+        # "A girl with big dreams"
+        return None
     being = before[-1] if before and isinstance(before[-1], Verb) else None
     if (
         being is not None
@@ -75,6 +78,8 @@ def read_verb(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading
         # "Woken by the cat, Emma sits up."
         verb.passive = verb.ing = True
     verb.finite = not verb.ing and not verb.infinitive
+    # "She almost falls asleep."
+    verb.unreal = verb.unreal or (bool(before) and before[-1].text.lower() in ("almost", "nearly"))
     if verb.negated and verb.aspect == "stop":
         # "Does not stop running" goes on.
         verb.negated, verb.aspect, verb.progressive = False, "", True

@@ -7,6 +7,7 @@ from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.telling import Context, Telling, Worn
 
 _MANY = ("two ", "three ", "both ", "2 ", "3 ", "several ", "four ")
+_IT = ("it", "them")
 _OWN = ("his", "hers", "theirs")
 _HOLDING = ("in", "under", "behind", "between", "on", "over")
 _HANDS = ("hand", "hands", "lap", "arm", "arms", "paw", "paws", "mouth", "beak", "teeth", "knee", "knees")
@@ -58,7 +59,7 @@ def wear_all(context: Context, telling: Telling, gears: list[Gear], wearers: lis
         wearers = [everybody[place]] if each else everybody
         if gear.absent:
             gear.value = gear.value or (context.last[-1].accessory if context.last else "")
-            context.last += [Worn(gear.value, "", index) for index in wearers[:1]]
+            context.last += [Worn(gear.value, gear.colour, index) for index in wearers[:1]]
             take_off(context, telling, gear, wearers, state=True)
             continue
         owner = owner_of(context, gear, telling)
@@ -200,7 +201,7 @@ def take_off(context: Context, telling: Telling, gear: Gear, whose: list[int], s
             context.last.append(Worn(gear.value, worn[gear.value], index))
         elif (index, gear.value) in context.stage.ever or not (_was_worn(telling) and not state):
             # "She has never worn a hat. Today she puts on a green one."
-            context.last.append(Worn(gear.value, "", -1))
+            context.last.append(Worn(gear.value, gear.colour if gear.absent or gear.text.lower() in _IT else "", -1))
             if (index, gear.value) in context.stage.ever or not gear.absent:
                 context.stage.blank = context.stage.blank or not context.stage.now.told
                 context.stage.ever.add((index, gear.value))

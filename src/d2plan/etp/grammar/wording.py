@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from d2plan.etp.grammar.chunks import at
+from d2plan.etp.grammar.inversions import plain_order
 from d2plan.etp.grammar.questions import plain_questions
 from d2plan.etp.grammar.words import Item
 
@@ -21,7 +22,7 @@ def plain_wording(items: Sequence[Item]) -> list[Item]:
         The items with "she has got a hat on" as "she has a hat on", and "a girl dressed in a hat" as "a girl wearing
         a hat".
     """
-    items = _spread_colours(plain_questions(items))
+    items = _spread_colours(plain_order(plain_questions(items)))
     plain: list[Item] = []
     moved = -1
     for place, item in enumerate(items):
@@ -141,9 +142,22 @@ def _find_colour_behind(items: Sequence[Item], place: int) -> int:
             spot += 1
     elif lead.text.lower() in ("that", "which") and at(items, spot + 1).has("be"):
         spot += 2
+    elif lead.has("colour") and spot == place and _stands_behind(items, spot):
+        # "He puts on a hat red."
+        return spot
     else:
         return 0
     return spot if at(items, spot).has("colour") and not at(items, spot + 1).has("gear") else 0
+
+
+def _stands_behind(items: Sequence[Item], place: int) -> bool:
+    """Tell "he has a hat red" from "he paints his hat red"."""
+    start = place
+    while start and not items[start - 1].has("stop"):
+        start -= 1
+    changed = any(item.has("mute", "turns", "be") or item.text.lower().startswith("ma") for item in items[start:place])
+    ends = place + 1 == len(items) or items[place + 1].has("stop", "comma", "join", "mark")
+    return ends and not changed and at(items, place - 1).has("gear")
 
 
 def _put_before_gear(plain: list[Item], colour: Item, several: bool) -> None:

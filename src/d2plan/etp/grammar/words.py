@@ -44,6 +44,7 @@ _NOT_WHOLE = {
     "cannot": ("can", "not"),
     "let's": ("let",),
     "it's": ("it", "is"),
+    "thats": ("that", "'s"),
     "dont": ("do", "not"),
     "cant": ("can", "not"),
     "wont": ("will", "not"),
@@ -190,7 +191,8 @@ def _runs_on(low: list[str], place: int, length: int, lexicon: Lexicon) -> bool:
     body = lexicon.phrases.get(tuple(following))
     owns = last == "own" and body is not None and "body" in body.senses
     everybody = low[place : place + length] == ["and", "all"] and bool(following) and following[0].isalpha()
-    return length > 1 and (owns or everybody or (last == "next" and following == ["to"]))
+    back = low[place : place + length] == ["and", "back"] and bool(following) and following[0].isalpha()
+    return length > 1 and (owns or everybody or back or (last == "next" and following == ["to"]))
 
 
 def _takes_preposition(low: list[str], place: int, length: int, lexicon: Lexicon) -> bool:
