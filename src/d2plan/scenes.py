@@ -166,16 +166,12 @@ class SceneFields(Document):
         return self
 
     @model_validator(mode="after")
-    def _prompts_are_there(self) -> Self:
+    def _prompts_are_there_and_name_each_class_word(self) -> Self:
         # Of a single concept either prompt tells the other, once its file has told how it is called.
         prompts = {f"instances[{index}].sub_prompt": item.sub_prompt for index, item in enumerate(self.instances)}
         gone = [field for field, text in {"global_prompt": self.global_prompt, **prompts}.items() if not text]
         if gone and not (len(prompts) == len(gone) == 1):
             raise ValueError(f"{gone[0]} is missing; write it")
-        return self
-
-    @model_validator(mode="after")
-    def _class_words_are_in_the_global_prompt(self) -> Self:
         for index, instance in enumerate(self.instances):
             word = instance.class_word
             if word is not None and self.global_prompt and not contains_word(self.global_prompt, word):
