@@ -14,6 +14,7 @@ OPEN_F = load_stories(Path(__file__).parent / "stories" / "open_f.yaml")
 OPEN_G = load_stories(Path(__file__).parent / "stories" / "open_g.yaml")
 OPEN_H = load_stories(Path(__file__).parent / "stories" / "open_h.yaml")
 OPEN_I = load_stories(Path(__file__).parent / "stories" / "open_i.yaml")
+OPEN_J = load_stories(Path(__file__).parent / "stories" / "open_j.yaml")
 SEALED = load_stories(Path(__file__).parent / "stories" / "sealed.yaml")
 OPEN_C = load_stories(Path(__file__).parent / "stories" / "open_c.yaml")
 
@@ -38,9 +39,23 @@ def test_the_grammar_plans_the_development_stories_as_a_person_would(entry):
         (OPEN_G, 107, 1, 0),
         (OPEN_H, 118, 1, 0),
         (OPEN_I, 116, 1, 0),
+        (OPEN_J, 122, 0.84, 0),
         (SEALED, 90, 0.97, 0),
     ],
-    ids=["open", "open_a", "open_b", "open_c", "open_d", "open_e", "open_f", "open_g", "open_h", "open_i", "sealed"],
+    ids=[
+        "open",
+        "open_a",
+        "open_b",
+        "open_c",
+        "open_d",
+        "open_e",
+        "open_f",
+        "open_g",
+        "open_h",
+        "open_i",
+        "open_j",
+        "sealed",
+    ],
 )
 def test_a_strangers_stories_are_planned_and_none_is_wrong_in_silence(stories, least, share, silent):
     verdicts = [(entry["story"], judge(entry)) for entry in stories]

@@ -1,5 +1,7 @@
 """The embedded planner: plain English over the known concepts and the world's words, the same plan every time."""
 
+from itertools import pairwise
+
 from d2plan.documents import MAX_INSTANCES, parse_document
 from d2plan.errors import InputError
 from d2plan.etp.grammar.asides import drop_asides
@@ -177,6 +179,14 @@ def _collect_notes(context: Context, moments: list[Moment]) -> list[str]:
         notes.append(f"Not understood: {_quote(context.strange)}.")
     if context.left_out:
         notes.append(f"Left out: {_quote(context.left_out)}.")
+    notes += dict.fromkeys(
+        f"The place changes, and it is still {LIGHTS[after.light][-1]} there; say so if it is not."
+        for before, after in pairwise(moments)
+        if before.place
+        and after.place != before.place
+        and after.light == before.light
+        and after.light not in ("", "day")
+    )
     if any(len(figure.gear) > 1 for moment in moments for figure in moment.figures.values()):
         notes.append("Somebody wears two things at once, which the embedded base has never seen.")
     if len(context.people.cast) > _TRAINED_WITH:
