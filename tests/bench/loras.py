@@ -86,7 +86,8 @@ def check_protocol(method: LoraMethod, base: Backbone) -> None:
     """Settings are few, different, and come back from what ``join`` gives; no shot gives no picture."""
     assert 1 <= len(method.settings) <= 4
     assert len({tuple(setting.items()) for setting in method.settings}) == len(method.settings)
-    assert all(setting.keys() - {"rate"} == method.settings[0].keys() for setting in method.settings)
+    drawing = method.settings[0].keys() - method.learns_from.keys()
+    assert all(setting.keys() - method.learns_from.keys() == drawing for setting in method.settings)
     assert method.draw(base, [learnt(base, 1)], {}, [], SMALL) == []
     run = method.join(base, [], method.settings[-1], 0)
     assert next(run) == 1.0
