@@ -80,8 +80,8 @@ class DisLoRASettings:
             _need(1 <= getattr(self, name) <= 1024, name, getattr(self, name), "1..1024")
         for name in ("unet_rate", "text_rate", "joint_fraction"):
             _need(0 <= getattr(self, name) <= 1, name, getattr(self, name), "0..1")
-        weights = ("denoising_weight", "token_weight", "attention_weight", "prior_weight", "plain_weight")
-        for name in (*weights, "weight_decay"):
+        losses = ("denoising_weight", "token_weight", "attention_weight", "prior_weight")
+        for name in (*losses, "plain_weight", "weight_decay"):
             _need(0 <= getattr(self, name) <= 1e6, name, getattr(self, name), "0 or more")
         _need(0 < self.gradient_clip <= 1e6, "gradient_clip", self.gradient_clip, "more than 0")
         _need(self.token_reduction in ("sum", "mean"), "token_reduction", self.token_reduction, "sum or mean")
@@ -89,7 +89,8 @@ class DisLoRASettings:
         _need(self.rate_schedule in known, "rate_schedule", self.rate_schedule, "constant or linear")
         known = ("minmax", "product")
         _need(self.attention_overlap in known, "attention_overlap", self.attention_overlap, "minmax or product")
-        if not any(getattr(self, name) for name in weights):
+        # L_plain alone asks for nothing: an adapter that has learnt nothing has none.
+        if not any(getattr(self, name) for name in losses):
             raise InputError("All losses have the weight 0, so nothing can be learnt; give one a weight.")
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from d2plan.cli.main import COMMANDS, main
-from d2plan.errors import InputError
+from d2plan.errors import FileError, InputError
 
 
 @pytest.fixture
@@ -191,6 +191,18 @@ def test_a_missing_module_that_a_library_wraps_is_found(with_command, capsys):
             raise ModuleNotFoundError("No module named 'ftfy'", name="ftfy")
         except ModuleNotFoundError as error:
             raise RuntimeError("Failed to import") from error
+
+    with_command(command)
+    assert leave(["generate"]) == 2
+    assert "module ftfy is not installed" in capsys.readouterr().err
+
+
+def test_a_base_that_a_missing_module_cannot_open_is_not_damaged(with_command, capsys):
+    def command() -> None:
+        try:
+            raise ModuleNotFoundError("No module named 'ftfy'", name="ftfy")
+        except ModuleNotFoundError as error:
+            raise FileError("base: cannot be opened as a base; copy the base anew.") from error
 
     with_command(command)
     assert leave(["generate"]) == 2

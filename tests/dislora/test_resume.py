@@ -7,6 +7,7 @@ import torch
 
 from d2plan.adapter.adapter import Adapter
 from d2plan.backbone.load import Backbone
+from d2plan.dislora import train
 from d2plan.dislora.checkpoint import last_step, load_checkpoint
 from d2plan.dislora.train import Keeping, StepReport, TrainRequest, train_steps
 from d2plan.errors import InputError
@@ -142,3 +143,21 @@ def test_float16_goes_on_with_its_scale(tiny: Backbone, tmp_path: Path) -> None:
     rest, resumed = _run(tiny, Keeping(tmp_path, resume="same"))
     assert first | rest == losses
     assert adapter is not None and resumed is not None and same(adapter, resumed)
+
+
+def test_a_checkpoint_from_before_a_setting_was_there_goes_on(
+    tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = make_request(steps=STEPS)
+    with monkeypatch.context() as before:
+        describe = train.describe_training
+        before.setattr(
+            train,
+            "describe_training",
+            lambda *given: {name: text for name, text in describe(*given).items() if name != "plain_weight"},
+        )
+        _run(tiny, Keeping(tmp_path), 1, usual)
+    with pytest.raises(InputError, match=r"plain_weight was 0\.0, is 0\.5"):
+        _run(tiny, Keeping(tmp_path, resume="same"), request=make_request(steps=STEPS, plain_weight=0.5))
+    part, _ = _run(tiny, Keeping(tmp_path, resume="same"), request=usual)
+    assert sorted(part) == [2, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -155,7 +156,8 @@ def note_failure(job: Job, unit: Unit, error: Exception) -> None:
     Raises:
         FileError: it was the results' folder that cannot be written, which is no fault of the work.
     """
-    if isinstance(error, FileError) and any(str(own) in str(error) for own in (job.store.root, job.store.learned)):
+    owned = tuple(f"{own}{mark}" for own in (job.store.root, job.store.learned) for mark in (os.sep, ":"))
+    if isinstance(error, FileError) and str(error).startswith(owned):
         raise error
     names = tuple(shot.name for shot in unit.shots)
     failure = Failure(stage=unit.stage, concepts=unit.concepts, shots=names, message=tell_error(error))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType, MappingProxyType
 
-from d2plan.errors import D2PlanError
+from d2plan.errors import D2PlanError, MissingExtraError
 
 # Name -> (module that holds a function `command`, or a typer `app` where there are commands below it; one line of
 # help). The help stands here so that listing the commands imports none of them.
@@ -105,11 +105,11 @@ def _explain(error: Exception) -> D2PlanError | None:
     """Say in one sentence what went wrong; None is a defect of the program, whose traceback is wanted."""
     if _is_out_of_memory(error):
         return D2PlanError(NO_MEMORY)
-    if isinstance(error, D2PlanError):
+    missing = _find_missing_module(error)
+    if isinstance(error, D2PlanError) and (not missing or isinstance(error, MissingExtraError)):
         return error
     if isinstance(error, PermissionError) and error.filename:
         return D2PlanError(f"{error.filename}: {error.strerror}; name another, or change who may use it.")
-    missing = _find_missing_module(error)
     return D2PlanError(NO_MODULE.format(missing)) if missing else None
 
 

@@ -146,7 +146,9 @@ def train_steps(
     if keeping is not None and keeping.resume != "no":
         start = load_checkpoint(keeping.folder)
         if start is not None and keeping.resume == "same":
-            compare_words(start.words, words, keeping.folder)
+            # What was no setting yet when the checkpoint was made had its default.
+            usual = {name: str(value) for name, value in asdict(DisLoRASettings()).items() if name in words}
+            compare_words(usual | dict(start.words), words, keeping.folder)
     priors = request.settings.prior_images if request.settings.prior_weight > 0 else 0
     # Only one process may write the file; the others make their own.
     cache = keeping.folder / LATENTS_FILE if keeping is not None and together.leads else None

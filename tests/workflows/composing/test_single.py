@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from d2plan.adapter.file import save_adapter
 from d2plan.documents import Instance, Scene, Series, load_run, parse_document
@@ -30,6 +31,9 @@ def _prompts(item: dict[str, str], **more: str) -> tuple[str, str]:
         ("rex", "a photo of a <v2> dog running", "a photo of a dog running"),
         ("rex", "a photo of <v2> running", "a photo of dog running"),
         ("rex", "<v2>", "dog"),
+        ("rex", "a <v2> dog and the bowl of <v2>", "a dog and the bowl of dog"),
+        ("rex", "a photo of a <v2>, smiling", "a photo of a dog, smiling"),
+        ("rex", "a <v2> and another dog", "a dog and another dog"),
         ("rex", "a dog running", "a dog running"),
         ("eli", "a photo of a <v3> elephant", "a photo of an elephant"),
     ],
@@ -51,6 +55,15 @@ def test_the_sub_prompt_without_its_identifier_is_the_global_prompt(name, sub_pr
 def test_the_global_prompt_with_the_identifier_is_the_sub_prompt(more, prompt, told, concepts) -> None:
     item = {**more, "concept": str(concepts / f"{more['concept']}.safetensors")}
     assert _prompts(item, global_prompt=prompt) == (prompt, told)
+
+
+def test_a_trigger_that_only_the_file_tells_is_the_name(concepts: Path) -> None:
+    path = concepts / "zorg.safetensors"
+    tensors = load_file(concepts / "free.safetensors")
+    save_file(tensors, path, metadata={"modelspec.trigger_phrase": "zorg dog"})
+    item = {"concept": str(path), "class_word": "dog"}
+    assert _prompts({**item, "sub_prompt": "a zorg dog on the beach"})[0] == "a dog on the beach"
+    assert _prompts(item, global_prompt="a dog on the beach")[1] == "a zorg dog on the beach"
 
 
 def test_what_is_written_stays(concepts: Path) -> None:

@@ -1,6 +1,7 @@
 """A scene or a series with a single concept: of its two prompts one is enough, for each tells the other."""
 
 import os
+import re
 from typing import TypeVar
 
 from d2plan.adapter.file import read_metadata
@@ -41,15 +42,16 @@ def complete_prompts(written: Asked) -> Asked:
 
 
 def _leave_out_name(item: Instance) -> str:
-    """Take a concept's name out of its sub-prompt; the class word stands for it where it is not there anyway."""
+    """Take a concept's name out of its sub-prompt; the class word stands for it where it does not follow anyway."""
     call, word = _find_names(item)
-    if not call or not count_word(item.sub_prompt, call):
-        return item.sub_prompt
-    begin, end = find_characters(item.sub_prompt, call)
-    before, behind = item.sub_prompt[:begin], item.sub_prompt[end:].strip()
-    if word and not count_word(f"{before} {behind}", word):
-        behind = f"{word} {behind}".strip()
-    return fit_article(before, behind) + behind
+    prompt = item.sub_prompt
+    for _ in range(count_word(prompt, call) if call else 0):
+        begin, end = find_characters(prompt, call)
+        before, behind = prompt[:begin], prompt[end:]
+        follows = not word or re.match(rf"\s+{re.escape(word)}\b", behind, re.IGNORECASE)
+        behind = behind.lstrip() if follows else f"{word}{behind}"
+        prompt = fit_article(before, behind) + behind
+    return prompt
 
 
 def _give_sub_prompt(item: Instance, prompt: str) -> Instance:
@@ -70,4 +72,7 @@ def _give_sub_prompt(item: Instance, prompt: str) -> Instance:
 
 def _find_names(item: Instance) -> tuple[str, str]:
     told = read_metadata(os.path.expanduser(item.concept))
-    return told.get("d2plan.identifier") or item.trigger or "", item.class_word or told.get("d2plan.class_word", "")
+    word = item.class_word or told.get("d2plan.class_word", "")
+    call = told.get("d2plan.identifier") or item.trigger or told.get("modelspec.trigger_phrase", "").strip()
+    # Other programs' triggers often end in the class word, which stays.
+    return call.removesuffix(f" {word}"), word
