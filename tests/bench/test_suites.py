@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from d2plan.backbone.load import find_base
-from d2plan.bench.assemble import ELSE_PLAIN, PLAIN_LORAS
 from d2plan.bench.suites import digest_suite, list_shots, load_suite, name_concepts
+from d2plan.bench.validity import ELSE_PLAIN, PLAIN_LORAS
 from d2plan.config import load_defaults
 from d2plan.errors import InputError
 from d2plan.world.seeds import DEVELOPMENT_SEEDS, TEST_SEEDS

@@ -9,7 +9,6 @@ from d2plan.bench.records import (
     BaseRecord,
     LearnRecord,
     MethodRecord,
-    Part,
     PictureRecord,
     Results,
     TunedSetting,
@@ -18,13 +17,8 @@ from d2plan.bench.runner import read_failures
 from d2plan.bench.scoring import Scorer, read_picture, read_score_failures, read_series
 from d2plan.bench.store import read_record
 from d2plan.bench.surroundings import describe_machine, read_commit
+from d2plan.bench.validity import judge_methods
 
-# What draws one concept by plain sampling with its LoRA, at the strength that was tuned; the best of them is what every
-# rival's single-concept identity is held against, so that none of ours is counted ahead of a rival on too low a bar.
-# Without them it is ISP that draws one concept with a plain LoRA.
-PLAIN_LORAS = ("lora-merge", "lora-switch", "lora-composite")
-ELSE_PLAIN = "isp-lora"
-VALID_SHARE = 0.8
 _JUST_A_SETTING = 1024
 Tunings = dict[str, tuple[TunedSetting, ...]]
 
@@ -49,8 +43,7 @@ def assemble(
         The results.
     """
     records = [_gather(job, entry, scorer, (tunings or {}).get(entry.name, ())) for entry in entries]
-    bar, plain = _find_plain(job, records)
-    judged = tuple(one.model_copy(update={"validated": _is_valid(job, one, plain)}) for one in records)
+    plain, judged = judge_methods(job.kind, job.suite, records)
     return Results(
         kind=job.kind,
         suite=job.suite,
@@ -61,46 +54,9 @@ def assemble(
         encoders=dict(scorer.panel.sources) if scorer is not None else {},
         finished=all(_is_finished(job, one) for one in judged),
         notes=(*notes, *(scorer.notes if scorer is not None else ())),
-        plain=bar,
+        plain=plain,
         methods=judged,
     )
-
-
-def mean_of(job: Job, record: MethodRecord, metric: str, part: Part) -> float | None:
-    """Average a metric over a method's pictures.
-
-    Args:
-        job: the benchmark.
-        record: the method.
-        metric: its name.
-        part: one concept or several.
-
-    Returns:
-        The mean; None where nothing was measured.
-    """
-    parts = {shot.name: shot.part for shot in job.suite.shots}
-    known = [
-        value
-        for picture in record.pictures
-        if parts[picture.shot] == part and (value := picture.values.get(metric)) is not None
-    ]
-    return sum(known) / len(known) if known else None
-
-
-def _find_plain(job: Job, records: Sequence[MethodRecord]) -> tuple[str | None, float | None]:
-    """Find plain LoRA with one concept: the method that drew it, and its identity."""
-    if job.kind == "ablation":
-        return None, None
-    known = {one.name: value for one in records if (value := mean_of(job, one, "identity", "single")) is not None}
-    plain = [name for name in PLAIN_LORAS if name in known] or [name for name in (ELSE_PLAIN,) if name in known]
-    name = max(plain, key=lambda one: known[one], default=None)
-    return name, known.get(name or "")
-
-
-def _is_valid(job: Job, record: MethodRecord, plain: float | None) -> bool | None:
-    # Where plain LoRA shows nobody, nothing can be measured by it.
-    own = mean_of(job, record, "identity", "single")
-    return None if not plain or own is None else own >= VALID_SHARE * plain
 
 
 def _is_finished(job: Job, record: MethodRecord) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from d2plan.bench.assemble import assemble, mean_of
+from d2plan.bench.assemble import assemble
 from d2plan.bench.job import Entry, Job, make_entry
 from d2plan.bench.protocol import Method, Setting
 from d2plan.bench.records import METRICS, Part, TunedSetting, Values
@@ -22,6 +22,7 @@ from d2plan.bench.runner import Runner, Step
 from d2plan.bench.scoring import Scorer, score_method
 from d2plan.bench.shared.settings import override
 from d2plan.bench.store import make_key, read_record, remove_tree, write_record
+from d2plan.bench.validity import mean_of
 from d2plan.errors import InputError
 from d2plan.fields import Document
 from d2plan.media.images import write_file
@@ -115,7 +116,7 @@ class Tuner:
         # Without an encoder for one of them, the others decide.
         measured = [name for name in COMPARED if METRICS[name].encoder in self.scorer.panel.sources]
         values: Values = {
-            f"{part} {metric}": mean_of(job, record, metric, part) for part in PARTS for metric in measured
+            f"{part} {metric}": mean_of(job.suite, record, metric, part) for part in PARTS for metric in measured
         }
         costs = [one.cost for one in (*record.learned, *record.joined)] + [one.cost for one in record.pictures]
         seconds = sum(cost.seconds for cost in costs)

@@ -84,18 +84,21 @@ def compare(  # noqa: PLR0913  (a command's options are its parameters)
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="That `d2plan bench` wrote.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="That `d2plan bench` wrote; several need --out.")
+    ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Another folder for the report.")] = None,
     base: Annotated[str, typer.Option("--base", help="Taken by every command; the results name their own.")] = "",
     seed: Annotated[int, typer.Option("--seed", help="Taken by every command; nothing here is random.")] = 0,
 ) -> None:
-    """Write the report of results anew, also while the benchmark runs."""
+    """Write the report of results anew, also while the benchmark runs; or one of several results with other methods."""
     del base, seed
     from d2plan.bench.report.page import write_report
 
-    if not folder.exists():
-        raise FileError(f"{folder}: is not there; give a folder that `d2plan bench` wrote.")
-    written = write_report(folder, out)
+    for folder in folders:
+        if not folder.exists():
+            raise FileError(f"{folder}: is not there; give a folder that `d2plan bench` wrote.")
+    written = write_report(folders[0], out, folders[1:])
     tell(f"Report: {written.page}")
 
 

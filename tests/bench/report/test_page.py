@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -11,6 +12,7 @@ from d2plan.bench.records import RESULTS, read_results
 from d2plan.bench.report import plots
 from d2plan.bench.report.grids import choose_grid, draw_sheet, read_thumbnail
 from d2plan.bench.report.page import write_report
+from d2plan.bench.store import PLAN, write_record
 from d2plan.errors import FileError, InputError
 from tests.bench.report.synthetic import ABLATION, KINDS, make_results
 
@@ -250,3 +252,52 @@ def test_other_files_are_refused_in_words(tmp_path):
     (tmp_path / RESULTS).write_text(json.dumps({"format": 99}), encoding="utf-8")
     with pytest.raises(InputError, match="its format is 99"):
         write_report(tmp_path)
+
+
+@pytest.fixture
+def halves(tmp_path):
+    """Two folders with other methods each, and what one benchmark of both would have been."""
+    whole = make_results(tmp_path / "whole", FEW)
+    for name, methods in (("a", whole.methods[:1]), ("b", whole.methods[1:])):
+        part = whole.model_copy(update={"methods": methods, "commit": f"{name}0", "notes": (f"of {name}",)})
+        write_record(tmp_path / name / RESULTS, part)
+        for method in methods:
+            shutil.copytree(tmp_path / "whole" / "methods" / method.name, tmp_path / name / "methods" / method.name)
+    shutil.copytree(tmp_path / "whole" / "concepts", tmp_path / "a" / "concepts")
+    return tmp_path, whole
+
+
+def test_folders_with_other_methods_make_one_report(halves):
+    root, whole = halves
+    written = write_report(root / "a", root / "both", [root / "b" / RESULTS])
+    joined = read_results(root / "both")
+    assert [one.name for one in joined.methods] == list(FEW)
+    # The rival's identity is held against plain LoRA's, which stands in the other folder.
+    assert joined.plain == "lora-merge" and all(one.validated is not None for one in joined.methods)
+    assert (joined.commit, joined.notes) == ("a0, b0", ("of a", "of b"))
+    page = written.page.read_text(encoding="utf-8")
+    assert page.count("data:image/webp") == write_report(root / "whole").page.read_text().count("data:image/webp")
+    assert "file is gone" not in page
+    assert [one.values for one in joined.methods[1].pictures] == [one.values for one in whole.methods[1].pictures]
+
+
+def test_results_that_do_not_belong_together_are_not_joined(halves):
+    root, whole = halves
+    with pytest.raises(InputError, match=r"b: lora-merge stands in .*whole, too"):
+        write_report(root / "whole", root / "both", [root / "b"])
+    with pytest.raises(InputError, match="--out: several results need a folder"):
+        write_report(root / "a", None, [root / "b"])
+    (root / "a" / PLAN).write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="--out: several results need a folder"):
+        write_report(root / "b", root / "a", [root / "whole"])
+    for field, value, said in (
+        ("drawing", whole.drawing.model_copy(update={"steps": 9}), "another way of drawing than in"),
+        ("base", whole.base.model_copy(update={"fingerprint": "f00d"}), "another base than in"),
+        ("suite", whole.suite.model_copy(update={"digest": "f00d"}), "another suite than in"),
+        ("encoders", {"clip": "another"}, "other encoders than in"),
+        ("kind", "ablation", "another kind of benchmark than in"),
+    ):
+        write_record(root / "c" / RESULTS, whole.model_copy(update={field: value, "methods": whole.methods[1:]}))
+        with pytest.raises(InputError, match=said):
+            write_report(root / "a", root / "both", [root / "c"])
+    assert not (root / "both").exists()

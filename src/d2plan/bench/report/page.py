@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from d2plan.bench.records import read_results
+from d2plan.bench.records import RESULTS, read_results
 from d2plan.bench.report.grids import Grid, GridBlock, draw_sheet, read_thumbnail
+from d2plan.bench.report.join import join_results
 from d2plan.bench.report.parts import Content, Section, gather_content
 from d2plan.bench.report.tables import Cell, Column, Table, escape_markdown, list_groups, write_markdown
+from d2plan.bench.store import PLAN, write_record
+from d2plan.errors import InputError
 from d2plan.media.images import make_folder, write_file
 
 PAGE, TEXT, FIGURES = "report.html", "report.md", "figures"
@@ -37,24 +41,31 @@ class Report:
     figures: tuple[Path, ...]
 
 
-def write_report(folder: str | Path, out: str | Path | None = None) -> Report:
+def write_report(folder: str | Path, out: str | Path | None = None, others: Sequence[str | Path] = ()) -> Report:
     """Write the report of a results' folder; it may be written at any time, also while the benchmark runs.
 
     Args:
         folder: that ``d2plan bench`` wrote.
         out: where the report goes; None is the same folder.
+        others: more folders, with other methods on the same suite; ``out`` then gets the joined ``results.json``, too.
 
     Returns:
         Its files. Without matplotlib it has no plots, and says so.
 
     Raises:
         FileError: the results or a picture cannot be read, or the report cannot be written.
-        InputError: the results are of another version.
+        InputError: the results are of another version; or several folders do not belong together, or have no ``out``
+            that is nobody's.
     """
-    source = Path(folder)
-    source = source if source.is_dir() else source.parent
+    source = _find_folder(folder)
     target = Path(out) if out is not None else source
     results = read_results(source)
+    if others:
+        if out is None or (target / PLAN).exists():
+            raise InputError("--out: several results need a folder that no benchmark works in; name one.")
+        results = join_results([source, *(_find_folder(one) for one in others)], target)
+        write_record(target / RESULTS, results)
+        source = target
     content = gather_content(results, source)
     make_folder(target / FIGURES)
     figures = _write_figures(content, target / FIGURES)
@@ -62,6 +73,11 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Report:
     write_file(page, write_html(content).encode())
     write_file(text, write_text(content).encode())
     return Report(page, text, tuple(figures))
+
+
+def _find_folder(named: str | Path) -> Path:
+    path = Path(named)
+    return path if path.is_dir() else path.parent
 
 
 def write_html(content: Content) -> str:
