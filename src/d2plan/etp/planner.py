@@ -13,6 +13,8 @@ MOST_LETTERS = 4000
 # An empty line, a heading in capitals, and an item of a list end a sentence; other ends of lines may stand within one.
 _BORDER = re.compile(
     r"\s*\n\s*\n\s*|\s*\n\s*(?=[-*\u2022] |\(?\d+[.):] )|(?m:^(?P<heading>[^a-z\n]*[A-Z]{2}[^a-z\n]*)\n)(?=[A-Z])"
+    # A mail's subject or a title ends with its line, too.
+    r"|(?i:\A(?P<title>(?:subject|re|title|working title|project): [^\n]*)\n)"
 )
 
 Check = Callable[[EventPlan], EventPlan]
@@ -81,7 +83,7 @@ def clean_story(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
     plain = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", plain)
     plain = plain.translate({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"', 0x2013: " - ", 0x2014: " - "})
-    plain = _BORDER.sub(lambda found: f"{found['heading'] or ''}. ", plain.strip())
+    plain = _BORDER.sub(lambda found: f"{found['heading'] or found['title'] or ''}. ", plain.strip())
     plain = " ".join("".join(letter if letter.isprintable() else " " for letter in plain).split())
     plain = re.sub(r"([.!?;,:])\s*\.(?!\.)", r"\1", plain)
     if not plain:

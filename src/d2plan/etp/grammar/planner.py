@@ -14,7 +14,7 @@ from d2plan.etp.grammar.naming import plain_names
 from d2plan.etp.grammar.order import order_clauses
 from d2plan.etp.grammar.people import People
 from d2plan.etp.grammar.reading import find_chunks, spell_out
-from d2plan.etp.grammar.requests import drop_requests
+from d2plan.etp.grammar.requests import drop_requests, drop_title
 from d2plan.etp.grammar.spelling import correct_words
 from d2plan.etp.grammar.stage import Figure, Moment
 from d2plan.etp.grammar.teller import tell
@@ -54,11 +54,12 @@ class GrammarPlanner:
         if not request.concepts:
             raise InputError("No concept is known; give a folder with adapters as --concepts.")
         context = Context(People(request.concepts))
+        story, titled = drop_title(request.story)
         story, elapsed = plain_elapses(
-            plain_names(plain_weather(plain_hours(drop_asides(drop_requests(request.story)))), request.concepts)
+            plain_names(plain_weather(plain_hours(drop_asides(drop_requests(story)))), request.concepts)
         )
         story, corrected = correct_words(story, request.concepts)
-        context.notes += [*elapsed, *corrected]
+        context.notes += [*titled, *elapsed, *corrected]
         items = plain_wording(find_items(story, request.concepts))
         chunks = find_chunks(items)
         spell_out(chunks)

@@ -49,7 +49,9 @@ def _read_tags(chunks: list[Chunk]) -> list[Chunk]:
 
 def _read_tag(chunks: list[Chunk], place: int) -> Chunk:
     chunk, before = chunks[place], chunks[place - 1] if place else Chunk("stop", "")
-    alone = before.kind in ("stop", "comma") and (
+    # "Scene 2: mountains, night" begins with a mark.
+    marked = before.kind == "mark" and (place == 1 or chunks[place - 2].kind == "stop")
+    alone = (marked or before.kind in ("stop", "comma")) and (
         place + 1 == len(chunks) or chunks[place + 1].kind in ("stop", "comma")
     )
     heads = isinstance(chunk, (Weather, Place)) and _is_heading(chunks, place)

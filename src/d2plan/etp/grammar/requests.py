@@ -4,11 +4,13 @@ import re
 
 _FILM = r"(?:video|clip|film|movie|animation|story|picture|scene)"
 _ASKING = re.compile(
-    r"(?:(?<=^)|(?<=[.!?:] ))(?:(?:hi|hello|hey)[,!.]? )?(?:"
+    r"(?:(?<=^)|(?<=[.!?:,] ))(?:(?:hi|hello|hey)[,!.]? )?(?:"
     r"(?:(?:can|could|would|will) (?:you|u|ya) )?(?:please |pls |plz )?"
     r"(?:make|do|create|generate|film|render|show|give)(?: me| us)? "
     rf"an? (?:\w+ )?{_FILM} (?:of|about|in which|where|with|that shows|showing)"
     r"|(?:can|could|would|will) (?:you|u|ya) (?:please |pls |plz )?(?:make|let|have|show)(?: me| us)?"
+    r"|(?:can|could|may|might) (?:we|i) (?:please )?(?:have|see|get)"
+    r"|we (?:open|start|begin|start off)(?= (?:in|on|at|with|by) )"
     r"|(?:i|we)(?:'d| would) (?:like|love)(?: to see)?|(?:i|we) want(?: to see)?"
     r"|(?:please|pls|plz) (?:make|let|have|show)(?: me| us)?|show(?: me| us)?|let us see|let's see"
     r"|(?:(?:idk|dunno|hmm|i don't know),? )?(?:maybe|perhaps|(?:how|what) about|what if|suppose)"
@@ -20,8 +22,27 @@ _LIT = re.compile(
     r"(night|day|morning|evening|sunset|dusk|dawn|noon|midday|midnight)\b",
     re.IGNORECASE,
 )
+_TITLE = re.compile(r"^(?:subject|re|title|working title|project): ([^.!?:]{1,80})[.!?] (?=\S)", re.IGNORECASE)
 _SHOWN = re.compile(r"\bshow (her|him|it|them|the \w+|a \w+|[A-Z]\w*) (?=\w+ing\b)")
 _MEANT = {"her": "she", "him": "he", "it": "it", "them": "they"}
+
+
+def drop_title(story: str) -> tuple[str, list[str]]:
+    """Drop the subject of a mail or a title, which tells nothing that happens.
+
+    >>> drop_title("Subject: the Paris bit. Rex runs.")
+    ('Rex runs.', ['"Subject: the Paris bit" is taken as a title.'])
+
+    Args:
+        story: one line.
+
+    Returns:
+        The rest, and a note about it.
+    """
+    found = _TITLE.match(story)
+    if found is None:
+        return story, []
+    return story[found.end() :], [f'"{found.group().strip(" .!?")}" is taken as a title.']
 
 
 def drop_requests(story: str) -> str:
