@@ -260,3 +260,68 @@ def test_what_is_decided_or_left_out_is_noted(story, word):
 )
 def test_a_feeling_that_what_is_done_shows_needs_no_note(story):
     assert plan(story, KNOWN).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("story", "beats"),
+    [
+        (
+            "Mia and John are waving. Mia stops waving, but John doesn't.",
+            [{"Mia": "waving", "John": "waving"}, {"Mia": "standing", "John": "waving"}],
+        ),
+        (
+            "Mia and John are waving. Then Mia no longer does.",
+            [{"Mia": "waving", "John": "waving"}, {"Mia": "standing", "John": "waving"}],
+        ),
+        (
+            "Mia sleeps. Mia wakes up. John sits down at once, and Mia smiles.",
+            [
+                {"Mia": "sleeping", "John": ""},
+                {"Mia": "standing", "John": ""},
+                {"Mia": "smiling", "John": "sitting"},
+            ],
+        ),
+        ("Mia sits. She adds a purple scarf.", [{"Mia": "sitting"}, {"Mia": "wearing a purple scarf sitting"}]),
+    ],
+)
+def test_who_does_not_stop_goes_on(story, beats):
+    assert [{name: set(said.split()) for name, said in beat.items()} for beat in shown(story, KNOWN)] == [
+        {name: set(said.split()) for name, said in beat.items()} for beat in beats
+    ]
+
+
+@pytest.mark.parametrize(
+    ("story", "place"),
+    [
+        ("Mia is on the beach; John isn't. Mia waves.", "on the beach"),
+        ("John isn't on the beach. Mia waves in the forest. Then she sits.", "in the forest"),
+        ("Mia does not fly to the moon. She waves in the forest. Then she sits.", "in the forest"),
+        ("Mia is no longer on the beach but in the forest. She waves. Then she jumps.", "in the forest"),
+        ("Mia sits, not on the beach but in the forest. She waves.", "in the forest"),
+    ],
+)
+def test_where_somebody_is_not_is_no_place_of_the_picture(story, place):
+    made = plan(story, KNOWN)
+    assert made.global_prompt.endswith(place)
+    assert any("no place where somebody is not" in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("story", "places"),
+    [
+        ("Frame 1: Forest. Mia sits. Frame 2: Mountains. Mia jumps.", ["in the forest", "in the mountains"]),
+        (
+            "Scene 1: City, night. Mia sits. Scene 2: Eiffel Tower, night. Mia waves.",
+            ["in the city at night", "in front of the Eiffel Tower at night"],
+        ),
+        ("A huge castle looms ahead. Mia sits. Then she jumps.", ["in front of a castle", "in front of a castle"]),
+        ("We open in the city, Mia running. Then she waves.", ["in the city", "in the city"]),
+        ("Subject: the Paris bit\n\nMia runs in the city. She waves.", ["in the city", "in the city"]),
+        ("Title: Mia on the moon\nMia runs in the city. She waves.", ["in the city", "in the city"]),
+        ("For the teaser, can we have Mia in the city, sitting? Then she waves.", ["in the city", "in the city"]),
+    ],
+)
+def test_headings_and_titles_say_where_or_nothing(story, places):
+    made = plan(story, KNOWN)
+    assert len(made.beats) == len(places)
+    assert all(made.prompt_at(index).endswith(place) for index, place in enumerate(places))

@@ -21,16 +21,21 @@ def copy_clause(clause: Clause, former: Clause) -> Clause | None:
     verb = former.verb
     if verb is None:
         return None
-    negated = any(part.kind == "negation" for part in clause.parts)
+    negations = [part.text for part in clause.parts if part.kind == "negation"]
+    negated = bool(negations)
     verb = replace(verb, negated=negated, text=verb.text if negated else verb.text.replace(" not", ""))
+    if negated and verb.aspect == "stop":
+        # "Ben stops waving, but Tom does not": he goes on.
+        verb = replace(verb, negated=False, aspect="", progressive=True)
     again = replace(former, verb=verb, subjects=clause.subjects, link="join", moved="")
     if verb.item.has("action"):
         # "He waves to her. She does the same": not to herself.
         again.parts = [part for part in former.parts if not (isinstance(part, Who) and part.head == "pronoun")]
     again.parts = [_as_own(part) if isinstance(part, Gear) else part for part in again.parts]
     again.parts, again.split = _set_anew(again, clause)
-    # "Mia wore no hat. Now she does": it comes on.
-    return replace(again, same=clause.same, later=clause.later, now=clause.now)
+    # "Mia wore no hat. Now she does": it comes on. "She no longer does" is a change.
+    later = clause.later or any("longer" in text or "more" in text for text in negations)
+    return replace(again, same=clause.same, later=later, now=clause.now)
 
 
 def _set_anew(again: Clause, clause: Clause) -> tuple[list[Chunk], int]:

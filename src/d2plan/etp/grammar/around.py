@@ -8,6 +8,7 @@ from d2plan.etp.grammar.lexicon import load_lexicon
 from d2plan.etp.grammar.verbs import takes_nobody
 
 _DESCRIBING = ("prep", "gear", "place", "position", "relation")
+_PROMPT = ("at once", "right away", "straight away", "straightaway", "immediately", "instantly", "all at once")
 _NOT_DOING = ("self", "selves", "him", "them", "other", "another")
 _AROUND = ("place", "light", "position", "comma", "filler", "other")
 _NEAR = ("next to", "beside", "near", "close to", "opposite", "behind", "in front of", "right next to", "right beside")
@@ -192,6 +193,9 @@ class Around:
         if ends and self.at(place + 1).kind == "comma" and verb.kind in ("verb", "gear", "place", "who"):
             # "Sleeps at the end, runs at the beginning"
             return True
+        if mark.text.lower() in _PROMPT and verb.kind in ("verb", "gear", "place"):
+            # "Sits down at once, and Mia smiles"
+            return self.at(place + 1).kind in ("comma", "join", "stop")
         if not isinstance(verb, Verb) or not (mark.text.lower() in ("now", *LAST_WORDS) or verb.item.has("be")):
             return False
         kinds = ("gear", "place", "light", "state", "colour")

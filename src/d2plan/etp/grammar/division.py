@@ -115,8 +115,7 @@ class _Builder:
         if mark.value in ("always", "turn"):
             clause.always, clause.in_turn = clause.always or mark.value == "always", mark.value == "turn"
             return
-        following = self.around.after(place)
-        behind = self.around.at(place + 1)
+        following, behind = self.around.after(place), self.around.at(place + 1)
         closes = low == "before" or (mark.value == "earlier" and clause.verb is not None)
         if closes and behind.kind in ("stop", "comma", "join"):
             # "He slept before." and "Just before, he slept."
@@ -356,6 +355,7 @@ class _Builder:
             return
         if clause.verb is None and self.around.says_again(place, verb, self.current) and self.clauses:
             clause.copied = find_echoed(self.clauses, verb) or self.clauses[-1]
+            clause.parts += [Chunk("negation", verb.text)] if verb.negated else []
         elif clause.verb is None:
             clause.verb, clause.split = verb, len(clause.parts)
             find_stranger(clause)

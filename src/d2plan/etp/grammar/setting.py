@@ -105,7 +105,9 @@ def tell_setting(context: Context, telling: Telling) -> None:
     moves = clause.verb is not None and clause.verb.item.has("moves", "appears", "vanishes", "action")
     found, source = "", False
     for part in clause.parts:
-        if isinstance(part, Place):
+        if isinstance(part, Place) and _is_denied(clause, part):
+            context.not_shown(clause.text, "a picture shows no place where somebody is not")
+        elif isinstance(part, Place):
             if not part.value or (part.mode == "bare" and not moves):
                 if _is_liked(context, telling, part):
                     context.note(f'"{part.text}" is taken as the place.')
@@ -130,6 +132,16 @@ def tell_setting(context: Context, telling: Telling) -> None:
     if is_pouring(clause) and not telling.subjects:
         _light(context, telling, Chunk("light_change", clause.text, "rain"))
     _check_light(context, telling)
+
+
+def _is_denied(clause: Clause, place: Place) -> bool:
+    """Tell "Ingrid is not on the beach" from "she does not run on the beach" and "not on the beach but in the city"."""
+    spot = next(spot for spot, part in enumerate(clause.parts) if part is place)
+    behind = [part for part in clause.parts[:spot] if part.kind != "filler"][-1:]
+    verb = clause.verb
+    denied = verb is not None and verb.negated and verb.item.has("be", "stays") and not verb.item.has("action")
+    denied = denied or (verb is not None and verb.negated and place.mode == "to")
+    return denied or any(part.kind == "negation" for part in behind)
 
 
 def _is_liked(context: Context, telling: Telling, part: Place) -> bool:
