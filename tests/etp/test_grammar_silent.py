@@ -325,3 +325,28 @@ def test_headings_and_titles_say_where_or_nothing(story, places):
     made = plan(story, KNOWN)
     assert len(made.beats) == len(places)
     assert all(made.prompt_at(index).endswith(place) for index, place in enumerate(places))
+
+
+@pytest.mark.parametrize(
+    ("story", "beats"),
+    [
+        (
+            "After she had slept, Mia put on a hat. Then she ran.",
+            [{"Mia": "sleeping"}, {"Mia": "wearing a hat standing"}, {"Mia": "wearing a hat running"}],
+        ),
+        ("Mia puts on a hat after running.", [{"Mia": "running"}, {"Mia": "wearing a hat standing"}]),
+        ("After sitting down, Mia puts on a hat.", [{"Mia": "sitting"}, {"Mia": "wearing a hat sitting"}]),
+        (
+            "After Mia falls asleep, John puts on a hat.",
+            [{"Mia": "sleeping", "John": ""}, {"Mia": "sleeping", "John": "wearing a hat"}],
+        ),
+        ("[1] Mia, city, night.\n[2] Mia waves.\n[3] Mia sits.", [{"Mia": ""}, {"Mia": "waving"}, {"Mia": "sitting"}]),
+        ("Here comes a new one for my little ones. Mia waves. Then she sits.", [{"Mia": "waving"}, {"Mia": "sitting"}]),
+        (
+            "Rex sleeps and Mia sits. Mia waves. Rex didn't budge.",
+            [{"Rex": "sleeping", "Mia": "sitting"}, {"Rex": "sleeping", "Mia": "waving"}],
+        ),
+    ],
+)
+def test_what_is_over_is_over(story, beats):
+    assert shown(story, KNOWN) == beats

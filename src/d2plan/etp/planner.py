@@ -83,6 +83,7 @@ def clean_story(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
     plain = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", plain)
     plain = plain.translate({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"', 0x2013: " - ", 0x2014: " - "})
+    plain = re.sub(r"\[(\d+)\]", r"\1)", plain)
     plain = _BORDER.sub(lambda found: f"{found['heading'] or found['title'] or ''}. ", plain.strip())
     plain = " ".join("".join(letter if letter.isprintable() else " " for letter in plain).split())
     plain = re.sub(r"([.!?;,:])\s*\.(?!\.)", r"\1", plain)

@@ -23,6 +23,7 @@ FIRST_WORDS = (
     "but before all this,but before any of that,but before any of this"
 ).split(",")
 _SMALL = ("light", "filler", "prep", "particle", "mark")
+_LASTING = ("", "sitting", "standing", "smiling", "parked")
 _ARRIVING = ("moves", "appears", "waking", "ending", "halting")
 GEAR_VERBS = ("wears", "have", "shifts", "gets", "loses", "gives", "takes")
 
@@ -65,6 +66,7 @@ class Clause:
         relative: it begins with "who" or "which".
         heard: who was named in clauses that stand before it and happen after it, the nearest first.
         coming: who is named in clauses that stand behind it.
+        over: what its subjects did before is over, as in "after she had slept, Mia put on a hat".
     """
 
     link: Link
@@ -100,6 +102,7 @@ class Clause:
     in_turn: bool = False
     heard: list[Who] = field(default_factory=list)
     coming: list[Who] = field(default_factory=list)
+    over: bool = False
 
     @property
     def empty(self) -> bool:
@@ -116,6 +119,15 @@ class Clause:
     def tells_past(self) -> bool:
         """Whether it says what somebody did before: "Rex, who had slept, runs"."""
         return self.relative and self.verb is not None and self.verb.perfect and self.verb.item.has("action")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what it tells has ended when the next thing happens: "after sleeping", not "after sitting down"."""
+        if self.verb is None or self.verb.negated or self.verb.aspect == "start":
+            return False
+        done = self.sub == "after" or (self.sub in ("when", "once") and self.verb.perfect)
+        lasts = self.verb.item.text.lower().endswith((" down", " off", " asleep", " up"))
+        return done and not lasts and self.verb.item.senses.get("action", "") not in _LASTING
 
     @property
     def is_aside(self) -> bool:

@@ -283,6 +283,7 @@ def _lead(led: list[Clause], mains: list[Clause]) -> list[Clause]:
         main.link, main.later, clause.later = clause.link, clause.later or main.later, True
         clause.link = "join"
         return [*mains, *led]
+    main.over = clause.is_over
     if clause.sub in ("after", "once"):
         arrives = all(one.only_arrives for one in led)
         main.later, clause.later = main.later or not arrives, clause.later or arrives
@@ -314,6 +315,7 @@ def _trail(clause: Clause, ordered: list[Clause]) -> None:
                 break
             spot -= 1
         begun = ordered[spot]
+        begun.over = clause.is_over
         clause.link, clause.later = begun.link, begun.later
         begun.link, begun.later = "join", not clause.only_arrives
         ordered.insert(spot, clause)

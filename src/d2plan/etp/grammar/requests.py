@@ -17,6 +17,12 @@ _ASKING = re.compile(
     r") (?=\w)",
     re.IGNORECASE,
 )
+# "Here comes a new one for my little ones at home."
+_HERE = re.compile(
+    r"(?:(?<=^)|(?<=[.!?:] ))(?i:here(?:'s| is| comes)|this is|(?:i have|i've) (?:got )?) (?:a|an|my|our|another|one)\b"
+    rf"[^.!?:A-Z]{{0,30}}\b(?:one|idea|tale|script|request|order|prompt|brief|{_FILM[3:-1]})"
+    r"(?: for [^.!?:A-Z]{1,40})?[.!?:] (?=\S)"
+)
 _LIT = re.compile(
     r"(?:(?<=^)|(?<=[.!?:] ))(?:now |then )?(?:make it|let it be|change (?:it )?to|switch to|turn it (?:in)?to) (?:a )?"
     r"(night|day|morning|evening|sunset|dusk|dawn|noon|midday|midnight)\b",
@@ -57,7 +63,7 @@ def drop_requests(story: str) -> str:
     Returns:
         What is to be seen.
     """
-    told = _LIT.sub(lambda found: f"then it is {found.group(1)}", _ASKING.sub("", story))
+    told = _LIT.sub(lambda found: f"then it is {found.group(1)}", _ASKING.sub("", _HERE.sub("", story)))
     if told != story:
         told = told.replace("?", ".")
     return _SHOWN.sub(lambda found: f"{_MEANT.get(found.group(1), found.group(1))} is ", told)

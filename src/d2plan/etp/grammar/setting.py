@@ -109,12 +109,7 @@ def tell_setting(context: Context, telling: Telling) -> None:
             context.not_shown(clause.text, "a picture shows no place where somebody is not")
         elif isinstance(part, Place):
             if not part.value or (part.mode == "bare" and not moves):
-                if _is_liked(context, telling, part):
-                    context.note(f'"{part.text}" is taken as the place.')
-                    found = part.value
-                    _go(context, telling, part)
-                    continue
-                context.left_out += [part.text] if part.value else []
+                found = _take_liked(context, telling, part) or found
             elif part.mode == "here" and (SCENE, "place") in stage.ever:
                 context.left_out.append(part.text)
             elif found and found != part.value and source and part.mode == "to":
@@ -142,6 +137,16 @@ def _is_denied(clause: Clause, place: Place) -> bool:
     denied = verb is not None and verb.negated and verb.item.has("be", "stays") and not verb.item.has("action")
     denied = denied or (verb is not None and verb.negated and place.mode == "to")
     return denied or any(part.kind == "negation" for part in behind)
+
+
+def _take_liked(context: Context, telling: Telling, part: Place) -> str:
+    """Take "the snow" that they love for the place, where none was told; gives it, or leaves it out."""
+    if not _is_liked(context, telling, part):
+        context.left_out += [part.text] if part.value else []
+        return ""
+    context.note(f'"{part.text}" is taken as the place.')
+    _go(context, telling, part)
+    return part.value
 
 
 def _is_liked(context: Context, telling: Telling, part: Place) -> bool:

@@ -83,8 +83,7 @@ def tell(context: Context, clause: Clause) -> None:
     keep_leftovers(context, telling)
     people.objects = [index for _, _, found in telling.objects for index in found]
     _note_nothing(context, telling, noted)
-    if clause.ends and not set(acting) & set(telling.subjects):
-        _end_former(context, telling)
+    _end_actions(context, telling, acting)
     apply(context, telling)
 
 
@@ -348,6 +347,28 @@ def _arrive(context: Context, telling: Telling) -> None:
     for index in telling.subjects:
         if context.stage.now.get((index, "action")) not in ("", context.rest(index)):
             telling.add(Change((index, "action"), context.rest(index), weak=True))
+
+
+def _end_actions(context: Context, telling: Telling, acting: list[int]) -> None:
+    """End what was done before where the clause says so."""
+    clause = telling.clause
+    if clause.over:
+        _end_own(context, telling)
+    if clause.ends and not set(acting) & set(telling.subjects):
+        _end_former(context, telling)
+
+
+def _end_own(context: Context, telling: Telling) -> None:
+    """Let Mia sleep no more who puts on a hat "after she had slept"."""
+    changed = {change.dimension for change in telling.changes}
+    for index in telling.subjects if changed else ():
+        dimension = (index, "action")
+        action = context.stage.now.get(dimension)
+        if dimension not in changed and context.stage.now.told.get(dimension) and action != context.rest(index):
+            telling.add(Change(dimension, context.rest(index), weak=True))
+            context.note(
+                f'"{telling.clause.text}": {context.people.name(index)} is taken to have stopped {action} then.'
+            )
 
 
 def _end_former(context: Context, telling: Telling) -> None:
