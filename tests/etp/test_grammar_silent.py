@@ -2,6 +2,7 @@
 
 import pytest
 
+from d2plan.errors import InputError
 from tests.etp.storybook import plan
 from tests.etp.test_grammar import shown
 
@@ -350,3 +351,40 @@ def test_headings_and_titles_say_where_or_nothing(story, places):
 )
 def test_what_is_over_is_over(story, beats):
     assert shown(story, KNOWN) == beats
+
+
+@pytest.mark.parametrize(
+    ("story", "beats"),
+    [
+        ("Mia waves. Nobody waves back. So she sits down.", [{"Mia": "waving"}, {"Mia": "sitting"}]),
+        (
+            "Mia and Rex run. Nobody runs any more. Then Rex sits.",
+            [
+                {"Mia": "running", "Rex": "running"},
+                {"Mia": "standing", "Rex": "standing"},
+                {"Mia": "standing", "Rex": "sitting"},
+            ],
+        ),
+        ("Mia sits. Nobody sees her. She waves.", [{"Mia": "sitting"}, {"Mia": "waving"}]),
+        ("Mia sits. Mia waves. End.", [{"Mia": "sitting"}, {"Mia": "waving"}]),
+        ("Mia sleeps. Then she runs, as fast as she can.", [{"Mia": "sleeping"}, {"Mia": "running"}]),
+        (
+            "Mia waves. Then she runs to the beach, where she sits down.",
+            [{"Mia": "waving"}, {"Mia": "running"}, {"Mia": "sitting"}],
+        ),
+        (
+            "Please could you make me a little film where Mia sits and then jumps?",
+            [{"Mia": "sitting"}, {"Mia": "jumping"}],
+        ),
+    ],
+)
+def test_nobody_and_the_end_change_nothing(story, beats):
+    assert shown(story, KNOWN) == beats
+
+
+def test_somebody_unknown_who_is_waved_at_is_left_out():
+    made = plan("John sits. He waves to his mum. Then he jumps.", {"John": "man"})
+    assert [beat.sub_prompts["John"].split()[-1] for beat in made.beats] == ["sitting", "waving", "jumping"]
+    assert any("his mum" in note for note in made.notes)
+    with pytest.raises(InputError, match="his mum"):
+        plan("John sits. He waves with his mum. Then he jumps.", {"John": "man"})

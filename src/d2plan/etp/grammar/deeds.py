@@ -33,6 +33,7 @@ _BEGINS = tuple(
     "has a seat,have a seat,had a seat,having a seat,doz,drift,nod,"
     "drop,break,burst,settle,open,unzip".split(",")
 )
+_NAMED = ("name", "class", "pronoun")
 _SPEEDING = tuple("rac,zoom,rush,dash,tear,tore,hurtl,whizz,charg,streak,hurr,bolt".split(","))
 _FLY = Item("takes off", {"action": "flying"}, frozenset({"s"}))
 _RUN = Item("takes off", {"action": "running", "about": "running"}, frozenset({"s"}))
@@ -279,6 +280,9 @@ def _end(context: Context, telling: Telling, index: int, action: str) -> None:
     dimension = (index, "action")
     if context.stage.now.get(dimension) == action and action != context.rest(index):
         telling.add(Change(dimension, context.rest(index), weak=True))
+        named = telling.clause.subjects and all(who.head in _NAMED for who in telling.clause.subjects)
+        if not named:
+            context.note(f'"{telling.clause.text}" is taken to end what {context.people.name(index)} did: {action}.')
     elif dimension not in context.stage.ever and (
         telling.no_longer or (telling.clause.verb is not None and telling.clause.verb.aspect == "stop")
     ):

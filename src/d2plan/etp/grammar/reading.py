@@ -121,7 +121,7 @@ def _read_border(items: Sequence[Item], place: int, before: list[Chunk]) -> Read
     if _is_except(items, place, before):
         return Chunk("except", item.text), place + 1
     if item.has("mark") and _is_mark(items, place, before):
-        return Chunk("mark", item.text, item.value("mark")), place + 1
+        return Chunk("mark", item.text, _follows_there(items, place, before) or item.value("mark")), place + 1
     if low == "that" or item.has("relative"):
         spot = len(before) - 1
         while spot > 0 and (before[spot].kind == "comma" or (low == "who" and before[spot].text.lower() in _BEHIND)):
@@ -183,6 +183,17 @@ def _is_mark(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
     if value == "same" and low == "where":
         return not before or before[-1].kind != "verb"
     return True
+
+
+def _follows_there(items: Sequence[Item], place: int, before: list[Chunk]) -> str:
+    """Tell "runs to the harbour, where she sits down", which comes next, from "goes to the harbour, where Rex sits"."""
+    if items[place].text.lower() != "where" or not at(items, place + 1).has("pronoun"):
+        return ""
+    there = [chunk for chunk in before[-2:] if chunk.kind != "comma"][-1:]
+    arrives = bool(there) and isinstance(there[0], Place) and there[0].mode == "to"
+    deed = next((chunk for chunk in reversed(before) if isinstance(chunk, Verb)), None)
+    next_one = at(items, place + 2).senses.get("action", "parked")
+    return "next" if arrives and deed is not None and deed.item.has("action") and next_one != "parked" else ""
 
 
 def _read_light(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:

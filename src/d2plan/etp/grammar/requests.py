@@ -4,7 +4,7 @@ import re
 
 _FILM = r"(?:video|clip|film|movie|animation|story|picture|scene)"
 _ASKING = re.compile(
-    r"(?:(?<=^)|(?<=[.!?:,] ))(?:(?:hi|hello|hey)[,!.]? )?(?:"
+    r"(?:(?<=^)|(?<=[.!?:,] ))(?:(?:hi|hello|hey)[,!.]? )?(?:please,? )?(?:"
     r"(?:(?:can|could|would|will) (?:you|u|ya) )?(?:please |pls |plz )?"
     r"(?:make|do|create|generate|film|render|show|give)(?: me| us)? "
     rf"an? (?:\w+ )?{_FILM} (?:of|about|in which|where|with|that shows|showing)"
@@ -29,6 +29,7 @@ _LIT = re.compile(
     re.IGNORECASE,
 )
 _TITLE = re.compile(r"^(?:subject|re|title|working title|project): ([^.!?:]{1,80})[.!?] (?=\S)", re.IGNORECASE)
+_UTMOST = re.compile(r",? as (\w+) as (?:(?:he|she|it|they) (?:possibly )?(?:can|could)|possible)\b", re.IGNORECASE)
 _SHOWN = re.compile(r"\bshow (her|him|it|them|the \w+|a \w+|[A-Z]\w*) (?=\w+ing\b)")
 _MEANT = {"her": "she", "him": "he", "it": "it", "them": "they"}
 
@@ -66,4 +67,5 @@ def drop_requests(story: str) -> str:
     told = _LIT.sub(lambda found: f"then it is {found.group(1)}", _ASKING.sub("", _HERE.sub("", story)))
     if told != story:
         told = told.replace("?", ".")
+    told = _UTMOST.sub(r" \1", told)
     return _SHOWN.sub(lambda found: f"{_MEANT.get(found.group(1), found.group(1))} is ", told)

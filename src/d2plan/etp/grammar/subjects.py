@@ -13,6 +13,7 @@ from d2plan.etp.grammar.telling import Context, Telling
 
 # What the weather is: "it is freezing".
 _FEELS = ("freez", "froz", "boil")
+_ENDED = ("any more", "anymore", "any longer")
 _GROUPS = ("classes", "groups")
 GEAR_DEEDS = ("shifts", "loses", "gets", "gives", "takes", "swaps", "wears")
 
@@ -125,7 +126,7 @@ def _find_left_out(people: People, clause: Clause) -> list[int]:
 
 
 def _find_nobody(context: Context, telling: Telling, who: Who, left: list[int]) -> list[int]:
-    """Read "nobody runs" as all that do not, and "nobody but Rex runs" as Rex who does."""
+    """Read "nobody runs any more" as all that stop, and "nobody but Rex runs" as Rex who does."""
     clause = telling.clause
     if clause.verb is None or not context.people.cast:
         context.not_shown(clause.text)
@@ -134,6 +135,12 @@ def _find_nobody(context: Context, telling: Telling, who: Who, left: list[int]) 
     if left:
         context.note(f'"{clause.text}": what the others do instead is not said, so they go on.')
         return left
+    ended = clause.later or clause.now or any(part.text.lower().endswith(_ENDED) for part in clause.parts)
+    if not ended and clause.verb.item.has("action", "looks", "mute", "moves", "appears"):
+        # "He waves. Nobody waves back": he goes on.
+        context.not_shown(clause.text, "because nobody does it")
+        telling.shown = True
+        return []
     clause.verb.negated = True
     return context.people.find(replace(who, head="everyone", text="all"))
 

@@ -155,6 +155,9 @@ def _tell_again(context: Context, clause: Clause, former: Clause) -> None:
     if again is None:
         context.not_shown(clause.text, "what is done again is not understood")
         return
+    if former.verb is not None and any(part.kind == "negation" for part in clause.parts):
+        names = " and ".join(who.text for who in clause.subjects)
+        context.note(f'What {names} does not do is taken to be "{former.verb.text}".')
     tell(context, again)
 
 
@@ -190,10 +193,20 @@ def _gather(context: Context, clause: Clause) -> Telling:
                 found = people.find_own(part, telling.subjects or owners)
                 telling.objects.append((prep, part, find_bared(context, part, prep, found, telling.gears)))
                 continue
+            if _is_greeted(context, telling, part, prep):
+                context.left_out.append(part.text)
+                continue
             meant = find_marked(context, clause, part, _can_object(context, clause), telling.subjects)
             telling.objects.append((prep, part, meant))
             context.left_out += part.extras
     return telling
+
+
+def _is_greeted(context: Context, telling: Telling, who: Who, prep: str) -> bool:
+    """Find "his mum" in "waves to his mum", who is nobody known and need not be seen."""
+    verb = telling.clause.verb
+    greets = verb is not None and verb.item.senses.get("action") in ("waving", "smiling") and bool(telling.subjects)
+    return greets and who.head == "class" and prep in ("", "to", "at") and not context.people.peek([who])
 
 
 def _join_appositions(clause: Clause) -> None:
