@@ -388,3 +388,45 @@ def test_somebody_unknown_who_is_waved_at_is_left_out():
     assert any("his mum" in note for note in made.notes)
     with pytest.raises(InputError, match="his mum"):
         plan("John sits. He waves with his mum. Then he jumps.", {"John": "man"})
+
+
+@pytest.mark.parametrize(
+    ("story", "beats"),
+    [
+        (
+            "Mia sits. After, she wear a blue scarf and is jumping.",
+            [{"Mia": "sitting"}, {"Mia": "wearing a blue scarf jumping"}],
+        ),
+        (
+            "John sits. Mia is standing next to him in a red scarf. She gives him the scarf.",
+            [
+                {"John": "sitting", "Mia": "wearing a red scarf standing"},
+                {"John": "wearing a red scarf sitting", "Mia": "standing"},
+            ],
+        ),
+        (
+            "Rex sits. As soon as Mia begins to run, Rex jumps.",
+            [{"Rex": "sitting", "Mia": ""}, {"Rex": "jumping", "Mia": "running"}],
+        ),
+        (
+            "Mia sits and John stands. Then John wants to win and waves. After that both of them stop.",
+            [
+                {"Mia": "sitting", "John": "standing"},
+                {"Mia": "sitting", "John": "waving"},
+                {"Mia": "standing", "John": "standing"},
+            ],
+        ),
+        ("0:00 Mia sits\n0:03 Mia waves\n0:06 Mia jumps", [{"Mia": "sitting"}, {"Mia": "waving"}, {"Mia": "jumping"}]),
+        ("Mia sits. Slowly the woman waves.", [{"Mia": "sitting"}, {"Mia": "waving"}]),
+    ],
+)
+def test_when_and_whose_it_is(story, beats):
+    assert shown(story, {"Mia": "woman", "John": "man", "Rex": "dog"}) == beats
+
+
+def test_a_new_place_brings_its_own_light():
+    made = plan("Mia runs in the city. Harbour at night: Mia sits at last.", KNOWN)
+    assert [made.prompt_at(index).rpartition(" in ")[2] for index in range(len(made.beats))] == [
+        "the city",
+        "the harbour at night",
+    ]

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 from d2plan.errors import InputError
@@ -16,6 +17,8 @@ _BORDER = re.compile(
     # A mail's subject or a title ends with its line, too.
     r"|(?i:\A(?P<title>(?:subject|re|title|working title|project): [^\n]*)\n)"
 )
+# "0:03 Rex jumps", line by line, is a list.
+_TIMECODE = re.compile(r"(?m)^[ \t]*[\[(]?00?:\d\d(?:[ \t]*-[ \t]*\d?\d:\d\d)?[\])]?:?[ \t]+")
 
 Check = Callable[[EventPlan], EventPlan]
 
@@ -83,7 +86,8 @@ def clean_story(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
     plain = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", plain)
     plain = plain.translate({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"', 0x2013: " - ", 0x2014: " - "})
-    plain = re.sub(r"\[(\d+)\]", r"\1)", plain)
+    numbers = count(1)
+    plain = _TIMECODE.sub(lambda _: f"{next(numbers)}) ", re.sub(r"\[(\d+)\]", r"\1)", plain))
     plain = _BORDER.sub(lambda found: f"{found['heading'] or found['title'] or ''}. ", plain.strip())
     plain = " ".join("".join(letter if letter.isprintable() else " " for letter in plain).split())
     plain = re.sub(r"([.!?;,:])\s*\.(?!\.)", r"\1", plain)

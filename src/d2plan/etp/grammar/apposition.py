@@ -120,6 +120,9 @@ def _read_class_behind(items: Sequence[Item], spot: int, who: Who) -> int:
     if at(items, after).text.lower() not in ("the", "a", "an", "my", "our", "his", "her", "their"):
         return spot
     after += 1
+    if comma and at(items, after).text.lower() == "other":
+        # "Camomile, the other teapot,"
+        after += 1
     extras: list[str] = []
     while at(items, after).has("adjective", "colour", "other_colour") or (
         not at(items, after).senses and at(items, after + 1).has("class")

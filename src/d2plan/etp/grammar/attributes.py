@@ -7,6 +7,8 @@ from d2plan.etp.grammar.exchanges import is_plural
 from d2plan.etp.grammar.telling import ON_SOMEBODY, Context, Telling, Worn
 from d2plan.etp.grammar.wearing import is_held, name_gear, take_off, wear_all
 
+_OBJECTS = ("him", "her", "it", "them")
+
 
 def tell_attributes(context: Context, telling: Telling) -> None:
     """Read "with a hat", "in a red scarf", "without her hat".
@@ -125,7 +127,9 @@ def _beside(telling: Telling, parts: list, place: int) -> list[int]:  # type: ig
     ahead = telling.clause.parts[: telling.clause.split]
     # "Next to him, Mia sits with a hat": what stands ahead of the subject has nothing that comes behind the verb.
     parted = any(part is parts[spot] for part in ahead) and not any(part is gear for part in ahead)
-    if spot >= 0 and isinstance(parts[spot], Who) and not parted:
+    # "Stands next to him in a red scarf": it is hers.
+    by_him = spot > 0 and parts[spot].text.lower() in _OBJECTS and parts[spot - 1].kind == "prep"
+    if spot >= 0 and isinstance(parts[spot], Who) and not (parted or by_him):
         for _, who, found in telling.objects:
             if who is parts[spot]:
                 return found

@@ -29,6 +29,8 @@ def order_clauses(clauses: list[Clause]) -> list[Clause]:
     _urge_in_vain(clauses)
     _imagine(clauses)
     for clause, following in pairwise(clauses):
+        # "Harbour at night: he parks at last" is one moment.
+        following.later = following.later and not (clause.heading and clause.verb is None and not clause.subjects)
         _only_own(clause, following)
         _go_on_with_it(clause, following)
         # "Wearing a hat, John waves."
@@ -285,7 +287,9 @@ def _lead(led: list[Clause], mains: list[Clause]) -> list[Clause]:
         return [*mains, *led]
     main.over = clause.is_over
     if clause.sub in ("after", "once"):
-        arrives = all(one.only_arrives for one in led)
+        # "As soon as Rex begins to run, Mia waves" is one moment.
+        starts = clause.sub == "once" and clause.verb is not None and clause.verb.aspect == "start"
+        arrives = starts or all(one.only_arrives for one in led)
         main.later, clause.later = main.later or not arrives, clause.later or arrives
     clause.later = clause.later or (clause.fronted and clause.sub == "when")
     more = [one for one in led[1:] if one.verb is not None and not one.subjects and one.link == "join"]

@@ -109,7 +109,16 @@ def _read(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading:
         found = reader(items, place, before)
         if found is not None:
             return found
+    if _is_adverb(items, place, before):
+        return Chunk("other", items[place].text, "adverb"), place + 1
     return Chunk("unknown", items[place].text), place + 1
+
+
+def _is_adverb(items: Sequence[Item], place: int, before: list[Chunk]) -> bool:
+    """Tell "Slowly the backpack opens" from "Emily opens it"."""
+    begins = not before or before[-1].kind == "stop"
+    leads = at(items, place + 1).has("determiner", "possessive", "pronoun", "name")
+    return items[place].text.endswith("ly") and (items[place].text.islower() or (begins and leads))
 
 
 def _read_border(items: Sequence[Item], place: int, before: list[Chunk]) -> Reading | None:
@@ -120,6 +129,13 @@ def _read_border(items: Sequence[Item], place: int, before: list[Chunk]) -> Read
             return Chunk(kind, item.text), place + 1
     if _is_except(items, place, before):
         return Chunk("except", item.text), place + 1
+    if (
+        low in ("after", "afterward")
+        and at(items, place + 1).has("comma")
+        and (not before or before[-1].kind == "stop")
+    ):
+        # "After, she jumps."
+        return Chunk("mark", item.text, "next"), place + 1
     if item.has("mark") and _is_mark(items, place, before):
         return Chunk("mark", item.text, _follows_there(items, place, before) or item.value("mark")), place + 1
     if low == "that" or item.has("relative"):

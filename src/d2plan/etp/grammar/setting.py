@@ -238,7 +238,7 @@ def _light(context: Context, telling: Telling, part: Chunk) -> None:
         before = "" if dimension not in stage.ever else "?"
         telling.add(Change(dimension, light, before=before, passes=telling.clause.ends))
         telling.moving = True
-    elif dimension in stage.ever or len(stage.moments) > 1 or (begun and _comes_later(telling.clause, part)):
+    elif dimension in stage.ever or len(stage.moments) > 1 or (begun and _comes_later(telling, part)):
         telling.add(Change(dimension, light))
         telling.moving = True
     else:
@@ -260,8 +260,11 @@ def _goes_on(context: Context, telling: Telling, part: Chunk) -> bool:
     return True
 
 
-def _comes_later(clause: Clause, part: Chunk) -> bool:
-    """Tell "then, at night," and "He drives. At night, he sleeps" from "He sleeps at night"."""
+def _comes_later(telling: Telling, part: Chunk) -> bool:
+    """Tell "then, at night," and "He drives. At night, he sleeps" from "He sleeps at night"; a new place has its own."""
+    clause = telling.clause
+    if any(change.dimension == (SCENE, "place") and not change.state for change in telling.changes):
+        return True
     return clause.later or (clause.link == "sentence" and part in clause.parts[: clause.split])
 
 

@@ -62,6 +62,9 @@ def tell(context: Context, clause: Clause) -> None:
         return
     verb, noted = clause.verb, len(context.notes)
     if _only_may_happen(context, telling, known):
+        if clause.later:
+            # "Then he wants to win and runs": what only may happen still says when.
+            apply(context, telling)
         return
     weather = find_weather(clause)
     if weather is not None:
