@@ -19,6 +19,8 @@ OPEN_K = load_stories(Path(__file__).parent / "stories" / "open_k.yaml")
 OPEN_M = load_stories(Path(__file__).parent / "stories" / "open_m.yaml")
 OPEN_N = load_stories(Path(__file__).parent / "stories" / "open_n.yaml")
 OPEN_P = load_stories(Path(__file__).parent / "stories" / "open_p.yaml")
+OPEN_Q = load_stories(Path(__file__).parent / "stories" / "open_q.yaml")
+OPEN_R = load_stories(Path(__file__).parent / "stories" / "open_r.yaml")
 SEALED = load_stories(Path(__file__).parent / "stories" / "sealed.yaml")
 OPEN_C = load_stories(Path(__file__).parent / "stories" / "open_c.yaml")
 
@@ -49,6 +51,8 @@ def test_the_grammar_plans_the_development_stories_as_a_person_would(entry):
         (OPEN_M, 261, 0.99, 0),
         (OPEN_N, 223, 0.97, 0),
         (OPEN_P, 243, 1, 0),
+        (OPEN_Q, 228, 0.9, 0),
+        (OPEN_R, 199, 0.95, 0),
         (SEALED, 90, 0.97, 0),
     ],
     ids=[
@@ -67,6 +71,8 @@ def test_the_grammar_plans_the_development_stories_as_a_person_would(entry):
         "open_m",
         "open_n",
         "open_p",
+        "open_q",
+        "open_r",
         "sealed",
     ],
 )

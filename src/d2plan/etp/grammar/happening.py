@@ -43,7 +43,8 @@ def apply(context: Context, telling: Telling) -> None:
         _is_framed(context, telling),
     )
     context.stage.own = _dresses_itself(telling)
-    if context.stage.split:
+    now = clause.now and clause.link == "join" and len(context.stage.moments) > count
+    if context.stage.split or now:
         context.note(f'"{clause.text}" is a moment of its own, after what stands before it.')
     elif context.stage.parted or (len(context.stage.moments) > count and clause.amid):
         context.note(f'"{clause.text}" begins there, so what stands before it is a moment of its own.')

@@ -341,7 +341,7 @@ class People(Sexes):
             # "Turbo stops. He is tired": in stories things are somebody.
             self.note(f'"{who.text}" is taken as {self.name(things[0])}; write the name if not.')
             fitting = things
-        fitting = fitting or self._find_it(who, order)
+        fitting = fitting or self._find_it(who, order) or (things[:1] if who.value in ("he", "she") else [])
         if not fitting:
             raise InputError(f'The story says "{who.text}", but nobody before fits that; write the name.')
         able = [index for index in fitting if can is None or can(index)] or fitting

@@ -261,7 +261,7 @@ def _goes_on(context: Context, telling: Telling, part: Chunk) -> bool:
 
 
 def _comes_later(telling: Telling, part: Chunk) -> bool:
-    """Tell "then, at night," and "He drives. At night, he sleeps" from "He sleeps at night"; a new place has its own."""
+    """Tell "then, at night," and "At night, he sleeps" from "He sleeps at night"; a new place has its own light."""
     clause = telling.clause
     if any(change.dimension == (SCENE, "place") and not change.state for change in telling.changes):
         return True
