@@ -1,13 +1,14 @@
 """What every interpolator is held to, whatever it is."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from transformers.utils import logging
 
-from d2plan.errors import InputError, ShapeError
+from d2plan.errors import FileError, InputError, ShapeError
 from d2plan.etp.interpolate import (
     METHODS,
     InterpolatorOptions,
@@ -111,3 +112,21 @@ def test_nothing_that_transformers_advises_comes_before_the_one_sentence(monkeyp
     assert "torchvision" not in caplog.text
     logger.warning("others are heard")
     assert "others" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("blend", {"weights": Path("seine.pt")}, "weights: blend has none; leave them out"),
+        (
+            "seine",
+            {"text_model": Path("sd14")},
+            "text_model: only the published SEINE",
+        ),
+        ("wan", {"weights": Path("wan"), "text_model": Path("sd14")}, "text_model: only the published SEINE"),
+        ("seine", {"weights": Path("nope.pt"), "base": SimpleNamespace()}, "nope.pt: is not there; give a seine.pt"),
+    ],
+)
+def test_a_model_that_would_not_be_used_is_refused(name, options, told):
+    with pytest.raises((InputError, FileError), match=told):
+        open_interpolator(name, InterpolatorOptions(**options))

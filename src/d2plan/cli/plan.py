@@ -29,7 +29,9 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     llm_url: Annotated[str, typer.Option("--llm-url", help="Server, up to /v1; else D2PLAN_LLM_URL.")] = "",
     llm_model: Annotated[str, typer.Option("--llm-model", help="Model's name or folder; else D2PLAN_LLM_MODEL.")] = "",
     llm_seconds: Annotated[float, typer.Option("--llm-seconds", help="Longest wait for one answer.")] = 120.0,
-    frames: Annotated[int, typer.Option("--frames", help="From one beat to the next, both ends counted.")] = 16,
+    frames: Annotated[
+        int, typer.Option("--frames", help="From beat to beat, both ends counted; seine makes 4 to 22.")
+    ] = 16,
     base: Annotated[str, typer.Option("--base", help="Base model that the plan is for.")] = "mini",
     other_base: OtherBase = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the noise.")] = 0,

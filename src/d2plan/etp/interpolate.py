@@ -150,9 +150,19 @@ def open_interpolator(name: str, options: InterpolatorOptions) -> Interpolator:
         raise InputError(f'interpolator: "{name}" is not known; use one of {", ".join(METHODS)}.')
     if options.steps is not None and not 1 <= options.steps <= 1000:
         raise InputError(f"steps is {options.steps}, but must be 1..1000.")
+    _check_models(name, options)
     with _quietly():
         opened: Interpolator = import_module(METHODS[name]).open_interpolator(name, options)
     return opened
+
+
+def _check_models(name: str, options: InterpolatorOptions) -> None:
+    """Refuse models that a way of making frames would not use."""
+    if name == "blend" and options.weights is not None:
+        raise InputError("weights: blend has none; leave them out, or choose another interpolator.")
+    published = name == "seine" and options.weights is not None and options.weights.is_file()
+    if options.text_model is not None and not published:
+        raise InputError("text_model: only the published SEINE (weights: its seine.pt) has one; leave it out.")
 
 
 @contextmanager

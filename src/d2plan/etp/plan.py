@@ -228,8 +228,8 @@ def check_plan(
         The plan with every class word and identifier filled in.
 
     Raises:
-        InputError: a concept is unknown, of another base, or states no class word; a class word is missing from a
-            global prompt, an identifier from a sub-prompt; or a prompt is too long.
+        InputError: a concept is unknown, of another base, states no class word, or has another's identifier; a class
+            word is missing from a global prompt, an identifier from a sub-prompt; or a prompt is too long.
     """
     known = []
     for index, instance in enumerate(plan.instances):
@@ -333,7 +333,7 @@ def _check_bases(plan: EventPlan, known: Sequence[KnownConcept], base: str) -> N
 
 
 def _fill(plan: EventPlan, known: Sequence[KnownConcept]) -> EventPlan:
-    instances = []
+    instances: list[PlanInstance] = []
     for index, (instance, concept) in enumerate(zip(plan.instances, known, strict=True)):
         word = instance.class_word or concept.class_word
         identifier = concept.identifier or instance.identifier
@@ -343,6 +343,12 @@ def _fill(plan: EventPlan, known: Sequence[KnownConcept]) -> EventPlan:
             raise InputError(
                 f'instances[{index}].identifier is "{instance.identifier}", but {concept.path} was trained with '
                 f'"{identifier}"; write that, or leave it out.'
+            )
+        same = next((other for other in instances if identifier and other.identifier == identifier), None)
+        if same is not None and same.concept != instance.concept:
+            raise InputError(
+                f"{concept.path} and {same.concept} have the same identifier {identifier}; train one of them again "
+                "with another --identifier, or let only one take part."
             )
         instances.append(instance.model_copy(update={"class_word": word, "identifier": identifier or None}))
     return plan.model_copy(update={"instances": tuple(instances)})

@@ -162,6 +162,8 @@ def read_config(folder: Path) -> SeineConfig:
         FileError: it is missing or damaged.
     """
     path = folder / CONFIG_FILE
+    if not folder.exists():
+        raise FileError(f"{folder}: is not there; give a seine.pt or a folder of an interpolator, or leave it out.")
     if not path.is_file() or not (folder / WEIGHTS_FILE).is_file():
         raise FileError(
             f"{folder} holds no interpolator ({CONFIG_FILE}, {WEIGHTS_FILE}); make one with scripts/seine "

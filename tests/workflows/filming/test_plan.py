@@ -80,6 +80,32 @@ def test_a_concept_of_another_base_is_told_before_anything_is_made(base, concept
         plan_story("Rex sleeps, then runs.", tmp_path, base=str(base.folder))
 
 
+def test_who_cannot_take_part_is_told_before_a_planner_is_asked(base, concepts, tmp_path):
+    class Unasked:
+        def plan(self, request):
+            raise AssertionError(request)
+
+    own = load_adapter(concepts / "rex.safetensors")
+    save_adapter(tmp_path / "rex.safetensors", dataclasses.replace(own, base_fingerprint="0123456789abcdef"))
+    with pytest.raises(InputError, match="rex.safetensors, trained on the base 0123456789abcdef"):
+        plan_story("The dog sleeps, then runs.", tmp_path, Unasked(), base=str(base.folder))
+    save_adapter(tmp_path / "noa.safetensors", dataclasses.replace(own, name="Noa", class_word=""))
+    save_adapter(tmp_path / "eva.safetensors", dataclasses.replace(own, name="Eva", class_word="woman"))
+    with pytest.raises(InputError, match="Noa is .*noa.safetensors, which states no class word"):
+        plan_story("Noa sleeps, then runs.", tmp_path, Unasked(), base=str(base.folder))
+    assert [item.name for item in plan_story("Eva sleeps. Eva runs.", tmp_path, base=str(base.folder)).instances] == [
+        "Eva"
+    ]
+
+
+def test_two_concepts_of_one_identifier_are_told_with_the_plan(base, concepts, tmp_path):
+    own = load_adapter(concepts / "rex.safetensors")
+    for name, word in (("Rex", "dog"), ("Eva", "woman")):
+        save_adapter(tmp_path / f"{name}.safetensors", dataclasses.replace(own, name=name, class_word=word))
+    with pytest.raises(InputError, match="have the same identifier <v1>; train one of them again"):
+        plan_story("Rex runs. Eva runs, too.", tmp_path, base=str(base.folder))
+
+
 def test_a_prompt_that_the_base_would_cut_is_refused(base, concepts, tmp_path):
     saved = save_plan(plan_story(STORY, concepts, base=str(base.folder)), tmp_path / "plan.yaml")
     saved.write_text(saved.read_text().replace("on the beach", "on the beach " + "and a dog " * 20))

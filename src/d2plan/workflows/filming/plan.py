@@ -1,7 +1,7 @@
 """Plan a story over a folder of concepts, or check a plan that a person wrote."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -23,6 +23,7 @@ from d2plan.etp.plan import (
     write_plan,
 )
 from d2plan.etp.planner import Planner, StoryRequest, clean_story
+from d2plan.fields import contains_word
 from d2plan.media.images import check_output, make_folder, write_file
 
 PLAN_SUFFIXES = (".yaml", ".yml", ".json")
@@ -62,7 +63,7 @@ def plan_story(
     if not known:
         raise InputError(f"{concepts} holds no adapter that can be used; train one with `d2plan train`.")
     check = PlanCheck({concept.path: concept for concept in known}, base, other_base)
-    usable = tuple(concept for concept in known if concept.class_word)
+    usable = _find_usable(known, text, "" if other_base else check.fingerprint)
     plan = (planner or GrammarPlanner()).plan(StoryRequest(text, usable, base, frames, seed, check))
     return plan.model_copy(update={"planned": fingerprint_plan(plan)})
 
@@ -199,6 +200,29 @@ def _read_concept(path: Path) -> KnownConcept:
         known.get("d2plan.identifier", ""),
         known.get("d2plan.base_fingerprint", ""),
     )
+
+
+def _find_usable(known: Sequence[KnownConcept], story: str, base: str) -> tuple[KnownConcept, ...]:
+    """Keep the concepts that can take part; a story that names another is refused before anybody plans it."""
+    usable, refused = [], []
+    for concept in known:
+        if not concept.class_word:
+            told = (
+                "which states no class word; no planner can speak of it, so write the plan by hand, with a class_word."
+            )
+        elif concept.base and base and concept.base != base:
+            told = (
+                f"trained on the base {concept.base}, but this one is {base}; choose concepts of one base, or take "
+                "them with --other-base."
+            )
+        else:
+            usable.append(concept)
+            continue
+        refused.append((concept, f"{concept.name} is {concept.path}, {told}"))
+    for concept, told in refused:
+        if not usable or contains_word(story.casefold(), concept.name.casefold()):
+            raise InputError(told)
+    return tuple(usable)
 
 
 class PlanCheck:
