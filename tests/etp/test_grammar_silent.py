@@ -418,6 +418,14 @@ def test_somebody_unknown_who_is_waved_at_is_left_out():
         ),
         ("0:00 Mia sits\n0:03 Mia waves\n0:06 Mia jumps", [{"Mia": "sitting"}, {"Mia": "waving"}, {"Mia": "jumping"}]),
         ("Mia sits. Slowly the woman waves.", [{"Mia": "sitting"}, {"Mia": "waving"}]),
+        (
+            "Mia is on the left and Rex on the right. Rex runs and Mia sleeps.",
+            [{"Mia": "", "Rex": ""}, {"Mia": "sleeping", "Rex": "running"}],
+        ),
+        (
+            "Mia sits. Then she puts on a hat. Then, with the hat still on, she sleeps.",
+            [{"Mia": "sitting"}, {"Mia": "wearing a hat sitting"}, {"Mia": "wearing a hat sleeping"}],
+        ),
     ],
 )
 def test_when_and_whose_it_is(story, beats):

@@ -221,6 +221,8 @@ class People(Sexes):
         named = self.named if len(self.named) > 1 or len(everybody) > len(_PEOPLE) else []
         known = self.cast or named or everybody
         low = who.text.lower()
+        if known is named and len(named) < len(everybody):
+            self.note(f'"{who.text}" are taken as {" and ".join(map(self.name, named))}, who are named; write others.')
         if known is everybody and len(known) > 2:
             self.note(f'"{who.text}" are taken as all known characters; write the names if not.')
         if who.number > 2 and len(known) != who.number:

@@ -30,6 +30,8 @@ _LIT = re.compile(
 )
 _TITLE = re.compile(r"^(?:subject|re|title|working title|project): ([^.!?:]{1,80})[.!?] (?=\S)", re.IGNORECASE)
 _UTMOST = re.compile(r",? as (\w+) as (?:(?:he|she|it|they) (?:possibly )?(?:can|could)|possible)\b", re.IGNORECASE)
+# "And with the scarf still on he sleeps" says that nothing changes.
+_STILL = re.compile(r"\b(and |but )?with (?:the|his|her|its|their) \w+ still on,? (?=\w)", re.IGNORECASE)
 _SHOWN = re.compile(r"\bshow (her|him|it|them|the \w+|a \w+|[A-Z]\w*) (?=\w+ing\b)")
 _MEANT = {"her": "she", "him": "he", "it": "it", "them": "they"}
 
@@ -67,5 +69,5 @@ def drop_requests(story: str) -> str:
     told = _LIT.sub(lambda found: f"then it is {found.group(1)}", _ASKING.sub("", _HERE.sub("", story)))
     if told != story:
         told = told.replace("?", ".")
-    told = _UTMOST.sub(r" \1", told)
+    told = _STILL.sub(r"\1", _UTMOST.sub(r" \1", told))
     return _SHOWN.sub(lambda found: f"{_MEANT.get(found.group(1), found.group(1))} is ", told)

@@ -180,8 +180,8 @@ class Stage:
         if self._opens(changes, relation, moving):
             self.split = relation == "join"
             self._open()
-        elif relation == "sentence" and self.now.told and self.now.setting and len(self.moments) == 1:
-            self.merged += [change for change in changes if not change.state]
+        elif len(self.moments) == 1:
+            self._merge(changes, relation)
         fresh = [change for change in changes if change.needs_before and change.dimension not in self.ever]
         if framed and all(change.puts_on for change in fresh):
             self.begun += fresh
@@ -204,6 +204,13 @@ class Stage:
         self.now.passing = alone and all(change.passes for change in changes)
         self.waits = ""
         return lost
+
+    def _merge(self, changes: list[Change], relation: str) -> None:
+        """Keep what is told of a first moment of which only the setting had been told."""
+        # "They are on the beach. Rex runs and Luna sleeps": neither does before.
+        follows = self.merged and relation in ("join", "same")
+        if follows or (relation == "sentence" and self.now.told and self.now.setting):
+            self.merged += [change for change in changes if not change.state]
 
     def _relate(self, relation: str) -> str:
         return self.waits if self.waits == "later" or (self.waits and relation == "join") else relation
