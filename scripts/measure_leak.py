@@ -50,6 +50,7 @@ ROWS = {
 }
 COLUMNS = {
     "first": "first of 20",
+    "near": "first among near",
     "far": "first among far",
     "attributes": "right attribute",
     "leak": "leak, first of 20",
@@ -73,8 +74,10 @@ def summarise(bench: Bench, plan: Sequence[Sequence[Shot]]) -> dict[str, Estimat
     values: dict[str, list[list[float]]] = {name: [] for name in COLUMNS}
     for shots in plan:
         itself, leaked, bare = (bench.read_scores(shots, method) for method in (COMPOSED, LEAK, BASE))
-        for name, read in (("first", "rank"), ("far", "rank_far")):
+        for name, read in (("first", "rank"), ("near", "rank_near"), ("far", "rank_far")):
             values[name].append([float(getattr(one, read) == 1) for one in itself])
+            if name == "near":
+                continue
             gaps = [
                 float(getattr(with_it, read) == 1) - float(getattr(without, read) == 1)
                 for with_it, without in zip(leaked, bare, strict=True)

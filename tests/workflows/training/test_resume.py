@@ -6,12 +6,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from d2plan.adapter.file import load_adapter
 from d2plan.backbone.load import load_backbone
 from d2plan.dislora.checkpoint import last_step
 from d2plan.dislora.train import StepReport
-from d2plan.errors import FileError
+from d2plan.errors import FileError, InputError
 from d2plan.workflows.training.train import train_concept
 
 
@@ -75,3 +76,48 @@ def test_what_a_training_that_died_at_its_end_had_written_is_replaced(
     target.unlink()
     train_concept(pictures, target, **asked, resume=True, on_note=notes.append)
     assert target.read_bytes() == before and "going on after step 1 of 1" in notes
+
+
+def test_killed_after_its_last_checkpoint_an_overwriting_training_goes_on_to_its_files(
+    pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    target, notes = tmp_path / "rex.safetensors", []
+    base = load_backbone(tiny_folder)
+    train_concept(pictures, target, base=base, steps=1, batch_size=1)
+    old = target.read_bytes()
+    asked = {"base": base, "steps": 2, "batch_size": 1, "seed": 3}
+    train_concept(pictures, target, **asked, keep_checkpoints=True, overwrite=True)
+    new = target.read_bytes()
+    target.write_bytes(old)
+    train_concept(pictures, target, **asked, resume=True, on_note=notes.append)
+    assert target.read_bytes() == new and "going on after step 2 of 2" in notes
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"steps": 2}, "steps is 1 there and 2 here"),
+        ({"rank": 2}, "rank is"),
+        ({"class_word": "cat"}, "class_word is dog there"),
+    ],
+)
+def test_a_finished_adapter_of_another_training_is_not_taken_for_this_one(
+    changed: dict[str, object], told: str, pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "rex.safetensors"
+    asked = {"base": tiny_folder, "steps": 1, "batch_size": 1, "class_word": "dog"}
+    train_concept(pictures, target, **asked)
+    before = target.read_bytes()
+    for resume in ({"resume": True}, {"resume_changed": True}):
+        with pytest.raises(InputError, match=f"rex.safetensors is finished already, and .*{told}"):
+            train_concept(pictures, target, **{**asked, **changed}, **resume)
+    assert target.read_bytes() == before
+
+
+def test_an_adapter_of_another_program_is_no_training_to_go_on_with(
+    pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    target = train_concept(pictures, tmp_path / "rex.safetensors", base=tiny_folder, steps=1, batch_size=1)
+    save_file(load_file(target), target)
+    with pytest.raises(InputError, match="no training of d2plan wrote it"):
+        train_concept(pictures, target, base=tiny_folder, steps=1, batch_size=1, resume=True)

@@ -9,8 +9,9 @@ from typing import Unpack
 
 import torch
 
-from d2plan.adapter.file import SUFFIX, Adapter, save_adapter
+from d2plan.adapter.file import SUFFIX, Adapter, read_metadata, save_adapter
 from d2plan.adapter.sidecar import SIDECAR_SUFFIX, write_sidecar
+from d2plan.adapter.words import read_settings
 from d2plan.backbone.load import Backbone, find_base
 from d2plan.backbone.text import unknown_words
 from d2plan.config import load_defaults
@@ -18,7 +19,7 @@ from d2plan.dislora.checkpoint import last_step
 from d2plan.dislora.data import DEFAULT_TEMPLATE, ConceptData, read_concept_folder, read_concept_words
 from d2plan.dislora.processes import Processes, open_processes
 from d2plan.dislora.prompts import fill_template
-from d2plan.dislora.train import Keeping, StepReport, TrainRequest, train_steps
+from d2plan.dislora.train import Keeping, StepReport, TrainRequest, describe_request, train_steps
 from d2plan.errors import InputError
 from d2plan.media.images import Picture, check_output, fit_image, make_folder, write_file, write_png
 from d2plan.workflows.training.board import Board, open_board
@@ -102,7 +103,7 @@ def train_concept(
     request = make_request(given, target.stem, defaults, seed, options)
     place = work_folder(target)
     note = options.get("on_note", _ignore) if together.leads else _ignore
-    if resume and target.exists() and last_step(place) in (0, request.settings.steps):
+    if resume and target.exists() and _is_finished(target, last_step(place), request):
         note(f"{target} is finished already; nothing was done.")
         return target
     if resume and not last_step(place):
@@ -152,6 +153,25 @@ class _Task:
             "resolution": f"{width}x{height}",
             "prediction_type": self.backbone.scheduler.config.prediction_type,
         }
+
+
+def _is_finished(target: Path, step: int, request: TrainRequest) -> bool:
+    """Say whether an adapter is what a request gives; another training's, with nothing to go on from, is refused."""
+    if step not in (0, request.settings.steps):
+        return False
+    found = read_settings(str(target), read_metadata(target).get("d2plan.settings", "{}"))
+    wanted = describe_request(request)
+    other = [name for name in wanted if found and name in found and found[name] != wanted[name]]
+    if found and not other:
+        return True
+    if step:
+        # The training came to its end, but not to its files: what is there was to be overwritten.
+        return False
+    told = ", ".join(f"{name} is {found[name]} there and {wanted[name]} here" for name in other[:3])
+    raise InputError(
+        f"{target} is finished already, and {told or 'no training of d2plan wrote it'}; name another out, learn anew "
+        "with overwrite, or go on from checkpoints, which keep_checkpoints keeps."
+    )
 
 
 def check_target(target: Path, options: TrainOptions) -> dict[str, Path]:
