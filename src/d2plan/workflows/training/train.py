@@ -272,7 +272,7 @@ def _tell(task: _Task, done: StepReport, books: tuple[TrainingLog, Board]) -> No
 @contextmanager
 def _until_stopped(task: _Task) -> Iterator[Callable[[], bool]]:
     try:
-        with stop_gently() as stop:
+        with stop_gently(task.note) as stop:
             yield stop
     except KeyboardInterrupt:
         step = last_step(task.place)
