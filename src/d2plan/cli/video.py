@@ -27,9 +27,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     llm_seconds: Annotated[float, typer.Option("--llm-seconds", help="Longest wait for one answer.")] = 120.0,
     base: Annotated[str, typer.Option("--base", help="Base model of a story; a plan names its own.")] = "mini",
     other_base: OtherBase = False,
-    frames: Annotated[
-        int | None, typer.Option("--frames", help="From beat to beat, both ends counted; seine makes 4 to 22.")
-    ] = None,
+    frames: Annotated[int | None, typer.Option("--frames", help="Beat to beat, with both; seine: 4 to 22.")] = None,
     fps: Annotated[float, typer.Option("--fps", help="Frames a second.")] = 8.0,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the noise.")] = None,
     interpolator: Annotated[str, typer.Option("--interpolator", help="seine, wan, ltx or blend.")] = "seine",

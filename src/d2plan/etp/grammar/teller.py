@@ -11,6 +11,7 @@ from d2plan.etp.grammar.attributes import tell_attributes
 from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Who
 from d2plan.etp.grammar.clauses import GEAR_VERBS, Clause
 from d2plan.etp.grammar.deeds import can_do, denies_state, leave_alone, tell_deed, tell_states
+from d2plan.etp.grammar.endings import end_actions
 from d2plan.etp.grammar.exchanges import list_all_gear, reverse
 from d2plan.etp.grammar.gear import replace_others, tell_gear
 from d2plan.etp.grammar.happening import PLAIN_BEINGS, apply
@@ -20,7 +21,7 @@ from d2plan.etp.grammar.past import passes_over
 from d2plan.etp.grammar.people import Can
 from d2plan.etp.grammar.setting import find_weather, tell_positions, tell_setting
 from d2plan.etp.grammar.spared import spare_gear
-from d2plan.etp.grammar.stage import SCENE, Change
+from d2plan.etp.grammar.stage import Change
 from d2plan.etp.grammar.subjects import find_bared, find_subjects
 from d2plan.etp.grammar.telling import Context, Telling, word_before
 from d2plan.etp.planner import list_names
@@ -86,7 +87,7 @@ def tell(context: Context, clause: Clause) -> None:
     keep_leftovers(context, telling)
     people.objects = [index for _, _, found in telling.objects for index in found]
     _note_nothing(context, telling, noted)
-    _end_actions(context, telling, acting)
+    end_actions(context, telling, acting)
     apply(context, telling)
 
 
@@ -363,44 +364,3 @@ def _arrive(context: Context, telling: Telling) -> None:
     for index in telling.subjects:
         if context.stage.now.get((index, "action")) not in ("", context.rest(index)):
             telling.add(Change((index, "action"), context.rest(index), weak=True))
-
-
-def _end_actions(context: Context, telling: Telling, acting: list[int]) -> None:
-    """End what was done before where the clause says so."""
-    clause = telling.clause
-    if clause.over:
-        _end_own(context, telling)
-    if clause.ends and not set(acting) & set(telling.subjects):
-        _end_former(context, telling)
-
-
-def _end_own(context: Context, telling: Telling) -> None:
-    """Let Mia sleep no more who puts on a hat "after she had slept"."""
-    changed = {change.dimension for change in telling.changes}
-    for index in telling.subjects if changed else ():
-        dimension = (index, "action")
-        action = context.stage.now.get(dimension)
-        if dimension not in changed and context.stage.now.told.get(dimension) and action != context.rest(index):
-            telling.add(Change(dimension, context.rest(index), weak=True))
-            context.note(
-                f'"{telling.clause.text}": {context.people.name(index)} is taken to have stopped {action} then.'
-            )
-
-
-def _end_former(context: Context, telling: Telling) -> None:
-    """Let "until" end what was done before."""
-    changed = {change.dimension for change in telling.changes}
-    if all(who == SCENE for who, _ in changed):
-        return
-    for index in context.people.cast:
-        dimension = (index, "action")
-        action = context.stage.now.get(dimension)
-        if (
-            index not in telling.subjects
-            and dimension not in changed
-            and context.stage.now.told.get(dimension)
-            and action != context.rest(index)
-        ):
-            telling.add(Change(dimension, context.rest(index), weak=True))
-            context.note(f'"{telling.clause.text}" is taken to end what {context.people.name(index)} did before.')
-            return
