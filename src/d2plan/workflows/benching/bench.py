@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -160,9 +160,7 @@ def _work(session: Session, methods: Mapping[str, Method], report: Report, stop:
         report(what, done, total)
 
     def tell_stop() -> None:
-        # It may be heard in the middle of a write to the very stream that shows it.
-        with suppress(RuntimeError):
-            report(_STOPPING + last[0], *last[1:])
+        report(_STOPPING + last[0], *last[1:])
 
     table = Timetable(TITLE, session.plan(methods), say)
     try:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import current_thread, main_thread
-from types import FrameType
 
 from d2plan.workflows.training.folder import stop_gently
 
@@ -31,26 +28,11 @@ class Stop:
         Yields:
             Nothing.
         """
-        before: dict[int, Callable[[int, FrameType | None], object]] = {}
-
-        def hear(number: int, frame: FrameType | None) -> None:
-            before[number](number, frame)
-            heard()
-
-        with stop_gently() as asked:
+        with stop_gently(heard) as asked:
             self._asked = asked
-            for number in (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ():
-                action = signal.getsignal(number)
-                if callable(action):
-                    before[number] = action
-                    signal.signal(number, hear)
             try:
                 yield
             finally:
-                for own, action in before.items():
-                    # A second one has put back already what was there before the first listened.
-                    if signal.getsignal(own) is hear:
-                        signal.signal(own, action)
                 self._asked = _never
 
 

@@ -125,11 +125,11 @@ class TrainingLog:
 
 
 @contextmanager
-def stop_gently(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+def stop_gently(heard: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     """Let the first Ctrl-C or SIGTERM end the step that runs, and the second stop at once, while the block runs.
 
     Args:
-        tell: is told at the first one that it was heard.
+        heard: is called at the first one, in the middle of whatever runs.
 
     Yields:
         Tells whether somebody asked to stop. In a thread, or where signals are ignored, nobody ever does.
@@ -149,7 +149,7 @@ def stop_gently(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         # It may be heard in the middle of a write to the very stream that shows it.
         with suppress(RuntimeError):
-            tell("stopping after what runs now (at once: Ctrl-C again)")
+            heard()
 
     if current_thread() is main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -47,6 +47,7 @@ Report = Callable[[str, int, int], None]
 LOG_SUFFIX, THUMBNAIL_SUFFIX, PREVIEW_SUFFIX = ".log.jsonl", ".png", ".preview.png"
 THUMBNAIL_SIDE = 256
 CHECKPOINT_EVERY = 100
+_STOPPING = "stopping after what runs now (at once: Ctrl-C again)"
 
 
 def train_concept(
@@ -159,7 +160,7 @@ def _is_finished(target: Path, step: int, request: TrainRequest) -> bool:
     """Say whether an adapter is what a request gives; another training's, with nothing to go on from, is refused."""
     if step not in (0, request.settings.steps):
         return False
-    found = read_settings(str(target), read_metadata(target).get("d2plan.settings", "{}"))
+    found = read_settings(target, read_metadata(target).get("d2plan.settings", "{}"))
     wanted = describe_request(request)
     other = [name for name in wanted if found and name in found and found[name] != wanted[name]]
     if found and not other:
@@ -272,7 +273,7 @@ def _tell(task: _Task, done: StepReport, books: tuple[TrainingLog, Board]) -> No
 @contextmanager
 def _until_stopped(task: _Task) -> Iterator[Callable[[], bool]]:
     try:
-        with stop_gently(task.note) as stop:
+        with stop_gently(lambda: task.note(_STOPPING)) as stop:
             yield stop
     except KeyboardInterrupt:
         step = last_step(task.place)
