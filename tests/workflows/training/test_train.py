@@ -15,7 +15,7 @@ from d2plan.dislora.train import StepReport
 from d2plan.errors import D2PlanError, FileError, InputError
 from d2plan.media.images import read_image
 from d2plan.workflows.composing.generate import generate
-from d2plan.workflows.training.previews import draw_picture
+from d2plan.workflows.training.previews import Previews, draw_picture
 from d2plan.workflows.training.train import train_concept
 
 
@@ -105,6 +105,21 @@ def test_a_preview_shows_the_concept_as_the_base_with_the_adapter_draws_it(
     only = read_image(tmp_path / "end" / "rex.preview.png")
     assert only.shape[0] == gap + side + label + gap
     assert np.array_equal(only[gap : gap + side], sheet[gap + side + label + gap :][:side])
+
+
+def test_the_time_left_counts_the_previews_to_come(
+    pictures: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(previews: Previews, step: int) -> None:
+        previews.seconds = 1000.0
+
+    monkeypatch.setattr(Previews, "draw", draw)
+    monkeypatch.setattr(Previews, "sheet", lambda *_: np.zeros((8, 8, 3), dtype=np.uint8))
+    left: list[float] = []
+    asked = {"steps": 3, "batch_size": 1, "on_step": lambda report: left.append(report.seconds_left)}
+    train_concept(pictures, tmp_path / "a.safetensors", base=tiny_folder, preview_every=2, **asked)
+    # After steps 2 and 3 previews are drawn, none after the end.
+    assert [1000 * round(seconds / 1000) for seconds in left] == [2000, 1000, 0]
 
 
 def test_without_an_identifier_the_first_reserved_one_is_taken(

@@ -72,7 +72,7 @@ class Look:
         words: those that were asked for.
         maps: of each of them, ``[words, q_h, q_w]``, attention probability 0..1, mean over heads, layers and steps.
         groups: of each cell ``[q_h, q_w]``, by the attention to all words of the prompt.
-        names: of each group, the word that stands out in it most.
+        names: of each group, the word that stands out in it most, numbered where groups share it.
     """
 
     label: str
@@ -240,8 +240,18 @@ def _group(maps: NDArray[np.float32], words: tuple[str, ...], count: int) -> tup
     # Each word counts alike, however much attention it draws in all.
     spread = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-12)
     labels = cluster_rows(spread.astype(np.float32), count)
-    names = tuple(words[int(spread[labels == group].mean(axis=0).argmax())] for group in range(labels.max() + 1))
-    return labels.reshape(maps.shape[1:]), names
+    means = np.stack([spread[labels == group].mean(axis=0) for group in range(labels.max() + 1)])
+    return labels.reshape(maps.shape[1:]), _name_groups(means, words)
+
+
+def _name_groups(means: NDArray[np.float32], words: tuple[str, ...]) -> tuple[str, ...]:
+    """Call each group by the word that stands out in it most; groups of one word are numbered, the clearest first."""
+    names = [words[word] for word in means.argmax(axis=1)]
+    clearest = sorted(range(len(names)), key=lambda group: -means[group].max())
+    ranks = {group: [names[other] for other in clearest[: place + 1]] for place, group in enumerate(clearest)}
+    return tuple(
+        f"{name} {ranks[group].count(name)}" if names.count(name) > 1 else name for group, name in enumerate(names)
+    )
 
 
 def _as_row(look: Look) -> Row:

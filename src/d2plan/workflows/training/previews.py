@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 from d2plan.adapter.attach import adapter_aside, collect_deltas
 from d2plan.adapter.file import Adapter
@@ -24,6 +25,9 @@ class Previews:
         prompt: what to draw; it names the concept.
         folder: keeps the pictures, so that a training that goes on does not lose them.
         report: is told how far a drawing is.
+
+    Attributes:
+        seconds: what the last drawing took; 0 before the first.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Previews:
         self.prompt = prompt
         self.folder = folder
         self.report = report
+        self.seconds = 0.0
 
     def draw(self, step: int) -> None:
         """Draw with what is learnt by now; the training finds the base as it left it.
@@ -49,6 +54,7 @@ class Previews:
         Raises:
             FileError: a picture cannot be written.
         """
+        begun = perf_counter()
         make_folder(self.folder)
         for path in self.folder.glob(f"{step:07}-*.png"):
             path.unlink()
@@ -64,6 +70,7 @@ class Previews:
             self.report(f"{DRAWING} after step {step}", PREVIEWS, PREVIEWS)
         for seed, picture in enumerate(pictures):
             write_png(self.folder / f"{step:07}-{seed}.png", picture)
+        self.seconds = perf_counter() - begun
 
     def has(self, step: int) -> bool:
         """Tell whether a step's pictures are there.

@@ -244,8 +244,9 @@ def _train(task: _Task, notes: list[str]) -> tuple[Adapter, TrainingLog]:
             task.note,
         )
         steps = train_steps(task.backbone, task.data, request, keeping, task.together, task.report)
+        previews = _make_previews(task)
         if options.get("preview_every") and task.together.leads and not last_step(task.place):
-            _make_previews(task).draw(0)
+            previews.draw(0)
         task.report("training", last_step(task.place), request.settings.steps)
         # Closing takes the adapter off the base also when the person stops the training.
         with closing(steps):
@@ -255,7 +256,11 @@ def _train(task: _Task, notes: list[str]) -> tuple[Adapter, TrainingLog]:
                 except StopIteration as end:
                     return end.value, log
                 if task.together.leads:
+                    to_come = sum(_is_drawn(task, step) for step in range(done.step + 1, done.total + 1))
+                    done = replace(done, seconds_left=done.seconds_left + to_come * previews.seconds)
                     _tell(task, done, (log, board))
+                    if _is_drawn(task, done.step):
+                        previews.draw(done.step)
                     on_step(done)
 
 
@@ -265,9 +270,11 @@ def _tell(task: _Task, done: StepReport, books: tuple[TrainingLog, Board]) -> No
     log.add(row)
     board.add(row)
     task.report("training", done.step, done.total)
-    every, last = task.options.get("preview_every", 0), done.step == done.total
-    if (every and done.step % every == 0) or (last and (every or task.options.get("preview"))):
-        _make_previews(task).draw(done.step)
+
+
+def _is_drawn(task: _Task, step: int) -> bool:
+    every, last = task.options.get("preview_every", 0), step == task.request.settings.steps
+    return bool((every and step % every == 0) or (last and (every or task.options.get("preview"))))
 
 
 @contextmanager
