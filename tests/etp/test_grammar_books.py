@@ -184,3 +184,17 @@ def test_a_new_place_brings_its_own_light():
         "the city",
         "the harbour at night",
     ]
+
+
+def test_everyone_else_is_who_else_takes_part_and_refused_where_nobody_is():
+    three = {"Mia": "girl", "John": "man", "Rex": "dog"}
+    assert shown("Mia jumps and everyone else sits. Then John waves.", three) == [
+        {"Mia": "jumping", "John": "sitting"},
+        {"Mia": "jumping", "John": "waving"},
+    ]
+    assert shown("Mia jumps and everyone else sits. Then Mia sits.", three) == [
+        {"Mia": "jumping", "John": "sitting", "Rex": "sitting"},
+        {"Mia": "sitting", "John": "sitting", "Rex": "sitting"},
+    ]
+    with pytest.raises(InputError, match='does not say who "Everyone else" is; write the names'):
+        plan("Everyone else sits while Mia dances.", KNOWN)

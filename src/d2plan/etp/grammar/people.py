@@ -252,9 +252,11 @@ class People(Sexes):
         """Find "the others": all that take part, but those of whom was told last."""
         fitting = [index for index in self.subjects or self.recent if who.value and self.fits(index, who.value)]
         owner = sorted(fitting, key=lambda index: -self._sure(index, who.value))[:1] or self.subjects
-        others = [index for index in self.cast if index not in owner]
+        few = range(len(self.concepts)) if len(self.concepts) <= len(_PEOPLE) else ()
+        known = self.cast, *((self.named, few) if owner else ())
+        others = next(filter(None, ([index for index in some if index not in owner] for some in known)), [])
         if not others:
-            raise self._unknown(who.text)
+            raise InputError(f'The story does not say who "{who.text}" is; write the names.')
         self.note(f'"{who.text}" is taken as {" and ".join(self.name(index) for index in others)}.')
         return others
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 
@@ -34,7 +35,7 @@ from d2plan.workflows.filming.plan import check_plan_file, is_plan_file, plan_st
 from d2plan.workflows.runs.film import write_film
 from d2plan.yaml_file import read_yaml
 
-PLAN, EARLIER = "plan.yaml", "plan.before.yaml"
+PLAN, EARLIER = "plan.yaml", "plan.before-{}.yaml"
 KEYFRAMES, SEGMENTS, FRAMES = "keyframes", "segments", "frames"
 FOLDER_SUFFIX = ".video"
 # Options that are not in the plan.
@@ -157,7 +158,8 @@ def make_video(
     make_folder(folder)
     if (folder / PLAN).is_file() and not _says_the_same(folder / PLAN, plan):
         # A person may have worked on it, and --overwrite was perhaps meant for the video.
-        os.replace(folder / PLAN, folder / EARLIER)
+        free = next(path for n in count(1) if not (path := folder / EARLIER.format(n)).exists())
+        os.replace(folder / PLAN, free)
     save_plan(plan, folder / PLAN, overwrite=True)
     keyframes = make_keyframes(plan, folder / KEYFRAMES, report, device=chosen.device, backbone=base)
     sheet = write_storyboard(plan, keyframes, folder)
