@@ -8,7 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from d2plan.cli.main import COMMANDS, main
+from d2plan.cli.main import main
+from d2plan.cli.root import COMMANDS
 from d2plan.errors import FileError, InputError
 
 
@@ -154,7 +155,8 @@ def test_sigterm_cleans_up_as_ctrl_c_does(tmp_path):
     code = f"""
 import os, signal, sys
 from types import ModuleType
-from d2plan.cli.main import COMMANDS, main
+from d2plan.cli.main import main
+from d2plan.cli.root import COMMANDS
 from d2plan.workflows.runs.folder import open_run
 def command() -> None:
     with open_run({str(tmp_path / "run")!r}):

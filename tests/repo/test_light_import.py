@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from d2plan.cli.main import COMMANDS
+from d2plan.cli.root import COMMANDS
 
 SECONDS = 0.5
 HEAVY = ("torch", "diffusers", "transformers", "peft", "numpy", "PIL", "matplotlib")

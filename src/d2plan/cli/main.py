@@ -1,35 +1,14 @@
-"""The command line's door: knows the commands by name, and hears a stop before anything that takes time is imported."""
+"""The command line's door: hears a stop before anything that takes time is imported, and tells what goes wrong."""
 
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import current_thread, main_thread
-from types import FrameType, MappingProxyType
+from types import FrameType
 
 from d2plan.errors import D2PlanError, MissingExtraError
 
-# Name -> (module that holds a function `command`, or a typer `app` where there are commands below it; one line of
-# help). The help stands here so that listing the commands imports none of them.
-COMMANDS = MappingProxyType(
-    {
-        "train": ("d2plan.cli.train", "Learn a concept from a folder of images."),
-        "compose": ("d2plan.cli.compose", "Make the picture that a scene file asks for."),
-        "series": ("d2plan.cli.series", "Make pictures that differ only in what their variants say."),
-        "reproduce": ("d2plan.cli.reproduce", "Make a picture again from what stands inside it."),
-        "generate": ("d2plan.cli.generate", "Make a picture from a prompt with the base alone."),
-        "plan": ("d2plan.cli.plan", "Turn a sentence or a story into a plan of moments."),
-        "video": ("d2plan.cli.video", "Make a video from a plan."),
-        "demo": ("d2plan.cli.demo", "Train two characters live and show them in a gallery."),
-        "score": ("d2plan.cli.score", "Judge the pictures of run folders."),
-        "bench": ("d2plan.cli.bench", "Compare methods side by side, with the paper's tables."),
-        "world": ("d2plan.cli.world", "Draw scenes, concept folders and clips, with their truth."),
-        "concepts": ("d2plan.cli.concepts", "List the adapters of a folder."),
-        "adapter": ("d2plan.cli.adapter", "Say what an adapter file holds, verify it, convert it."),
-        "inspect": ("d2plan.cli.inspect", "Look inside: where the words of a prompt look."),
-        "doctor": ("d2plan.cli.doctor", "Say what works on this machine and what is missing."),
-    }
-)
 WRONG_INPUT = 2
 INTERRUPTED = 130
 NO_MEMORY = (
