@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates, encode_images, encode_prompts, join_states, sample_steps
-from d2plan.backbone.text import count_word, find_span, quote_prompt
+from d2plan.backbone.text import count_word, find_cut, find_span, quote_prompt
 from d2plan.dislora.cache import keep_tensors
 from d2plan.dislora.data import DEFAULT_TEMPLATE, ConceptData, check_template
 from d2plan.dislora.prompts import PromptForms, fill_template, swap_words
@@ -123,6 +123,7 @@ def prepare_lessons(
             encoders' length.
     """
     forms, notes = _write_forms(data, choices)
+    notes += _tell_cut(backbone, data.names, forms)
     prompts = tuple(dict.fromkeys(text for form in forms for text in _in_order(form)))
     number = {text: index for index, text in enumerate(prompts)}
     spans = _find_spans(backbone, data.names, forms, choices)
@@ -171,9 +172,23 @@ def _write_forms(data: ConceptData, choices: LessonChoices) -> tuple[list[Prompt
 
 def _tell_silent(names: list[str], class_word: str) -> str:
     """Tell in one line of all captions that leave their subject out."""
-    some = ", ".join(names[:_TOLD]) + (f" and {len(names) - _TOLD} more" if len(names) > _TOLD else "")
-    which = f"the caption of {some} does" if len(names) == 1 else f"the captions of {some} do"
+    which = f"{_name_captions(names)} {'does' if len(names) == 1 else 'do'}"
     return f'{which} not name "{class_word}", so the template is used instead'
+
+
+def _tell_cut(backbone: Backbone, names: Sequence[str], forms: list[PromptForms]) -> list[str]:
+    """Tell in one line of all captions that are longer than the encoders read."""
+    cuts = [(name, find_cut(form.joint_form, backbone)) for name, form in zip(names, forms, strict=True)]
+    cuts = [(name, cut) for name, cut in cuts if cut]
+    if not cuts:
+        return []
+    which, first = _name_captions([name for name, _ in cuts]), quote_prompt(cuts[0][1], 0)
+    return [f'{which} {"is" if len(cuts) == 1 else "are"} read only as far as the base reads; cut off is "{first}"']
+
+
+def _name_captions(names: list[str]) -> str:
+    some = ", ".join(names[:_TOLD]) + (f" and {len(names) - _TOLD} more" if len(names) > _TOLD else "")
+    return f"the caption of {some}" if len(names) == 1 else f"the captions of {some}"
 
 
 def _find_spans(

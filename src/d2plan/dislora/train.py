@@ -63,7 +63,7 @@ class StepReport:
         prior: L_LDM on class images; 0 without prior preservation.
         plain: L_plain, how far the plain class word's answers have moved; 0 without its weight.
         memory: most that was in use so far, MiB, on the CUDA device or in this process.
-        seconds_left: what the steps still to come take at this speed.
+        seconds_left: what the steps still to come take at this speed, without what a caller does between them.
     """
 
     step: int
@@ -83,7 +83,7 @@ def _never() -> bool:
     return False
 
 
-def _ignore(_: str) -> None:
+def _ignore(_: object) -> None:
     """Nobody asked to be told."""
 
 
@@ -97,6 +97,7 @@ class Keeping:
         resume: go on from the last checkpoint: "no", with the same request ("same"), or with whatever fits ("any").
         stop: is asked after each step whether to make a checkpoint and stop.
         on_note: is told what the person should know.
+        on_resume: is told the step from which it goes on, as soon as the base holds what was learnt by then.
     """
 
     folder: Path
@@ -104,6 +105,7 @@ class Keeping:
     resume: Literal["no", "same", "any"] = "no"
     stop: Callable[[], bool] = _never
     on_note: Callable[[str], None] = _ignore
+    on_resume: Callable[[int], None] = _ignore
 
 
 def train_steps(
@@ -254,6 +256,7 @@ def _begin(apparatus: Apparatus, journal: _Journal, steps: int) -> int:
     if start.step > steps:
         raise InputError(f"The saved training has done {start.step} steps already; ask for more, or begin anew.")
     journal.keeping.on_note(f"going on after step {start.step} of {steps}")
+    journal.keeping.on_resume(start.step)
     return start.step
 
 

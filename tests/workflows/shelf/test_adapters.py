@@ -48,6 +48,14 @@ def test_the_sidecar_and_the_thumbnail_go_along(rex):
     assert (read_image(done.beside[1]) == 7).all()
 
 
+def test_a_damaged_thumbnail_is_told_before_anything_is_written(rex):
+    rex.with_suffix(".png").write_bytes(b"no picture")
+    before = sorted(rex.parent.iterdir())
+    with pytest.raises(FileError, match=rf"{rex.stem}\.png"):
+        convert_adapter(rex, "peft")
+    assert sorted(rex.parent.iterdir()) == before
+
+
 def test_nothing_is_replaced_unasked_and_nothing_written_then(rex):
     out = rex.with_name("out.safetensors")
     out.with_suffix(".json").write_text("mine")

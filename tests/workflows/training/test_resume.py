@@ -2,9 +2,12 @@
 
 import os
 import resource
+import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -13,6 +16,9 @@ from d2plan.backbone.load import load_backbone
 from d2plan.dislora.checkpoint import last_step
 from d2plan.dislora.train import StepReport
 from d2plan.errors import FileError, InputError
+from d2plan.media.images import read_image
+from d2plan.workflows.training.folder import work_folder
+from d2plan.workflows.training.previews import Previews
 from d2plan.workflows.training.train import train_concept
 
 
@@ -112,6 +118,42 @@ def test_a_finished_adapter_of_another_training_is_not_taken_for_this_one(
         with pytest.raises(InputError, match=f"rex.safetensors is finished already, and .*{told}"):
             train_concept(pictures, target, **{**asked, **changed}, **resume)
     assert target.read_bytes() == before
+
+
+def test_a_finished_adapter_of_other_pictures_or_another_base_is_not_taken_for_this_one(
+    pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    base = load_backbone(tiny_folder)
+    asked = {"steps": 1, "batch_size": 1, "resume": True}
+    target = train_concept(pictures, tmp_path / "rex.safetensors", base=base, **asked)
+    with pytest.raises(InputError, match="finished already, and it was learnt on another base; name another out"):
+        train_concept(pictures, target, base=replace(base, fingerprint="0" * 16), **asked)
+    shutil.copy(pictures / "01.png", pictures / "00.png")
+    with pytest.raises(InputError, match="finished already, and pictures_fingerprint is"):
+        train_concept(pictures, target, base=base, **asked)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_previews_that_a_stop_came_into_are_drawn_when_it_goes_on(
+    step: int, pictures: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"base": load_backbone(tiny_folder), "steps": 2, "batch_size": 1, "preview_every": 1}
+    whole = train_concept(pictures, tmp_path / "whole" / "rex.safetensors", **asked)
+    draw = Previews.draw
+
+    def break_down(previews: Previews, now: int) -> None:
+        if now == step:
+            raise MemoryError
+        draw(previews, now)
+
+    target = tmp_path / "out" / "rex.safetensors"
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(Previews, "draw", break_down)
+        train_concept(pictures, target, **asked)
+    assert not target.exists() and last_step(work_folder(target)) == step
+    train_concept(pictures, target, **asked, resume=True)
+    assert target.read_bytes() == whole.read_bytes() and not work_folder(target).exists()
+    assert np.array_equal(*(read_image(path.with_suffix(".preview.png")) for path in (whole, target)))
 
 
 def test_an_adapter_of_another_program_is_no_training_to_go_on_with(

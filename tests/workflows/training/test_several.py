@@ -2,12 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from d2plan.adapter.file import load_adapter
 from d2plan.dislora.train import StepReport
 from d2plan.errors import FileError, InputError
 from d2plan.workflows.training.several import train_list
+from d2plan.workflows.training.train import train_concept
 
 LIST = """
 base: {base}
@@ -22,6 +24,10 @@ concepts:
     out: thomas
     options: {{rank: 2}}
 """
+
+
+def base_of(concepts: Path) -> str:
+    return str(yaml.safe_load(concepts.read_text())["base"])
 
 
 @pytest.fixture
@@ -77,6 +83,35 @@ def test_files_of_somebody_are_found_before_the_first_concept_is_learnt(concepts
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thomas.png"]
 
 
+def test_what_only_the_second_concept_shows_is_found_before_the_first_is_learnt(concepts: Path, tmp_path: Path) -> None:
+    out, tom = tmp_path / "out", tmp_path / "pictures" / "tom"
+    with pytest.raises(InputError, match="lies among the pictures"):
+        train_list(concepts, tom)
+    assert [path.name for path in tom.iterdir()] == ["a.png"]
+    (tom / "a.txt").write_bytes("a cat".encode("utf-16"))
+    with pytest.raises(FileError, match=r"a\.txt: is not UTF-8"):
+        train_list(concepts, out)
+    assert not out.exists()
+    (tom / "a.txt").unlink()
+    train_list(concepts, out)
+    for path in out.glob("rex.*"):
+        path.unlink()
+    concepts.write_text(concepts.read_text().replace("steps: 1", "steps: 2"))
+    with pytest.raises(InputError, match="finished already, and steps is 1 there and 2 here"):
+        train_list(concepts, out, resume=True)
+
+    def stop(report: StepReport) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_concept(
+            tom, tmp_path / "new" / "thomas.safetensors", "cat", base=base_of(concepts), on_step=stop, steps=2
+        )
+    with pytest.raises(FileError, match="holds a training stopped after step 1"):
+        train_list(concepts, tmp_path / "new")
+    assert not (out / "rex.safetensors").exists() and not (tmp_path / "new" / "rex.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
@@ -95,7 +130,7 @@ def test_files_of_somebody_are_found_before_the_first_concept_is_learnt(concepts
         ("out: thomas", "out: ../x", "out"),
         ("    class_word: dog", "    class_word: dog\n    identifier: <v1>", "identifier <v1> stands twice"),
         ("pictures/tom", "pictures/nobody", "no such folder"),
-        ("    class_word: cat\n", "", "class_word is missing"),
+        ("    class_word: cat\n", "", "thomas: class_word is missing"),
     ],
 )
 def test_a_list_with_a_mistake_begins_nothing(

@@ -165,8 +165,19 @@ def test_words_that_the_base_has_never_seen_are_told_and_logged(
         f'the base has never seen the word "{word}"' for word in ("dragon", "foto")
     ]
     assert 'the caption of 00.png does not name "dragon", so the template is used instead' in notes
+    assert not [note for note in notes if "cut off" in note]
     first = json.loads(path.with_suffix(".log.jsonl").read_text().splitlines()[0])
     assert all(note in first["notes"] for note in told)
+
+
+def test_what_of_a_caption_no_encoder_reads_is_told(pictures: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    (pictures / "01.txt").write_text("a photo of a dog" + " on the beach" * 60)
+    notes: list[str] = []
+    train_concept(pictures, tmp_path / "a.safetensors", base=tiny_folder, steps=1, batch_size=1, on_note=notes.append)
+    (told,) = [note for note in notes if "cut off" in note]
+    assert (
+        told.startswith("the caption of 01.png is read only as far as the base reads; cut off is ") and "beach" in told
+    )
 
 
 def test_wrong_input_is_refused_in_one_sentence_before_anything_is_written(

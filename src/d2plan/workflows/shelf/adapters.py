@@ -122,12 +122,14 @@ def convert_adapter(
     thumbnail = source.with_suffix(THUMBNAIL_SUFFIX)
     sidecar = target.with_suffix(SIDECAR_SUFFIX)
     picture = target.with_suffix(THUMBNAIL_SUFFIX) if thumbnail.is_file() else None
+    # Read before anything is written: a damaged one leaves nothing half done.
+    shown = read_image(thumbnail) if picture else None
     for final in (target, sidecar, *([picture] if picture else [])):
         check_output(final, overwrite)
     make_folder(target.parent)
     beside = [write_sidecar(target, adapter)]
-    if picture:
-        write_png(picture, read_image(thumbnail))
+    if picture is not None and shown is not None:
+        write_png(picture, shown)
         beside.append(picture)
     return Conversion(save_adapter(target, adapter, chosen), tuple(beside), left_out)
 

@@ -30,6 +30,25 @@ def work_folder(target: Path) -> Path:
     return target.with_name(target.stem + WORK_SUFFIX)
 
 
+def refuse_stopped(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse a stopped training that nobody said what to do with.
+
+    Args:
+        folder: of the training.
+        resume: go on from what is there.
+        overwrite: forget what is there.
+
+    Raises:
+        FileError: it is neither.
+    """
+    done = 0 if resume or overwrite else last_step(folder)
+    if done:
+        raise FileError(
+            f"{folder}: holds a training stopped after step {done}; go on with --resume, or begin anew with "
+            "--overwrite."
+        )
+
+
 @contextmanager
 def open_work(folder: Path, resume: bool, overwrite: bool, keep: bool) -> Iterator[Path]:
     """Keep a training's folder to oneself while the block runs.
@@ -53,12 +72,7 @@ def open_work(folder: Path, resume: bool, overwrite: bool, keep: bool) -> Iterat
         raise FileError(f"{folder}: holds {strange[0]}, which is of no training; take it away, or choose another name.")
     with lock_folder(folder):
         try:
-            done = last_step(folder) if not (overwrite and not resume) else 0
-            if done and not resume:
-                raise FileError(
-                    f"{folder}: holds a training stopped after step {done}; go on with --resume, or begin anew with "
-                    "--overwrite."
-                )
+            refuse_stopped(folder, resume, overwrite)
             if not resume:
                 remove_checkpoints(folder)
                 _clear(folder, (LOG_FILE, PREVIEW_FOLDER))

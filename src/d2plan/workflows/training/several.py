@@ -2,23 +2,24 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Unpack
 
 from pydantic import Field
 
 from d2plan.adapter.file import SUFFIX
-from d2plan.backbone.load import find_base
-from d2plan.config import load_defaults
-from d2plan.dislora.data import ConceptWords, read_concept_words
+from d2plan.backbone.load import Backbone, find_base
+from d2plan.config import BaseDefaults, load_defaults
+from d2plan.dislora.data import ConceptWords, read_concept_folder, read_concept_words
 from d2plan.dislora.processes import open_processes
+from d2plan.dislora.train import TrainRequest
 from d2plan.errors import InputError
 from d2plan.fields import Document, FolderName, PathText, Seed, Text, Word
 from d2plan.media.images import make_folder
 from d2plan.parsing import load_document
-from d2plan.workflows.training.options import TrainOptions, check_options, make_request, open_base
-from d2plan.workflows.training.train import check_target, train_concept
+from d2plan.workflows.training.options import TrainOptions, check_options, choose_buckets, make_request, open_base
+from d2plan.workflows.training.train import check_place, check_target, is_finished, train_concept
 from d2plan.workflows.training.words import share_identifiers
 
 LIST_SUFFIXES = (".yaml", ".yml")
@@ -100,30 +101,64 @@ def train_list(
     place, name = Path(os.path.expanduser(out)), listed.base if base is None else base
     if place.suffix == SUFFIX:
         raise InputError(f"out is {place}; name a folder, since the list {path} makes several adapters.")
-    jobs = [(concept, _merge(path, listed, concept, options)) for concept in listed.concepts]
+    merged = [_merge(path, listed, concept, options) for concept in listed.concepts]
     _refuse_doubles(path, "out", [concept.stem for concept in listed.concepts])
     defaults = load_defaults(find_base(name))
     targets = [place / (concept.stem + SUFFIX) for concept in listed.concepts]
     resume = options.get("resume", False) or options.get("resume_changed", False)
     words = _give_identifiers(path, listed, targets, defaults.identifiers, resume)
+    jobs = [
+        _Job(
+            f"{concept.stem} ({number}/{len(targets)})",
+            _find(path, concept),
+            target,
+            known,
+            next(one for one in (seed, concept.seed, listed.seed) if one is not None),
+            its,
+        )
+        for number, (concept, target, known, its) in enumerate(
+            zip(listed.concepts, targets, words, merged, strict=True), start=1
+        )
+    ]
     # All of them are looked at before the first one is learnt.
-    for (concept, merged), known, target in zip(jobs, words, targets, strict=True):
-        make_request(known, concept.stem, defaults, listed.seed, merged)
-        check_target(target, merged)
+    requests = [_check(path, job, defaults) for job in jobs]
+    backbone = open_base(name, open_processes(options.get("device", "cpu")).device, options)
+    for job, request in zip(jobs, requests, strict=True):
+        data = read_concept_folder(job.folder, *backbone.size, choose_buckets(backbone, job.options))
+        if resume and job.target.exists():
+            is_finished(backbone, data, request, job.target, check_target(job.target, job.options))
     make_folder(place)
-    together = open_processes(options.get("device", "cpu"))
-    backbone = open_base(name, together.device, options)
-    report = on_progress or _ignore
-    adapters = []
-    for number, ((concept, merged), known, target) in enumerate(zip(jobs, words, targets, strict=True), start=1):
+    return [_train(job, backbone, on_progress or _ignore) for job in jobs]
 
-        def tell(what: str, done: int, total: int, label: str = f"{concept.stem} ({number}/{len(jobs)})") -> None:
-            report(f"{label}: {what}", done, total)
 
-        chosen = next(value for value in (seed, concept.seed, listed.seed) if value is not None)
-        named = known.class_word, known.identifier
-        adapters.append(train_concept(_find(path, concept), target, *named, backbone, chosen, tell, **merged))
-    return adapters
+@dataclass(frozen=True)
+class _Job:
+    """One concept's training."""
+
+    label: str
+    folder: Path
+    target: Path
+    words: ConceptWords
+    seed: int
+    options: TrainOptions
+
+
+def _check(path: Path, job: _Job, defaults: BaseDefaults) -> TrainRequest:
+    try:
+        request = make_request(job.words, job.target.stem, defaults, job.seed, job.options)
+    except InputError as error:
+        raise InputError(f"{path}: {job.target.stem}: {error}") from error
+    check_target(job.target, job.options)
+    check_place(job.target, job.folder, job.options)
+    return request
+
+
+def _train(job: _Job, backbone: Backbone, report: Callable[[str, int, int], None]) -> Path:
+    def tell(what: str, done: int, total: int) -> None:
+        report(f"{job.label}: {what}", done, total)
+
+    named = job.words.class_word, job.words.identifier
+    return train_concept(job.folder, job.target, *named, backbone, job.seed, tell, **job.options)
 
 
 def _find(path: Path, concept: ListedConcept) -> Path:

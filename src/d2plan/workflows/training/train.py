@@ -1,7 +1,7 @@
 """Learn a concept: a folder of pictures in, an adapter file out."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from d2plan.workflows.training.folder import (
     PREVIEW_FOLDER,
     TrainingLog,
     open_work,
+    refuse_stopped,
     stop_gently,
     work_folder,
 )
@@ -92,10 +93,7 @@ def train_concept(
     resume = options.get("resume", False) or options.get("resume_changed", False)
     # Where another process writes the files, they may be there already.
     finals = check_target(target, options if together.leads else {**options, "overwrite": True})
-    if target.parent.resolve() == Path(folder).resolve():
-        raise InputError(
-            f"out: {target} lies among the pictures, where its thumbnail would be one; name another folder."
-        )
+    check_place(target, folder, options)
     words = read_concept_words(folder)
     defaults = base.defaults if isinstance(base, Backbone) else load_defaults(find_base(base))
     named = identifier or words.identifier
@@ -104,11 +102,6 @@ def train_concept(
     request = make_request(given, target.stem, defaults, seed, options)
     place = work_folder(target)
     note = options.get("on_note", _ignore) if together.leads else _ignore
-    if resume and target.exists() and _is_finished(target, last_step(place), request):
-        note(f"{target} is finished already; nothing was done.")
-        return target
-    if resume and not last_step(place):
-        note("nothing to go on from; beginning anew")
     report = on_progress if on_progress is not None and together.leads else _ignore
     make_folder(target.parent)
     with ExitStack() as stack:
@@ -120,6 +113,11 @@ def train_concept(
         report("opening the base", 1, 1)
         data = read_concept_folder(folder, *backbone.size, choose_buckets(backbone, options))
         task = _Task(backbone, data, request, place, together, report, options)
+        if resume and target.exists() and is_finished(backbone, data, request, target, finals):
+            note(f"{target} is finished already; nothing was done.")
+            return target
+        if resume and not last_step(place):
+            note("nothing to go on from; beginning anew")
         unknown = _warn_of_words(backbone, f"{request.choices.class_word} {request.choices.template or ''}")
         for text in (*data.report.lines(), *unknown):
             note(text)
@@ -151,28 +149,74 @@ class _Task:
         return {
             "base": self.backbone.name,
             "pictures": str(len(self.data.names)),
+            "pictures_fingerprint": self.data.fingerprint,
             "resolution": f"{width}x{height}",
             "prediction_type": self.backbone.scheduler.config.prediction_type,
         }
 
 
-def _is_finished(target: Path, step: int, request: TrainRequest) -> bool:
-    """Say whether an adapter is what a request gives; another training's, with nothing to go on from, is refused."""
+def is_finished(
+    backbone: Backbone, data: ConceptData, request: TrainRequest, target: Path, finals: Mapping[str, Path]
+) -> bool:
+    """Say whether an adapter that is there is what a training to be resumed gives.
+
+    Args:
+        backbone: the base.
+        data: the pictures.
+        request: what is asked for.
+        target: the adapter's file.
+        finals: the files beside it.
+
+    Returns:
+        False where there are checkpoints to go on from, if only to the files.
+
+    Raises:
+        InputError: it is of another training, and there is nothing to go on from.
+        AdapterError: it cannot be read.
+    """
+    step = last_step(work_folder(target))
     if step not in (0, request.settings.steps):
         return False
-    found = read_settings(target, read_metadata(target).get("d2plan.settings", "{}"))
-    wanted = describe_request(request)
-    other = [name for name in wanted if found and name in found and found[name] != wanted[name]]
-    if found and not other:
-        return True
+    header = read_metadata(target)
+    found = read_settings(target, header.get("d2plan.settings", "{}"))
+    wanted = {**describe_request(request), "pictures_fingerprint": data.fingerprint}
+    told = [
+        f"{name} is {found[name]} there and {wanted[name]} here"
+        for name in wanted
+        if found and name in found and found[name] != wanted[name]
+    ]
+    if found and header.get("d2plan.base_fingerprint") != backbone.fingerprint:
+        told.insert(0, "it was learnt on another base")
+    same = bool(found) and not told
     if step:
-        # The training came to its end, but not to its files: what is there was to be overwritten.
-        return False
-    told = ", ".join(f"{name} is {found[name]} there and {wanted[name]} here" for name in other[:3])
-    raise InputError(
-        f"{target} is finished already, and {told or 'no training of d2plan wrote it'}; name another out, learn anew "
-        "with overwrite, or go on from checkpoints, which keep_checkpoints keeps."
-    )
+        # What is there may still be what the training was to overwrite, or lack what shall lie beside it.
+        return same and all(path.is_file() for path in finals.values())
+    if not same:
+        raise InputError(
+            f"{target} is finished already, and {', '.join(told[:3]) or 'no training of d2plan wrote it'}; name "
+            "another out, learn anew with overwrite, or go on from checkpoints, which keep_checkpoints keeps."
+        )
+    return True
+
+
+def check_place(target: Path, folder: str | Path, options: TrainOptions) -> None:
+    """Refuse an adapter among its pictures, or beside a stopped training that nobody said what to do with.
+
+    Args:
+        target: the adapter's file.
+        folder: the pictures.
+        options: "resume" goes on from a stopped training, "overwrite" forgets it.
+
+    Raises:
+        InputError: the adapter's thumbnail would be one of the pictures.
+        FileError: a stopped training lies there.
+    """
+    if target.parent.resolve() == Path(folder).resolve():
+        raise InputError(
+            f"out: {target} lies among the pictures, where its thumbnail would be one; name another folder."
+        )
+    resume = options.get("resume", False) or options.get("resume_changed", False)
+    refuse_stopped(work_folder(target), resume, options.get("overwrite", False))
 
 
 def check_target(target: Path, options: TrainOptions) -> dict[str, Path]:
@@ -233,8 +277,14 @@ def _train(task: _Task, notes: list[str]) -> tuple[Adapter, TrainingLog]:
         "data": task.data.report.record(),
         "notes": notes,
     }
-    log = TrainingLog(task.place / LOG_FILE, head)
+    log, previews = TrainingLog(task.place / LOG_FILE, head), _make_previews(task)
     on_step = options.get("on_step", _ignore)
+
+    def draw(step: int) -> None:
+        # A stop may have come between the checkpoint and the pictures of its step.
+        if task.together.leads and _is_drawn(task, step) and not previews.has(step):
+            previews.draw(step)
+
     with _until_stopped(task) as stop, open_board(options.get("tensorboard"), task.together) as board:
         keeping = Keeping(
             task.place,
@@ -242,9 +292,9 @@ def _train(task: _Task, notes: list[str]) -> tuple[Adapter, TrainingLog]:
             "any" if options.get("resume_changed") else "same" if options.get("resume") else "no",
             stop,
             task.note,
+            draw,
         )
         steps = train_steps(task.backbone, task.data, request, keeping, task.together, task.report)
-        previews = _make_previews(task)
         if options.get("preview_every") and task.together.leads and not last_step(task.place):
             previews.draw(0)
         task.report("training", last_step(task.place), request.settings.steps)
