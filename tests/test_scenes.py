@@ -160,6 +160,8 @@ WRONG_SERIES = {
     "two of one name": ({"variants": [{"name": "a"}, {"name": "A"}]}, 'two variants are named "A"'),
     "a folder elsewhere": ({"variants": [{"name": "../a"}]}, r"variants\[0\]\.name"),
     "a hidden folder": ({"variants": [{"name": ".a"}]}, r"variants\[0\]\.name"),
+    "a device of Windows": ({"variants": [{"name": "Con"}]}, r"variants\[0\]\.name: no folder can have this name"),
+    "a dot that Windows drops": ({"variants": [{"name": "a."}]}, r"variants\[0\]\.name: no folder can have this name"),
     "too few": ({"variants": [{"name": "a", "sub_prompts": ["x", "y"]}]}, r'"a" holds 2, but there are 1 instances'),
     "too many": ({"variants": [{"name": "a", "concepts": ["x", "y"]}]}, r"concepts of \"a\" holds 2"),
     "nobody": ({"instances": []}, "instances is empty, so there is nothing that a series could change"),

@@ -5,7 +5,10 @@ import os
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+# Windows keeps these for devices, whatever their ending, and drops a dot at the end.
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*\.", re.IGNORECASE)
 
 
 def take_path(value: object) -> object:
@@ -26,11 +29,32 @@ def take_path(value: object) -> object:
     return text
 
 
+def check_folder_name(name: str) -> str:
+    """Refuse a name that not every system gives to a folder.
+
+    Args:
+        name: without separators.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: it is reserved somewhere.
+    """
+    if _RESERVED.fullmatch(name):
+        raise ValueError("no folder can have this name on Windows; choose another")
+    return name
+
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 PathText = Annotated[Text, BeforeValidator(take_path)]
 # A folder's name on every system: no separator, no mark at its start, nothing that a shell reads.
-FolderName = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^\w[\w .+-]{0,79}$")]
+FolderName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, pattern=r"^\w[\w .+-]{0,79}$"),
+    AfterValidator(check_folder_name),
+]
 Steps = Annotated[int, Field(strict=True, ge=1, le=1000)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
 Guidance = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]

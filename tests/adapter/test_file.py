@@ -4,6 +4,7 @@ import json
 import os
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -191,6 +192,18 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_where_a_link_has_the_files_name_the_link_is_replaced_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "other.safetensors").write_bytes(b"somebody's own")
+    for name in ("other", "nowhere"):
+        target = tmp_path / "rex.safetensors"
+        target.unlink(missing_ok=True)
+        target.symlink_to(tmp_path / f"{name}.safetensors")
+        save_adapter(target, make_adapter())
+        assert not target.is_symlink() and load_adapter(target).name == "Rex"
+    assert (tmp_path / "other.safetensors").read_bytes() == b"somebody's own"
+    assert not (tmp_path / "nowhere.safetensors").exists()
+
+
 def test_a_folder_that_is_not_there_is_a_file_error(tmp_path):
     with pytest.raises(FileError, match="cannot be written"):
         save_adapter(tmp_path / "none" / "rex.safetensors", make_adapter())
@@ -207,6 +220,7 @@ def test_a_folder_that_is_not_there_is_a_file_error(tmp_path):
         ({"deltas": {PATHS[0]: Delta(torch.full((1, 2), torch.nan), torch.ones(2, 1), 1.0)}}, "no numbers"),
         ({"deltas": {PATHS[0]: Delta(torch.ones(1, 2), torch.ones(2, 2), 1.0)}}, "shapes"),
         ({"deltas": {PATHS[0]: Delta(torch.ones(1, 2), torch.ones(2, 1), 0.0)}}, "alpha"),
+        ({"deltas": {PATHS[0]: Delta(torch.full((1, 2), 2e4), torch.ones(2, 1), 1.0)}}, "trained too fast"),
         ({"deltas": {"unet.conv_in": Delta(torch.ones(1, 2), torch.ones(2, 1), 1.0)}}, "conv_in"),
         ({"deltas": {"vae.q": Delta(torch.ones(1, 2), torch.ones(2, 1), 1.0)}}, "vae.q"),
     ],
@@ -338,10 +352,11 @@ def test_a_loaded_adapter_does_not_see_its_file_change(tmp_path, spoil):
     assert all(torch.equal(read.deltas[name].down, down) for name, down in before.items())
 
 
+@pytest.mark.parametrize("field", ["name", "class_word", "identifier"])
 @pytest.mark.parametrize("name", ["x" * 201, "\x1b[31mred"])
-def test_a_name_that_cannot_be_shown_is_refused(tiny, tmp_path, name):
+def test_a_name_that_cannot_be_shown_is_refused(tiny, tmp_path, name, field):
     path = tmp_path / "a.safetensors"
-    save_adapter(path, replace(tiny_adapter(tiny), name=name))
+    save_adapter(path, replace(tiny_adapter(tiny), **{field: name}))
     for read in (load_adapter, read_metadata):
         with pytest.raises(AdapterError, match="no short plain text"):
             read(path)

@@ -5,6 +5,7 @@ import os
 import pickle
 import struct
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,16 @@ def test_any_json_as_a_header_is_refused_or_read(tmp_path_factory, content):
         read_header(path)
     except D2PlanError as error:
         assert "any.safetensors" in str(error)
+
+
+@pytest.mark.parametrize("length", [0, 100, 8 * 2**20, 100 * 2**20 + 1, 2**63])
+def test_no_more_room_is_made_than_the_file_is_large(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "rex.safetensors"
+    path.write_bytes(struct.pack("<Q", length) + b"{}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(AdapterError, match="no complete"):
+            load_adapter(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**18
+    finally:
+        tracemalloc.stop()

@@ -1,10 +1,12 @@
 """Opening a base: from the disk alone, with clear sentences for what is not there."""
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,6 +52,17 @@ def test_the_fingerprint_tells_weights_apart_and_ignores_their_precision(tiny_fo
     assert other != same
     assert len(same) == 16
     assert int(same, 16) >= 0
+
+
+@pytest.mark.parametrize(("part", "stem"), [("text_encoder", "model"), ("text_encoder_2", "model")])
+def test_the_fingerprint_tells_text_encoders_apart_too(tiny_folder: Path, tmp_path: Path, part: str, stem: str) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_folder, copy)
+    weights = copy / part / f"{stem}.safetensors"
+    tensors = load_file(weights)
+    name = next(name for name in sorted(tensors) if name.endswith("final_layer_norm.bias"))
+    save_file(tensors | {name: tensors[name] + 0.01}, weights)
+    assert fingerprint_base(copy) != fingerprint_base(tiny_folder)
 
 
 def test_half_precision_weights_under_the_usual_names_open_as_float32(tiny_folder, tmp_path):
@@ -100,6 +113,38 @@ def test_damaged_weights_are_a_file_error(tiny_folder, tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(FileError, match="cannot be opened"):
         load_backbone(copy)
+
+
+class Canary:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, (str(self.place), "w")
+
+
+@pytest.mark.parametrize(
+    ("part", "stem", "pickled"),
+    [
+        ("unet", "diffusion_pytorch_model", "diffusion_pytorch_model.bin"),
+        ("vae", "diffusion_pytorch_model", "diffusion_pytorch_model.bin"),
+        ("text_encoder", "model", "pytorch_model.bin"),
+        ("text_encoder_2", "model", "pytorch_model.bin"),
+    ],
+)
+def test_damaged_weights_are_not_replaced_by_the_pickle_beside_them(
+    tiny_folder: Path, tmp_path: Path, part: str, stem: str, pickled: str
+) -> None:
+    copy, written = tmp_path / "copy", tmp_path / "written"
+    shutil.copytree(tiny_folder, copy)
+    weights = copy / part / f"{stem}.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    (copy / part / pickled).write_bytes(pickle.dumps({"conv_in.weight": Canary(written)}))
+    with pytest.raises(FileError, match="cannot be opened"):
+        load_backbone(copy)
+    assert not written.exists()
 
 
 def test_an_open_base_does_not_see_its_files_change(tiny_folder, tmp_path):

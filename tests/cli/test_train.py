@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from d2plan.adapter.file import load_adapter
 from d2plan.cli.main import main
@@ -170,3 +171,24 @@ def test_concepts_keeps_what_cannot_be_used_out_of_its_table(
     told = capsys.readouterr()
     assert told.out.startswith(f"No adapters in {tmp_path}") and "identifier" not in told.out
     assert told.err.startswith(f"Cannot be used: {tmp_path / 'broken.safetensors'} is no complete safetensors file")
+
+
+def test_what_a_training_writes_tells_nobody_where_or_by_whom_it_was_made(
+    pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    info, exif = PngInfo(), Image.Exif()
+    info.add_text("Author", "somebody")
+    exif[0x013B] = "somebody"
+    with Image.open(pictures / "0.png") as picture:
+        picture.save(pictures / "0.png", pnginfo=info, exif=exif)
+    out = tmp_path / "adapters" / "rex.safetensors"
+    asked = ("--base", tiny_folder, "--class", "dog", "--steps", 1, "--batch-size", 1, "--preview")
+    assert _run("train", pictures, "--out", out, *asked) == 0
+    written = sorted(out.parent.iterdir())
+    assert len(written) == 5
+    for path in written:
+        content = path.read_bytes()
+        assert not [word for word in (str(tmp_path), str(tiny_folder.parent), "somebody") if word.encode() in content]
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                assert picture.info == {} and not picture.getexif()

@@ -1,3 +1,4 @@
+import errno
 import functools
 import json
 import os
@@ -5,7 +6,11 @@ import random
 import resource
 import select
 import signal
+import socket
+import stat
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -96,31 +101,129 @@ def test_killed_at_any_moment_the_last_complete_one_loads(tmp_path: Path) -> Non
     assert told > 10
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace"])
+CALLS = {"fsync": (4, os, errno.EIO), "replace": (2, os, errno.EXDEV), "mkstemp": (2, tempfile, errno.EROFS)}
+
+
+@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("failing", range(4))
 def test_a_call_of_the_system_that_fails_leaves_the_one_before(
     call: str, failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _save(tmp_path, 1)
-    real, count = getattr(os, call), iter(range(100))
+    calls, place, number = CALLS[call]
+    real, count = getattr(place, call), iter(range(100))
 
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **named: object) -> object:
         if next(count) == failing:
-            raise OSError(5, "Input/output error")
-        real(*arguments)
+            raise OSError(number, os.strerror(number))
+        return real(*arguments, **named)
 
-    monkeypatch.setattr(checkpoint.os, call, fail)
-    calls = {"fsync": 4, "replace": 2}[call]
+    monkeypatch.setattr(place, call, fail)
     if failing >= calls:
         _save(tmp_path, 2)
     else:
-        with pytest.raises(FileError, match="Input/output error"):
+        with pytest.raises(FileError, match=os.strerror(number)):
             _save(tmp_path, 2)
     monkeypatch.undo()
     # When the folder is forced to the disk after the manifest's renaming, the new one is there already.
     there = 2 if failing >= calls or (call, failing) == ("fsync", 3) else 1
     _check(tmp_path, there)
     assert not list(tmp_path.glob(".*"))
+
+
+def _kill_at(number: int) -> None:
+    """Let this process be killed before a call of the system that a checkpoint needs, from 0."""
+    count = iter(range(number))
+
+    def watch(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **named: object) -> object:
+            if next(count, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **named)
+
+        return call
+
+    for name in ("open", "fsync", "replace", "unlink"):
+        setattr(os, name, watch(getattr(os, name)))
+
+
+def test_killed_before_each_call_of_the_system_the_last_complete_one_loads(tmp_path: Path) -> None:
+    def save(folder: Path, number: int) -> None:
+        _kill_at(number)
+        _save(folder, 3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    found, ended = [], signal.SIGKILL
+    while ended == signal.SIGKILL:
+        folder = tmp_path / str(len(found))
+        folder.mkdir()
+        _save(folder, 1)
+        _save(folder, 2)
+        _, status = os.waitpid(_in_a_child(functools.partial(save, folder, len(found))), 0)
+        ended = os.WTERMSIG(status)
+        with lock_folder(folder):
+            found.append(last_step(folder))
+            _check(folder, found[-1])
+            assert not list(folder.glob(".*"))
+    assert ended == signal.SIGTERM and len(found) > 10
+    assert found == sorted(found) and set(found) == {2, 3}
+
+
+def test_all_is_on_the_disk_before_it_counts_and_what_is_old_goes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _save(tmp_path, 1)
+    _save(tmp_path, 2)
+    seen: list[str] = []
+    real = {name: getattr(os, name) for name in ("fsync", "replace", "unlink")}
+
+    def fsync(handle: int) -> None:
+        seen.append("force a folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "force a file")
+        real["fsync"](handle)
+
+    def replace(source: str, target: Path) -> None:
+        seen.append(f"name {target.name}")
+        real["replace"](source, target)
+
+    def unlink(path: Path) -> None:
+        if not path.name.startswith("."):
+            seen.append(f"remove {path.name}")
+        real["unlink"](path)
+
+    for name, stand_in in (("fsync", fsync), ("replace", replace), ("unlink", unlink)):
+        monkeypatch.setattr(os, name, stand_in)
+    _save(tmp_path, 3)
+    assert seen == [
+        "force a file", "name step-0000003.safetensors", "force a folder",
+        "force a file", "name manifest.json", "force a folder", "remove step-0000001.safetensors",
+    ]  # fmt: skip
+
+
+def test_stopped_at_once_inside_a_write_it_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(tensors: object, path: Path, words: object) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    _save(tmp_path, 1)
+    monkeypatch.setattr(checkpoint, "save_file", stop)
+    with pytest.raises(KeyboardInterrupt):
+        _save(tmp_path, 2)
+    _check(tmp_path, 1)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_is_loaded_does_not_see_its_file_change(tmp_path: Path) -> None:
+    def load_and_cut() -> None:
+        _save(tmp_path, 1)
+        loaded = load_checkpoint(tmp_path)
+        os.truncate(tmp_path / "step-0000001.safetensors", 10)
+        if loaded is not None and all(torch.equal(loaded.tensors[name], tensor) for name, tensor in _state(1).items()):
+            os._exit(0)
+
+    # In a process of its own: a page that is no longer there ends it.
+    assert os.waitpid(_in_a_child(load_and_cut), 0)[1] == 0
 
 
 def test_on_a_full_disk_it_says_so_and_the_one_before_stays(tmp_path: Path) -> None:
@@ -184,6 +287,12 @@ def test_a_second_training_is_kept_out_and_a_dead_one_is_not_waited_for(tmp_path
     os.waitpid(child, 0)
     with lock_folder(folder):
         assert str(os.getpid()) in (folder / LOCK).read_text()
+
+
+def test_a_lock_left_behind_keeps_nobody_out_though_its_process_number_is_somebodys_again(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text(f"process {os.getppid()} on {socket.gethostname()}")
+    with lock_folder(tmp_path):
+        assert f"process {os.getpid()} " in (tmp_path / LOCK).read_text()
 
 
 def test_where_the_system_has_no_locks_a_file_stands_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,9 @@ def test_a_restored_draw_goes_on_with_the_same_batches(tiny: Backbone) -> None:
         assert torch.equal(batch.prior.noise, again.prior.noise)
     with pytest.raises(InputError, match="random state"):
         other.restore({"generator": torch.zeros(3, dtype=torch.uint8), "drawn": torch.tensor(1)})
+    for lacking in ("generator", "drawn"):
+        with pytest.raises(InputError, match="random state"):
+            other.restore({name: tensor for name, tensor in state.items() if name != lacking})
 
 
 def test_pictures_of_different_sizes_are_never_in_one_batch(tiny: Backbone) -> None:

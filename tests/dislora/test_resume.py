@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from d2plan.adapter.adapter import Adapter
 from d2plan.backbone.load import Backbone
 from d2plan.dislora import train
 from d2plan.dislora.checkpoint import last_step, load_checkpoint
+from d2plan.dislora.processes import Processes
 from d2plan.dislora.train import Keeping, StepReport, TrainRequest, train_steps
 from d2plan.errors import InputError
 from tests.dislora.concept import make_data, make_request, same
@@ -161,3 +163,20 @@ def test_a_checkpoint_from_before_a_setting_was_there_goes_on(
         _run(tiny, Keeping(tmp_path, resume="same"), request=make_request(steps=STEPS, plain_weight=0.5))
     part, _ = _run(tiny, Keeping(tmp_path, resume="same"), request=usual)
     assert sorted(part) == [2, 3]
+
+
+def test_another_base_number_format_seed_or_count_of_processes_is_told(tiny: Backbone, tmp_path: Path) -> None:
+    _run(tiny, Keeping(tmp_path), 1)
+    same_again = Keeping(tmp_path, resume="same")
+    with pytest.raises(InputError, match=f"base was {tiny.fingerprint}, is {'0' * 16}"):
+        _run(replace(tiny, fingerprint="0" * 16), same_again)
+    with pytest.raises(InputError, match="seed was 0, is 1"):
+        _run(tiny, same_again, request=replace(REQUEST, seed=1))
+    with pytest.raises(InputError, match="processes was 1, is 2"):
+        train_steps(tiny, make_data(), REQUEST, same_again, Processes(0, 2))
+    for model in (tiny.unet, *tiny.text_encoders):
+        model.to(torch.float16)
+    with pytest.raises(InputError, match=r"precision was torch\.float32, is torch\.float16"):
+        _run(tiny, same_again)
+    with pytest.raises(InputError, match="another number format; use the same --precision"):
+        _run(tiny, Keeping(tmp_path, resume="any"))

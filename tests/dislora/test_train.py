@@ -1,5 +1,6 @@
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,10 +9,11 @@ from d2plan.adapter.attach import attach_adapter
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import null_states
 from d2plan.dislora.apparatus import make_optimiser, set_rates
+from d2plan.dislora.checkpoint import load_checkpoint
 from d2plan.dislora.draw import BatchDraw
 from d2plan.dislora.lessons import LessonChoices, prepare_lessons
 from d2plan.dislora.objective import compute_losses
-from d2plan.dislora.train import describe_request, finish_training, reserved_identifiers, train_steps
+from d2plan.dislora.train import Keeping, describe_request, finish_training, reserved_identifiers, train_steps
 from d2plan.errors import InputError
 from tests.dislora.concept import CHOICES, SETTINGS, make_data, make_request, same
 
@@ -99,6 +101,20 @@ def test_a_loss_that_is_no_number_stops_the_training(tiny: Backbone) -> None:
         tiny.unet.conv_out.weight.fill_(float("nan"))
     with pytest.raises(InputError, match="step 1"):
         next(train_steps(tiny, make_data(), make_request()))
+
+
+def test_a_gradient_that_is_no_number_stops_the_training_before_anything_learns_from_it(
+    tiny: Backbone, tmp_path: Path
+) -> None:
+    steps = train_steps(tiny, make_data(), make_request(), Keeping(tmp_path, every=1))
+    next(steps)
+    handle = tiny.unet.conv_out.register_full_backward_pre_hook(lambda _, grads: tuple(g * torch.nan for g in grads))
+    with pytest.raises(InputError, match="The gradient is nan at step 2; lower the learning rates"):
+        next(steps)
+    handle.remove()
+    kept = load_checkpoint(tmp_path)
+    assert kept is not None and kept.step == 1
+    assert all(torch.isfinite(tensor).all() for tensor in kept.tensors.values())
 
 
 def test_encoders_whose_rate_is_nothing_stay_as_they_are(tiny: Backbone) -> None:

@@ -4,6 +4,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
 
 from d2plan.errors import FileError
+from d2plan.media import decode
 from d2plan.media.decode import decode_picture, read_bytes, turn_upright
 
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]], [[0, 0, 0], [99, 99, 99]]], np.uint8)
@@ -125,10 +127,22 @@ def test_another_content_is_called_by_its_name(tmp_path: Path, content: bytes, w
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "BMP", "PPM", "TGA", "PCX", "EPS", "DDS", "ICO", "SGI"])
+def test_whole_pictures_of_other_formats_are_not_decoded_under_any_name(tmp_path: Path, form: str) -> None:
+    (tmp_path / "a.png").write_bytes(_encoded(form))
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.format == form
+    with pytest.raises(FileError, match=r"a\.png: is (a GIF|a TIFF|a BMP|not a PNG, JPEG or WebP picture)"):
+        decode_picture(tmp_path / "a.png")
+
+
 def test_texts_and_profiles_that_unpack_to_much_do_not(tmp_path: Path) -> None:
-    packed = zlib.compress(b"x" * 8_000_000)
-    for kind in (b"zTXt", b"iCCP"):
-        (tmp_path / "a.png").write_bytes(_png((1, 1), 2, 8, b"\0abc", _chunk(kind, b"k\0\0" + packed)))
+    packed, many = zlib.compress(b"x" * 8_000_000), zlib.compress(b"x" * 1_000_000)
+    chunks = [_chunk(kind, b"k\0\0" + packed) for kind in (b"zTXt", b"iCCP")]
+    # None of these is large, but together they are 70 MB.
+    chunks.append(b"".join(_chunk(b"zTXt", b"k%d\0\0" % number + many) for number in range(70)))
+    for chunk in chunks:
+        (tmp_path / "a.png").write_bytes(_png((1, 1), 2, 8, b"\0abc", chunk))
         with pytest.raises(FileError, match=r"a\.png: is damaged"):
             decode_picture(tmp_path / "a.png")
 
@@ -138,6 +152,8 @@ BOMBS = {
     "wide": _png((2**31 - 1, 1), 2, 8, b"\0"),
     "none": _png((0, 5), 2, 8, b"\0"),
     "over": _png((8000, 4001), 0, 1, b"\0"),
+    # Between the size of which Pillow warns and the one that it refuses.
+    "warned": _png((12_000, 12_000), 2, 8, b"\0"),
 }
 
 
@@ -160,6 +176,59 @@ def test_a_bomb_is_refused_from_its_header_in_little_memory(tmp_path: Path, name
     )
     assert done.returncode == 0, done.stderr
     assert "pixels" in done.stdout or "damaged" in done.stdout or "not a PNG" in done.stdout
+
+
+def _many_frames(form: str, count: int) -> bytes:
+    """Make an animation of very many frames of 2 x 2 pixels without encoding each."""
+    frames = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, format=form, save_all=True, append_images=frames[1:], lossless=True)
+    content = buffer.getvalue()
+    if form == "WEBP":
+        start = content.rindex(b"ANMF")
+        body = content[:start] + content[start:] * (count - 1)
+        return body[:4] + struct.pack("<I", len(body) - 8) + body[8:]
+    start, end = content.rindex(b"fcTL") - 4, content.rindex(b"IEND") - 4
+    sizes = struct.unpack(">IIIIHHBB", content[start + 12 : start + 34])
+    data = content[content.index(b"fdAT") + 8 : end - 4]
+    control = struct.pack(">IIIIHHBB", *sizes)
+    parts = [
+        _chunk(b"fcTL", struct.pack(">I", 2 * number - 1) + control)
+        + _chunk(b"fdAT", struct.pack(">I", 2 * number) + data)
+        for number in range(1, count)
+    ]
+    where = content.index(b"acTL") - 4
+    told = _chunk(b"acTL", struct.pack(">II", count, 0))
+    return content[:where] + told + content[where + 20 : start] + b"".join(parts) + content[end:]
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_of_a_hundred_thousand_frames_the_first_is_taken_at_once(tmp_path: Path, form: str) -> None:
+    (tmp_path / "a.png").write_bytes(_many_frames(form, 100_000))
+    begun = time.process_time()
+    decoded = decode_picture(tmp_path / "a.png")
+    assert time.process_time() - begun < 5
+    assert decoded.animated and decoded.pixels.tolist() == [[[255, 0, 0]] * 2] * 2
+
+
+@pytest.mark.parametrize("size", [2**36, 40, 0], ids=["grown", "cut", "emptied"])
+def test_a_file_that_changes_while_it_is_read_is_read_as_it_was_or_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    Image.fromarray(CORNERS).save(tmp_path / "a.png")
+    real = os.fstat
+
+    def change(handle: int) -> os.stat_result:
+        details = real(handle)
+        os.truncate(tmp_path / "a.png", size)
+        return details
+
+    monkeypatch.setattr(decode.os, "fstat", change)
+    if size > 2**30:
+        assert np.array_equal(decode_picture(tmp_path / "a.png").pixels, CORNERS)
+    else:
+        with pytest.raises(FileError, match=r"a\.png: is (damaged|empty|not a PNG)"):
+            decode_picture(tmp_path / "a.png")
 
 
 def test_a_picture_of_a_thousand_to_one_is_read(tmp_path: Path) -> None:

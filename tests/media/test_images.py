@@ -184,6 +184,19 @@ def test_an_output_that_is_there_is_refused_in_words_of_the_command_line(tmp_pat
     check_output(tmp_path / "a.png", overwrite=True)
 
 
+def test_a_link_of_an_outputs_name_is_refused_and_asked_to_it_is_replaced_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    for name in ("mine", "nowhere"):
+        link = tmp_path / "a.png"
+        link.unlink(missing_ok=True)
+        link.symlink_to(tmp_path / f"{name}.png")
+        with pytest.raises(FileError, match="is there already"):
+            check_output(link)
+        write_file(link, b"ours")
+        assert not link.is_symlink() and link.read_bytes() == b"ours"
+    assert (tmp_path / "mine.png").read_bytes() == b"mine" and not (tmp_path / "nowhere.png").exists()
+
+
 def test_a_label_may_take_several_lines_and_the_last_one_ends_in_dots():
     picture = np.zeros((8, 120, 3), dtype=np.uint8)
     font = ImageFont.load_default(14)

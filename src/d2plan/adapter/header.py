@@ -130,7 +130,8 @@ def _read_header(path: Path, file: BinaryIO) -> Header:
     try:
         size = os.fstat(file.fileno()).st_size
         first = file.read(8)
-        rest = file.read(min(max(int.from_bytes(first, "little"), 64), MOST_HEADER))
+        # Room is made for all that is asked for, so ask for no more than the file holds.
+        rest = file.read(min(max(int.from_bytes(first, "little"), 64), size, MOST_HEADER))
     except OSError as error:
         raise _unreadable(path, error) from error
     length = int.from_bytes(first, "little")

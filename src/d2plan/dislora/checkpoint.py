@@ -150,7 +150,9 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         try:
             if _hash_file(path) != entry["sha256"]:
                 raise ValueError("its content has changed")
-            return Checkpoint(int(str(entry["step"])), load_file(path), _read_words(path), tuple(notes))
+            # What is mapped from its file would change with it, and end the program when it is cut.
+            tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+            return Checkpoint(int(str(entry["step"])), tensors, _read_words(path), tuple(notes))
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             notes.append(f"{path} is damaged ({error}), so the checkpoint before it is used")
     if notes:
@@ -280,15 +282,23 @@ def _write_durably(target: Path, write: Callable[[Path], object]) -> str:
     os.close(descriptor)
     try:
         given = write(Path(name))
-        _force(Path(name))
+        force(Path(name))
         os.replace(name, target)
-        _force(target.parent)
+        force(target.parent)
     finally:
         Path(name).unlink(missing_ok=True)
     return str(given)
 
 
-def _force(path: Path) -> None:
+def force(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk.
+
+    Args:
+        path: the file or folder.
+
+    Raises:
+        OSError: it cannot be done.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -201,6 +201,7 @@ def _run_steps(
         apparatus = _assemble(backbone, lessons, request, attached, together)
         course = _Course(backbone, lessons, settings, apparatus, together, null_states(backbone, 1), journal.keeping)
         done = first = _begin(apparatus, journal, settings.steps)
+        journal = replace(journal, start=None)  # what it began with takes as much memory as what learns
         busy = 0.0
         while done < settings.steps:
             begun = time.perf_counter()
@@ -395,6 +396,5 @@ def describe_training(
         What to value.
     """
     said = {key: value for key, value in describe_request(request).items() if key != "steps"}
-    device = backbone.device.type
     found = {"base": backbone.fingerprint, "pictures": data.fingerprint, "precision": str(backbone.dtype)}
-    return {**said, **found, "device": device, "processes": str(processes.count)}
+    return {**said, **found, "device": backbone.device.type, "processes": str(processes.count)}

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from d2plan.adapter.file import save_adapter
-from d2plan.backbone.load import load_backbone
+from d2plan.backbone.load import Backbone, load_backbone
 from d2plan.backbone.sdxl import decode_latents, sample_steps
 from d2plan.documents import Scene, load_run, load_scene
 from d2plan.errors import D2PlanError, FileError, InputError
@@ -155,6 +155,19 @@ def test_a_wrong_scene_is_one_sentence_and_leaves_nothing(
         compose(_write(concepts, tiny_folder, **changes), tmp_path / "runs" / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+def test_a_wrong_scene_is_told_before_a_network_computes(
+    concepts: Path, tiny: Backbone, tiny_folder: Path, tmp_path: Path
+) -> None:
+    def compute(*_: object) -> None:
+        raise AssertionError("a network computed")
+
+    for network in (tiny.unet, *tiny.text_encoders, tiny.vae):
+        network.register_forward_pre_hook(compute)
+    for changes, sentence in BAD_SCENES.values():
+        with pytest.raises(D2PlanError, match=sentence):
+            compose(_write(concepts, tiny_folder, **changes), tmp_path / "out", backbone=tiny)
 
 
 def test_an_adapter_of_another_base_is_refused(concepts: Path, tmp_path: Path, tiny_folder: Path) -> None:

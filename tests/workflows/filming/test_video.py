@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from d2plan.errors import FileError, InputError
+from d2plan.etp.plan import load_plan
 from d2plan.media.images import read_image
 from d2plan.media.video import read_video
+from d2plan.workflows.filming.page import _write_plan
 from d2plan.workflows.filming.video import VideoOptions, make_video
 from d2plan.workflows.scoring.sources import ScoreRequest, find_sources
 from tests.etp.seine_models import write_embedded
@@ -97,6 +99,15 @@ def test_the_page_shows_files_that_are_there_and_tells_the_story_as_text(made):
     assert "Rex runs &amp; then &lt;sits&gt;" in page and "$" not in page
     assert "<code>d2plan video story.video/plan.yaml -o story.png --overwrite --fps 12.5 --interpolator blend" in page
     assert page.count("<figure>") == 3 and "a photo of a &lt;v2&gt; dog jumping" in page
+
+
+def test_names_and_words_of_adapters_are_text_on_the_page(concepts: Path, tiny_folder: Path) -> None:
+    bold, (john, rex) = "<b>Rex</b>", PLAN["instances"]
+    beats = [{"sub_prompts": {"John": "a man", bold: f"a <i>dog</i> {action}"}} for action in ("running", "sitting")]
+    instances = [john, {**rex, "name": bold, "class_word": "dog", "identifier": "<script>"}]
+    page = _write_plan(load_plan(write_plan(concepts, tiny_folder, instances=instances, beats=beats)))
+    assert "&lt;b&gt;Rex&lt;/b&gt;" in page and "&lt;script&gt; dog" in page and "a &lt;i&gt;dog&lt;/i&gt;" in page
+    assert not any(mark in page for mark in ("<b>", "<i>", "<script>"))
 
 
 def test_who_scores_a_film_finds_its_keyframes_and_the_frames_between(made):

@@ -1,10 +1,13 @@
 import json
+import os
 import signal
 import threading
 from pathlib import Path
 
 import pytest
+import torch
 
+from d2plan.dislora.checkpoint import last_step, save_checkpoint
 from d2plan.errors import FileError
 from d2plan.workflows.training.folder import LOG_FILE, TrainingLog, open_work, stop_gently, work_folder
 
@@ -75,3 +78,29 @@ def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
         open_work(tmp_path / "rex.train", False, True, False),
     ):
         pass
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_checkpoints_go_when_what_was_written_beside_them_is_on_the_disk(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = work_folder(tmp_path / "rex.safetensors")
+    there: list[int] = []
+
+    def note(handle: int) -> None:
+        assert os.path.samestat(os.fstat(handle), tmp_path.stat())
+        there.append(last_step(place))
+        if fails:
+            raise OSError(5, "Input/output error")
+
+    def finish() -> None:
+        with open_work(place, resume=False, overwrite=False, keep=False):
+            save_checkpoint(place, 1, {"value": torch.ones(2)}, {})
+            monkeypatch.setattr(os, "fsync", note)
+
+    if fails:
+        with pytest.raises(FileError, match="Input/output error.; the checkpoints stay"):
+            finish()
+    else:
+        finish()
+    assert there == [1] and last_step(place) == int(fails)

@@ -51,6 +51,30 @@ def test_killed_inside_the_write_of_a_checkpoint_it_goes_on_to_the_same_file(
     assert target.read_bytes() == whole.read_bytes() and not work.exists()
 
 
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)], ids=str)
+def test_a_second_signal_inside_a_step_leaves_the_checkpoint_before_and_it_goes_on_to_the_same_file(
+    numbers: tuple[signal.Signals, ...], pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    base = load_backbone(tiny_folder)
+    asked = {"base": base, "steps": 2, "batch_size": 1, "checkpoint_every": 1}
+    whole = train_concept(pictures, tmp_path / "whole" / "rex.safetensors", **asked)
+    target = tmp_path / "out" / "rex.safetensors"
+    done, reached = [], []
+
+    def ask_twice(*_: object) -> None:
+        for number in numbers if done else ():
+            signal.raise_signal(number)
+            reached.append(number)
+
+    handle = base.unet.register_forward_pre_hook(ask_twice)
+    with pytest.raises(KeyboardInterrupt):
+        train_concept(pictures, target, **asked, on_step=done.append)
+    handle.remove()
+    assert reached == [numbers[0]] and last_step(target.parent / "rex.train") == 1
+    train_concept(pictures, target, **asked, resume=True)
+    assert target.read_bytes() == whole.read_bytes()
+
+
 @pytest.mark.parametrize("name", ["rex.png", "rex.json", "rex.log.jsonl"])
 def test_with_nothing_to_go_on_from_somebodys_own_files_stay(
     name: str, pictures: Path, tiny_folder: Path, tmp_path: Path

@@ -80,9 +80,9 @@ class Omg(LoraMethod):
     )
     settings: tuple[Setting, ...] = (
         {"strength": 0.8, "start": 0.3},
-        {"strength": 1.0, "start": 0.3, "rate": 2.0},
         {"strength": 1.0, "start": 0.3, "joint": 1.0},
-        {"strength": 1.0, "start": 0.15, "woven": 1},
+        {"strength": 1.0, "start": 0.15, "woven": 1, "joint": 1.0},
+        {"strength": 1.0, "start": 0.05, "woven": 1, "joint": 1.0},
     )
 
     def draw_loads(

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 
-from d2plan.dislora.checkpoint import LOCK, MANIFEST, is_leftover, last_step, lock_folder, remove_checkpoints
+from d2plan.dislora.checkpoint import LOCK, MANIFEST, force, is_leftover, last_step, lock_folder, remove_checkpoints
 from d2plan.dislora.train import LATENTS_FILE
 from d2plan.errors import FileError
 from d2plan.media.images import write_file
@@ -65,7 +65,8 @@ def open_work(folder: Path, resume: bool, overwrite: bool, keep: bool) -> Iterat
         The folder.
 
     Raises:
-        FileError: another training holds it, or a stopped training lies there and nobody said what to do with it.
+        FileError: another training holds it, a stopped training lies there and nobody said what to do with it, or what
+            the block wrote beside it does not reach the disk.
     """
     strange = [path.name for path in folder.iterdir() if not _is_own(path)] if folder.is_dir() else []
     if strange:
@@ -84,6 +85,7 @@ def open_work(folder: Path, resume: bool, overwrite: bool, keep: bool) -> Iterat
                     _remove(folder)
             raise
         if not keep:
+            _settle(folder.parent)
             _remove(folder)
 
 
@@ -190,6 +192,14 @@ def _clear(folder: Path, names: tuple[str, ...]) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _settle(folder: Path) -> None:
+    """Make sure that what a training wrote has its name on the disk, before what it could be made from again goes."""
+    try:
+        force(folder)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be written ({error.strerror or error}); the checkpoints stay.") from error
 
 
 def _remove(folder: Path) -> None:

@@ -193,7 +193,9 @@ def _give_identifiers(
 
 
 def _refuse_doubles(path: Path, field: str, values: list[str]) -> None:
-    twice = [value for index, value in enumerate(values) if value in values[:index]]
+    # As some systems read the names of files, and tokenizers words.
+    plain = [value.casefold() for value in values]
+    twice = [value for index, value in enumerate(values) if plain[index] in plain[:index]]
     if twice:
         raise InputError(f"{path}: {field} {twice[0]} stands twice; give each concept its own.")
 
