@@ -198,3 +198,18 @@ def test_everyone_else_is_who_else_takes_part_and_refused_where_nobody_is():
     ]
     with pytest.raises(InputError, match='does not say who "Everyone else" is; write the names'):
         plan("Everyone else sits while Mia dances.", KNOWN)
+
+
+def test_a_hat_that_another_did_not_wear_gives_no_colour():
+    assert shown("John wore a red hat, Mia didn't. Then John put his hat on Mia's head.", KNOWN)[-1] == {
+        "John": "",
+        "Mia": "wearing a red hat",
+    }
+
+
+def test_a_moment_in_which_somebody_only_stops_unasked_is_told():
+    doubted = "In moment 3 nothing is seen but that somebody stops"
+    story = "Mia smiles while Lily jumps. Then Lily sits down to catch her breath."
+    assert any(doubted in note for note in plan(story, KNOWN).notes)
+    asked = "Mia smiles while Lily jumps. Then Mia sits. Then Lily stops."
+    assert not any("nothing is seen" in note for note in plan(asked, KNOWN).notes)

@@ -1,6 +1,8 @@
-"""What a story names and no moment shows: the net below all rules, so that nothing gets lost in silence."""
+"""The net below all rules: what a story names and no moment shows, and moments that it hardly asks for."""
 
+import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from d2plan.etp.grammar.chunks import Chunk, Gear, Place, Verb, Weather, Who
 from d2plan.etp.grammar.stage import Moment
@@ -19,7 +21,38 @@ _LOSING_NOTHING = (
     "is shown at the",
     "told in the",
 )
+_STOPS = re.compile(
+    r"\b(?:stop\w*|stand\w*|stood|halt\w*|pause\w*|rest\w*|still|wak\w+|woke|rises?|rose|ge?ot? up|gets up|getting up|"
+    r"land\w*|no longer|no more|not|\w+n't|awake|park\w*|fr[eo]ez\w*|froze|done|quits?|finish\w*)\b",
+    re.IGNORECASE,
+)
 _SEEN_OTHERWISE = ("without", "instead of", "rather than")
+
+
+def find_idle(story: str, moments: Sequence[Moment], cast: Sequence[int]) -> list[int]:
+    """List moments in which somebody only stops what it did, where no word of the story speaks of stopping.
+
+    Args:
+        story: what was told.
+        moments: of the plan.
+        cast: who takes part.
+
+    Returns:
+        Their places, the first moment is 0.
+    """
+    if _STOPS.search(story):
+        return []
+    return [
+        place
+        for place, (before, after) in enumerate(pairwise(moments), start=1)
+        if (before.place, before.light) == (after.place, after.light)
+        and all(before.figures[who].gear == after.figures[who].gear for who in cast)
+        and all(
+            after.figures[who].action in ("", *_RESTING)
+            for who in cast
+            if before.figures[who].action != after.figures[who].action
+        )
+    ]
 
 
 def find_missed(

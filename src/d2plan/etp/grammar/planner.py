@@ -9,7 +9,7 @@ from d2plan.etp.grammar.chunks import Gear, Who
 from d2plan.etp.grammar.division import divide
 from d2plan.etp.grammar.elapses import plain_elapses, plain_weather
 from d2plan.etp.grammar.hours import plain_hours
-from d2plan.etp.grammar.missed import find_missed
+from d2plan.etp.grammar.missed import find_idle, find_missed
 from d2plan.etp.grammar.naming import plain_names
 from d2plan.etp.grammar.order import order_clauses
 from d2plan.etp.grammar.people import People
@@ -82,6 +82,10 @@ class GrammarPlanner:
         check_shown(context, moments)
         _check_moments(context, moments)
         notes = _collect_notes(context, moments)
+        notes += [
+            f"In moment {place + 1} nothing is seen but that somebody stops; leave out what is not meant to be one."
+            for place in find_idle(request.story, moments, cast)
+        ]
         missed = find_missed(chunks, moments, cast, notes)
         notes += [f"In no moment: {_quote(missed)}."] if missed else []
         return request.check(_write_plan(request, context, moments, notes))

@@ -37,7 +37,8 @@ def name_gear(context: Context, gear: Gear) -> None:
     context.left_out += gear.extras
     # "She puts on a red bow, he takes off his" says nothing of the colour of his.
     if not gear.colour and (gear.definite or gear.owner is not None) and gear.text.lower() not in _OWN:
-        known = [worn for worn in context.last if worn.accessory == gear.value]
+        # "John wears a red hat, Mia does not. He puts his hat on Mia": hers, which is not there, has no colour to give.
+        known = [worn for worn in context.last if worn.accessory == gear.value and (worn.colour or worn.owner >= 0)]
         gear.colour = known[-1].colour if known else ""
 
 
