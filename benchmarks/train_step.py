@@ -35,7 +35,8 @@ from d2plan.config import BaseDefaults, DisLoRASettings
 from d2plan.dislora.data import ConceptData
 from d2plan.dislora.lessons import LessonChoices
 from d2plan.dislora.objective import mixed_precision
-from d2plan.dislora.train import TrainRequest, train_steps
+from d2plan.dislora.request import TrainRequest
+from d2plan.dislora.train import train_steps
 
 ROOT = Path(__file__).resolve().parent.parent
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

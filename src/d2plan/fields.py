@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 # Windows keeps these for devices, whatever their ending, and drops a dot at the end.
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*\.", re.IGNORECASE)
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9]) *(?:\..*)?|.*\.", re.IGNORECASE)
 
 
 def take_path(value: object) -> object:
@@ -29,19 +29,20 @@ def take_path(value: object) -> object:
     return text
 
 
-def check_folder_name(name: str) -> str:
-    """Refuse a name that not every system gives to a folder.
+def is_reserved(name: str) -> bool:
+    """Say whether Windows gives a name to no file or folder.
+
+    >>> [name for name in ("con", "Con.v2", "nul .x", "rex.", "console", "v1.2") if is_reserved(name)]
+    ['con', 'Con.v2', 'nul .x', 'rex.']
 
     Args:
         name: without separators.
-
-    Returns:
-        The name.
-
-    Raises:
-        ValueError: it is reserved somewhere.
     """
-    if _RESERVED.fullmatch(name):
+    return _RESERVED.fullmatch(name) is not None
+
+
+def _check_name(name: str) -> str:
+    if is_reserved(name):
         raise ValueError("no folder can have this name on Windows; choose another")
     return name
 
@@ -53,7 +54,7 @@ PathText = Annotated[Text, BeforeValidator(take_path)]
 FolderName = Annotated[
     str,
     StringConstraints(strip_whitespace=True, pattern=r"^\w[\w .+-]{0,79}$"),
-    AfterValidator(check_folder_name),
+    AfterValidator(_check_name),
 ]
 Steps = Annotated[int, Field(strict=True, ge=1, le=1000)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]

@@ -10,7 +10,7 @@ from d2plan.backbone.load import Backbone
 from d2plan.config import DisLoRASettings
 from d2plan.dislora.data import ConceptData
 from d2plan.dislora.lessons import LessonChoices, Lessons, prepare_lessons
-from d2plan.dislora.train import TrainRequest
+from d2plan.dislora.request import TrainRequest
 
 CAPTIONS = ("a photo of a dog running on the beach", None, "a red dog on the left", "a car in the snow")
 CHOICES = LessonChoices("dog", "<v1>", masked=True)

@@ -313,7 +313,7 @@ def test_differences_are_named(tmp_path: Path) -> None:
     compare_words(WORDS, dict(WORDS), tmp_path)
     with pytest.raises(InputError, match="rank was 4, is 8.*--resume-changed"):
         compare_words(WORDS, {"rank": "8"}, tmp_path)
-    with pytest.raises(InputError, match="base was None, is mini"):
+    with pytest.raises(InputError, match="the base differs"):
         compare_words(WORDS, {**WORDS, "base": "mini"}, tmp_path)
 
 

@@ -13,7 +13,8 @@ from d2plan.dislora.checkpoint import load_checkpoint
 from d2plan.dislora.draw import BatchDraw
 from d2plan.dislora.lessons import LessonChoices, prepare_lessons
 from d2plan.dislora.objective import compute_losses
-from d2plan.dislora.train import Keeping, describe_request, finish_training, reserved_identifiers, train_steps
+from d2plan.dislora.request import describe_request, reserved_identifiers
+from d2plan.dislora.train import Keeping, finish_training, train_steps
 from d2plan.errors import InputError
 from tests.dislora.concept import CHOICES, SETTINGS, make_data, make_request, same
 

@@ -219,7 +219,13 @@ def compare_words(saved: Mapping[str, str], present: Mapping[str, str], folder: 
     """
     differing = [name for name in sorted(saved.keys() | present.keys()) if saved.get(name) != present.get(name)]
     if differing:
-        told = ", ".join(f"{name} was {saved.get(name)}, is {present.get(name)}" for name in differing[:3])
+        hashed = ("base", "pictures")
+        told = ", ".join(
+            f"the {name} differ{'s' if name == 'base' else ''}"
+            if name in hashed
+            else f"{name} was {saved.get(name)}, is {present.get(name)}"
+            for name in differing[:3]
+        )
         raise InputError(
             f"{folder} holds a training that differs ({told}); give the same again, go on all the same with "
             "--resume-changed, or begin anew with --overwrite."

@@ -122,8 +122,7 @@ def prepare_lessons(
         InputError: the template or a word cannot be used, or is not found in a prompt, or stands behind the
             encoders' length.
     """
-    forms, notes = _write_forms(data, choices)
-    notes += _tell_cut(backbone, data.names, forms)
+    forms, notes = _write_forms(backbone, data, choices)
     prompts = tuple(dict.fromkeys(text for form in forms for text in _in_order(form)))
     number = {text: index for index, text in enumerate(prompts)}
     spans = _find_spans(backbone, data.names, forms, choices)
@@ -155,19 +154,38 @@ def _in_order(form: PromptForms) -> tuple[str, str, str]:
     return form.class_form, form.identifier_form, form.joint_form
 
 
-def _write_forms(data: ConceptData, choices: LessonChoices) -> tuple[list[PromptForms], list[str]]:
+def check_prompts(backbone: Backbone, data: ConceptData, choices: LessonChoices) -> None:
+    """Refuse a template or captions that cannot be learnt from, before anything is encoded.
+
+    Args:
+        backbone: the base.
+        data: the concept's pictures.
+        choices: what is learnt.
+
+    Raises:
+        InputError: the template or a word cannot be used, or is not found in a prompt, or stands behind the
+            encoders' length.
+    """
+    forms, _ = _write_forms(backbone, data, choices)
+    _find_spans(backbone, data.names, forms, choices)
+
+
+def _write_forms(backbone: Backbone, data: ConceptData, choices: LessonChoices) -> tuple[list[PromptForms], list[str]]:
     template = choices.template or data.words.template or DEFAULT_TEMPLATE
     check_template(template)
     plain = fill_template(template, choices.class_word, choices.identifier)
-    if not choices.use_captions:
-        return [plain] * len(data.names), []
-    forms, silent = [], []
-    for name, caption in zip(data.names, data.captions, strict=True):
+    forms, silent, cuts = [], [], []
+    captions = data.captions if choices.use_captions else [None] * len(data.names)
+    for name, caption in zip(data.names, captions, strict=True):
         swapped = swap_words(caption, choices.class_word, choices.identifier) if caption else None
         if caption and swapped is None:
             silent.append(name)
+        if swapped is not None and find_cut(swapped.joint_form, backbone):
+            cuts.append(name)
         forms.append(swapped or plain)
-    return forms, [_tell_silent(silent, choices.class_word)] if silent else []
+    notes = [_tell_silent(silent, choices.class_word)] if silent else []
+    notes += [_tell_cut(f"{_name_captions(cuts)} {'is' if len(cuts) == 1 else 'are'}")] if cuts else []
+    return forms, notes + ([_tell_cut("the template is")] if find_cut(plain.joint_form, backbone) else [])
 
 
 def _tell_silent(names: list[str], class_word: str) -> str:
@@ -176,14 +194,8 @@ def _tell_silent(names: list[str], class_word: str) -> str:
     return f'{which} not name "{class_word}", so the template is used instead'
 
 
-def _tell_cut(backbone: Backbone, names: Sequence[str], forms: list[PromptForms]) -> list[str]:
-    """Tell in one line of all captions that are longer than the encoders read."""
-    cuts = [(name, find_cut(form.joint_form, backbone)) for name, form in zip(names, forms, strict=True)]
-    cuts = [(name, cut) for name, cut in cuts if cut]
-    if not cuts:
-        return []
-    which, first = _name_captions([name for name, _ in cuts]), quote_prompt(cuts[0][1], 0)
-    return [f'{which} {"is" if len(cuts) == 1 else "are"} read only as far as the base reads; cut off is "{first}"']
+def _tell_cut(which: str) -> str:
+    return f"{which} longer than the base reads; what stands behind is cut off"
 
 
 def _name_captions(names: list[str]) -> str:

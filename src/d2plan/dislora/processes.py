@@ -46,6 +46,11 @@ class Processes:
         """
         return values if self.count == 1 else reduce(values, reduction="mean")
 
+    def wait(self) -> None:
+        """Wait until every process has come here."""
+        if self.count > 1:
+            PartialState().wait_for_everyone()
+
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give every process the mean gradient of all, in one exchange.
 

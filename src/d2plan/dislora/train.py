@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,35 +17,18 @@ from d2plan.adapter.attach import Attachment, attach_adapter, collect_deltas
 from d2plan.adapter.file import Adapter
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import TextStates, null_states
-from d2plan.config import BaseDefaults, DisLoRASettings
+from d2plan.config import DisLoRASettings
 from d2plan.dislora.apparatus import Apparatus, make_optimiser, restore_snapshot, set_rates, take_snapshot
-from d2plan.dislora.checkpoint import Checkpoint, compare_words, load_checkpoint, save_checkpoint
+from d2plan.dislora.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from d2plan.dislora.data import ConceptData
 from d2plan.dislora.draw import Batch, BatchDraw, split_batch
-from d2plan.dislora.lessons import LessonChoices, Lessons, Progress, prepare_lessons
+from d2plan.dislora.lessons import Lessons, Progress, prepare_lessons
 from d2plan.dislora.objective import compute_losses, compute_plain_loss, compute_prior_loss
 from d2plan.dislora.processes import Processes
-from d2plan.dislora.prompts import check_words
+from d2plan.dislora.request import TrainRequest, check_request, describe_request
 from d2plan.errors import InputError
 
 LATENTS_FILE = "latents.safetensors"
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """All that decides, with the base and the pictures, what an adapter becomes.
-
-    Attributes:
-        name: how people call the concept.
-        choices: what is learnt, and how pictures are shown.
-        settings: the losses, the optimiser, the rank.
-        seed: of the first values and of all that is drawn.
-    """
-
-    name: str
-    choices: LessonChoices
-    settings: DisLoRASettings = field(default_factory=DisLoRASettings)
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +81,7 @@ class Keeping:
         stop: is asked after each step whether to make a checkpoint and stop.
         on_note: is told what the person should know.
         on_resume: is told the step from which it goes on, as soon as the base holds what was learnt by then.
+        on_report: is told how each step went, before it is in a checkpoint, so that a log of them has no gap.
     """
 
     folder: Path
@@ -106,6 +90,7 @@ class Keeping:
     stop: Callable[[], bool] = _never
     on_note: Callable[[str], None] = _ignore
     on_resume: Callable[[int], None] = _ignore
+    on_report: Callable[[StepReport], None] = _ignore
 
 
 def train_steps(
@@ -140,17 +125,10 @@ def train_steps(
         InputError: the words cannot be used with the base, or a checkpoint is of another training.
         FileError: a checkpoint cannot be read.
     """
-    choices = request.choices
-    check_words(choices.class_word, choices.identifier, reserved_identifiers(backbone.defaults))
-    together = processes or Processes()
-    words = describe_training(backbone, data, request, together)
-    start = None
-    if keeping is not None and keeping.resume != "no":
-        start = load_checkpoint(keeping.folder)
-        if start is not None and keeping.resume == "same":
-            # What was no setting yet when the checkpoint was made had its default.
-            usual = {name: str(value) for name, value in asdict(DisLoRASettings()).items() if name in words}
-            compare_words(usual | dict(start.words), words, keeping.folder)
+    choices, together = request.choices, processes or Processes()
+    saved = keeping.folder if keeping is not None and keeping.resume == "same" else None
+    words = check_request(backbone, data, request, saved, together)
+    start = load_checkpoint(keeping.folder) if keeping is not None and keeping.resume != "no" else None
     priors = request.settings.prior_images if request.settings.prior_weight > 0 else 0
     # Only one process may write the file; the others make their own.
     cache = keeping.folder / LATENTS_FILE if keeping is not None and together.leads else None
@@ -209,11 +187,14 @@ def _run_steps(
             done += 1
             busy += time.perf_counter() - begun
             pace = busy / (done - first)
+            told = _report(course, (done, pace), losses)
+            if journal.keeping is not None:
+                journal.keeping.on_report(told)
             saved = together.leads and (asked or journal.is_due(done) or done == settings.steps)
             if saved:
                 journal.save(apparatus, done)
             try:
-                yield _report(course, (done, pace), losses)
+                yield told
             except GeneratorExit:
                 # Whoever stops here, by Ctrl-C or because a preview failed, finds this step again.
                 if together.leads and not saved:
@@ -354,47 +335,3 @@ def finish_training(steps: Generator[StepReport, None, Adapter]) -> Adapter:
             next(steps)
         except StopIteration as end:
             return end.value
-
-
-def reserved_identifiers(defaults: BaseDefaults) -> tuple[str, ...]:
-    """Name the identifiers that a base keeps for concepts, when no other word may be one.
-
-    Args:
-        defaults: the base's own.
-
-    Returns:
-        Those in the form ``<...>``, which only a base made for it has; none where any rare word will do.
-    """
-    return tuple(word for word in defaults.identifiers if word.startswith("<") and word.endswith(">"))
-
-
-def describe_request(request: TrainRequest) -> dict[str, str]:
-    """Write a request down for the adapter's header.
-
-    Args:
-        request: what was asked for.
-
-    Returns:
-        Setting to value.
-    """
-    content = {**asdict(request.choices), **asdict(request.settings), "seed": request.seed}
-    return {key: str(value) for key, value in content.items() if value is not None}
-
-
-def describe_training(
-    backbone: Backbone, data: ConceptData, request: TrainRequest, processes: Processes
-) -> dict[str, str]:
-    """Write down all that must be the same when a training goes on.
-
-    Args:
-        backbone: the base.
-        data: the concept's pictures.
-        request: what was asked for; more steps are no other training.
-        processes: those that learn together.
-
-    Returns:
-        What to value.
-    """
-    said = {key: value for key, value in describe_request(request).items() if key != "steps"}
-    found = {"base": backbone.fingerprint, "pictures": data.fingerprint, "precision": str(backbone.dtype)}
-    return {**said, **found, "device": backbone.device.type, "processes": str(processes.count)}

@@ -9,7 +9,8 @@ from d2plan.bench.protocol import BenchConcept, Learned
 from d2plan.bench.shared.adapters import choose_training, learn_adapter, learn_lora, read_adapter, write_adapter
 from d2plan.dislora.data import read_concept_folder
 from d2plan.dislora.lessons import LessonChoices
-from d2plan.dislora.train import TrainRequest, finish_training, train_steps
+from d2plan.dislora.request import TrainRequest
+from d2plan.dislora.train import finish_training, train_steps
 from d2plan.errors import InputError
 from tests.bench.small import digest_base, finish, halve, small_concept
 from tests.tiny import tiny_adapter

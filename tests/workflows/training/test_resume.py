@@ -1,5 +1,6 @@
 """Trainings that were stopped, however hard, and go on."""
 
+import json
 import os
 import resource
 import shutil
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from d2plan.adapter.file import load_adapter
+from d2plan.adapter.file import Adapter, load_adapter
 from d2plan.backbone.load import load_backbone
 from d2plan.dislora.checkpoint import last_step
 from d2plan.dislora.train import StepReport
 from d2plan.errors import FileError, InputError
 from d2plan.media.images import read_image
-from d2plan.workflows.training.folder import work_folder
+from d2plan.workflows.training import train as training
+from d2plan.workflows.training.folder import TrainingLog, work_folder
 from d2plan.workflows.training.previews import Previews
 from d2plan.workflows.training.train import train_concept
 
@@ -129,6 +131,11 @@ def test_killed_after_its_last_checkpoint_an_overwriting_training_goes_on_to_its
         ({"steps": 2}, "steps is 1 there and 2 here"),
         ({"rank": 2}, "rank is"),
         ({"class_word": "cat"}, "class_word is dog there"),
+        ({"template": "a drawing of a {}"}, "template is None there and a drawing of a {} here"),
+        ({"precision": "bf16"}, "precision is float32 there and bfloat16 here"),
+        ({"file_precision": "bf16"}, "file_precision is fp32 there and bf16 here"),
+        ({"name": "Other"}, "name is rex there and Other here"),
+        ({"preview": True}, "it has no previews"),
     ],
 )
 def test_a_finished_adapter_of_another_training_is_not_taken_for_this_one(
@@ -153,7 +160,7 @@ def test_a_finished_adapter_of_other_pictures_or_another_base_is_not_taken_for_t
     with pytest.raises(InputError, match="finished already, and it was learnt on another base; name another out"):
         train_concept(pictures, target, base=replace(base, fingerprint="0" * 16), **asked)
     shutil.copy(pictures / "01.png", pictures / "00.png")
-    with pytest.raises(InputError, match="finished already, and pictures_fingerprint is"):
+    with pytest.raises(InputError, match="finished already, and it was learnt from other pictures"):
         train_concept(pictures, target, base=base, **asked)
 
 
@@ -178,6 +185,72 @@ def test_previews_that_a_stop_came_into_are_drawn_when_it_goes_on(
     train_concept(pictures, target, **asked, resume=True)
     assert target.read_bytes() == whole.read_bytes() and not work_folder(target).exists()
     assert np.array_equal(*(read_image(path.with_suffix(".preview.png")) for path in (whole, target)))
+
+
+def test_a_finished_training_that_kept_its_checkpoints_is_left_alone(
+    pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    asked = {"base": load_backbone(tiny_folder), "steps": 1, "batch_size": 1, "on_note": notes.append}
+    target = train_concept(pictures, tmp_path / "rex.safetensors", **asked, keep_checkpoints=True)
+    before = {path: path.stat().st_mtime_ns for path in work_folder(target).iterdir() if path.name != "lock"}
+    train_concept(pictures, target, **asked, resume=True)
+    assert notes[-1].endswith("is finished already; nothing was done.")
+    assert before == {path: path.stat().st_mtime_ns for path in work_folder(target).iterdir() if path.name != "lock"}
+
+
+def test_a_killed_overwriting_of_the_same_settings_goes_on_to_its_own_previews(
+    pictures: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"base": load_backbone(tiny_folder), "steps": 2, "batch_size": 1}
+    target = train_concept(pictures, tmp_path / "rex.safetensors", **asked, preview=True)
+    old = read_image(target.with_suffix(".preview.png"))
+
+    def die(path: Path, adapter: Adapter) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(training, "write_sidecar", die)
+        train_concept(pictures, target, **asked, preview_every=1, overwrite=True)
+    (target.with_suffix(".preview.png")).write_bytes(b"old")
+    train_concept(pictures, target, **asked, preview_every=1, resume=True)
+    new = read_image(target.with_suffix(".preview.png"))
+    # The base, step 1 and step 2, where there was the end alone.
+    assert new.shape[0] > 2 * old.shape[0] and not work_folder(target).exists()
+
+
+def test_what_lies_there_without_a_checkpoint_is_of_no_training_that_goes_on(
+    pictures: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    asked = {"base": load_backbone(tiny_folder), "steps": 1, "batch_size": 1, "preview_every": 1}
+    clean = train_concept(pictures, tmp_path / "clean" / "rex.safetensors", **asked)
+    target = tmp_path / "rex.safetensors"
+    previews = work_folder(target) / "previews"
+    previews.mkdir(parents=True)
+    for seed in range(4):
+        shutil.copy(pictures / "00.png", previews / f"0000001-{seed}.png")
+    shutil.copy(pictures / "00.png", previews / "0000000-0.png")
+    train_concept(pictures, target, **asked, resume=True)
+    assert np.array_equal(*(read_image(path.with_suffix(".preview.png")) for path in (clean, target)))
+
+
+def test_a_stop_between_a_checkpoint_and_its_step_leaves_no_gap_in_the_log(
+    pictures: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"base": load_backbone(tiny_folder), "steps": 3, "batch_size": 1, "checkpoint_every": 1}
+    target, add = tmp_path / "rex.safetensors", TrainingLog.add
+
+    def break_down(log: TrainingLog, row: dict[str, float]) -> None:
+        if row["step"] == 2:
+            raise MemoryError
+        add(log, row)
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(TrainingLog, "add", break_down)
+        train_concept(pictures, target, **asked)
+    train_concept(pictures, target, **asked, resume=True)
+    rows = [json.loads(line) for line in target.with_suffix(".log.jsonl").read_text().splitlines()[1:]]
+    assert [row["step"] for row in rows] == [1, 2, 3]
 
 
 def test_an_adapter_of_another_program_is_no_training_to_go_on_with(

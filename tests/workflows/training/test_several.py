@@ -92,6 +92,10 @@ def test_what_only_the_second_concept_shows_is_found_before_the_first_is_learnt(
     with pytest.raises(FileError, match=r"a\.txt: is not UTF-8"):
         train_list(concepts, out)
     assert not out.exists()
+    (tom / "a.txt").write_text("red blue green " * 30 + "cat")
+    with pytest.raises(InputError, match=r"thomas: a\.png: .*reads only"):
+        train_list(concepts, out)
+    assert not out.exists()
     (tom / "a.txt").unlink()
     train_list(concepts, out)
     for path in out.glob("rex.*"):
@@ -109,6 +113,11 @@ def test_what_only_the_second_concept_shows_is_found_before_the_first_is_learnt(
         )
     with pytest.raises(FileError, match="holds a training stopped after step 1"):
         train_list(concepts, tmp_path / "new")
+    with pytest.raises(InputError, match="thomas: .*holds a training that differs"):
+        train_list(concepts, tmp_path / "new", resume=True)
+    (tmp_path / "new" / "thomas.train" / "notes.txt").write_text("mine")
+    with pytest.raises(FileError, match=r"holds notes\.txt, which is of no training"):
+        train_list(concepts, tmp_path / "new", resume=True)
     assert not (out / "rex.safetensors").exists() and not (tmp_path / "new" / "rex.safetensors").exists()
 
 

@@ -14,7 +14,8 @@ from d2plan.bench.shared.steps import follow
 from d2plan.config import DisLoRASettings
 from d2plan.dislora.data import read_concept_folder
 from d2plan.dislora.lessons import LessonChoices
-from d2plan.dislora.train import TrainRequest, train_steps
+from d2plan.dislora.request import TrainRequest
+from d2plan.dislora.train import train_steps
 from d2plan.errors import InputError
 
 # What decides a plain LoRA, and an adapter with DisLoRA's losses: see ``learns_from`` of a method.

@@ -15,7 +15,9 @@ from d2plan.errors import FileError
 from d2plan.media.images import write_file
 
 WORK_SUFFIX, LOG_FILE, PREVIEW_FOLDER = ".train", "log.jsonl", "previews"
-_OWN = (MANIFEST, LATENTS_FILE, LOG_FILE, LOCK)
+# Says which adapter the checkpoints beside it came to; where it is missing, the files have still to be written.
+FINISHED = "finished"
+_OWN = (MANIFEST, LATENTS_FILE, LOG_FILE, FINISHED, LOCK)
 
 
 def work_folder(target: Path) -> Path:
@@ -30,23 +32,22 @@ def work_folder(target: Path) -> Path:
     return target.with_name(target.stem + WORK_SUFFIX)
 
 
-def refuse_stopped(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse a stopped training that nobody said what to do with.
+def check_work(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse a training's folder that cannot be had, before anything is done for it.
 
     Args:
-        folder: of the training.
+        folder: of the training; it may be missing.
         resume: go on from what is there.
         overwrite: forget what is there.
 
     Raises:
-        FileError: it is neither.
+        FileError: another training holds it, it holds something else, or a stopped training lies there and nobody said
+            what to do with it.
     """
-    done = 0 if resume or overwrite else last_step(folder)
-    if done:
-        raise FileError(
-            f"{folder}: holds a training stopped after step {done}; go on with --resume, or begin anew with "
-            "--overwrite."
-        )
+    if folder.is_dir():
+        _refuse_strange(folder)
+        with lock_folder(folder):
+            _refuse_stopped(folder, resume, overwrite)
 
 
 @contextmanager
@@ -68,15 +69,15 @@ def open_work(folder: Path, resume: bool, overwrite: bool, keep: bool) -> Iterat
         FileError: another training holds it, a stopped training lies there and nobody said what to do with it, or what
             the block wrote beside it does not reach the disk.
     """
-    strange = [path.name for path in folder.iterdir() if not _is_own(path)] if folder.is_dir() else []
-    if strange:
-        raise FileError(f"{folder}: holds {strange[0]}, which is of no training; take it away, or choose another name.")
+    if folder.is_dir():
+        _refuse_strange(folder)
     with lock_folder(folder):
         try:
-            refuse_stopped(folder, resume, overwrite)
+            _refuse_stopped(folder, resume, overwrite)
             if not resume:
                 remove_checkpoints(folder)
-                _clear(folder, (LOG_FILE, PREVIEW_FOLDER))
+            # What lies there without a checkpoint is of no training that goes on.
+            _clear(folder, (FINISHED,) if last_step(folder) else (FINISHED, LOG_FILE, PREVIEW_FOLDER))
             yield folder
         except BaseException:
             # Whoever stopped early has nothing to go on from.
@@ -179,6 +180,46 @@ def stop_gently(heard: Callable[[], None]) -> Iterator[Callable[[], bool]]:
         restore()
 
 
+def mark_finished(folder: Path, digest: str) -> None:
+    """Say that the checkpoints of a training have come to an adapter that is written.
+
+    Args:
+        folder: of the training.
+        digest: SHA-256 of the adapter's file.
+    """
+    write_file(folder / FINISHED, digest.encode())
+
+
+def is_marked(folder: Path, digest: str) -> bool:
+    """Say whether the checkpoints of a training have come to an adapter.
+
+    Args:
+        folder: of the training.
+        digest: SHA-256 of the adapter's file.
+
+    Returns:
+        False where the file is of another training, or the last one did not come to its files.
+    """
+    with suppress(OSError):
+        return (folder / FINISHED).read_text(encoding="utf-8", errors="replace") == digest
+    return False
+
+
+def _refuse_strange(folder: Path) -> None:
+    strange = [path.name for path in folder.iterdir() if not _is_own(path)]
+    if strange:
+        raise FileError(f"{folder}: holds {strange[0]}, which is of no training; take it away, or choose another name.")
+
+
+def _refuse_stopped(folder: Path, resume: bool, overwrite: bool) -> None:
+    done = 0 if resume or overwrite else last_step(folder)
+    if done:
+        raise FileError(
+            f"{folder}: holds a training stopped after step {done}; go on with --resume, or begin anew with "
+            "--overwrite."
+        )
+
+
 def _is_own(path: Path) -> bool:
     name = path.name
     checkpoint = name.startswith("step-") and path.suffix == ".safetensors"
@@ -205,6 +246,6 @@ def _settle(folder: Path) -> None:
 def _remove(folder: Path) -> None:
     remove_checkpoints(folder)
     # The lock goes last: until then no other training begins here.
-    _clear(folder, (LATENTS_FILE, LOG_FILE, PREVIEW_FOLDER, LOCK))
+    _clear(folder, (LATENTS_FILE, LOG_FILE, FINISHED, PREVIEW_FOLDER, LOCK))
     with suppress(OSError):
         folder.rmdir()

@@ -14,7 +14,8 @@ from d2plan.dislora.data import ConceptWords, check_template
 from d2plan.dislora.data_buckets import Size, plan_buckets
 from d2plan.dislora.lessons import LessonChoices
 from d2plan.dislora.prompts import check_words
-from d2plan.dislora.train import StepReport, TrainRequest, reserved_identifiers
+from d2plan.dislora.request import TrainRequest, reserved_identifiers
+from d2plan.dislora.train import StepReport
 from d2plan.errors import InputError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

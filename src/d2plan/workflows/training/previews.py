@@ -9,7 +9,7 @@ from d2plan.adapter.file import Adapter
 from d2plan.adapter.rows import adapter_rows
 from d2plan.backbone.load import Backbone
 from d2plan.backbone.sdxl import decode_latents, sample_steps
-from d2plan.dislora.train import TrainRequest
+from d2plan.dislora.request import TrainRequest
 from d2plan.media.images import Picture, contact_sheet, make_folder, read_image, write_png
 
 PREVIEWS = 4

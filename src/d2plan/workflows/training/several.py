@@ -12,14 +12,15 @@ from d2plan.adapter.file import SUFFIX
 from d2plan.backbone.load import Backbone, find_base
 from d2plan.config import BaseDefaults, load_defaults
 from d2plan.dislora.data import ConceptWords, read_concept_folder, read_concept_words
-from d2plan.dislora.processes import open_processes
-from d2plan.dislora.train import TrainRequest
+from d2plan.dislora.processes import Processes, open_processes
+from d2plan.dislora.request import TrainRequest, check_request
 from d2plan.errors import InputError
 from d2plan.fields import Document, FolderName, PathText, Seed, Text, Word
 from d2plan.media.images import make_folder
 from d2plan.parsing import load_document
+from d2plan.workflows.training.folder import work_folder
 from d2plan.workflows.training.options import TrainOptions, check_options, choose_buckets, make_request, open_base
-from d2plan.workflows.training.train import check_place, check_target, is_finished, train_concept
+from d2plan.workflows.training.train import Task, check_place, check_target, is_finished, train_concept
 from d2plan.workflows.training.words import share_identifiers
 
 LIST_SUFFIXES = (".yaml", ".yml")
@@ -121,12 +122,12 @@ def train_list(
         )
     ]
     # All of them are looked at before the first one is learnt.
-    requests = [_check(path, job, defaults) for job in jobs]
-    backbone = open_base(name, open_processes(options.get("device", "cpu")).device, options)
+    together = open_processes(options.get("device", "cpu"))
+    requests = [_check(path, job, defaults, together) for job in jobs]
+    backbone = open_base(name, together.device, options)
     for job, request in zip(jobs, requests, strict=True):
-        data = read_concept_folder(job.folder, *backbone.size, choose_buckets(backbone, job.options))
-        if resume and job.target.exists():
-            is_finished(backbone, data, request, job.target, check_target(job.target, job.options))
+        _check_data(path, job, request, backbone, together)
+    together.wait()
     make_folder(place)
     return [_train(job, backbone, on_progress or _ignore) for job in jobs]
 
@@ -143,14 +144,29 @@ class _Job:
     options: TrainOptions
 
 
-def _check(path: Path, job: _Job, defaults: BaseDefaults) -> TrainRequest:
+def _check(path: Path, job: _Job, defaults: BaseDefaults, together: Processes) -> TrainRequest:
+    """Look at all of a concept that needs no base."""
     try:
         request = make_request(job.words, job.target.stem, defaults, job.seed, job.options)
     except InputError as error:
         raise InputError(f"{path}: {job.target.stem}: {error}") from error
     check_target(job.target, job.options)
-    check_place(job.target, job.folder, job.options)
+    check_place(job.target, job.folder, job.options, together.leads)
     return request
+
+
+def _check_data(path: Path, job: _Job, request: TrainRequest, backbone: Backbone, together: Processes) -> None:
+    """Look at a concept's pictures and captions, and at what shall be gone on with; nothing of it is kept."""
+    data = read_concept_folder(job.folder, *backbone.size, choose_buckets(backbone, job.options))
+    task = Task(backbone, data, request, work_folder(job.target), together, _ignore, job.options)
+    resume = job.options.get("resume", False) or job.options.get("resume_changed", False)
+    if resume and job.target.exists() and is_finished(task, job.target, check_target(job.target, job.options)):
+        return
+    saved = task.place if job.options.get("resume", False) else None
+    try:
+        check_request(backbone, data, request, saved, together)
+    except InputError as error:
+        raise InputError(f"{path}: {job.target.stem}: {error}") from error
 
 
 def _train(job: _Job, backbone: Backbone, report: Callable[[str, int, int], None]) -> Path:

@@ -14,21 +14,26 @@ from d2plan.adapter.sidecar import SIDECAR_SUFFIX, write_sidecar
 from d2plan.adapter.words import read_settings
 from d2plan.backbone.load import Backbone, find_base
 from d2plan.backbone.text import unknown_words
-from d2plan.config import load_defaults
+from d2plan.config import DisLoRASettings, load_defaults
 from d2plan.dislora.checkpoint import last_step
 from d2plan.dislora.data import DEFAULT_TEMPLATE, ConceptData, read_concept_folder, read_concept_words
 from d2plan.dislora.processes import Processes, open_processes
 from d2plan.dislora.prompts import fill_template
-from d2plan.dislora.train import Keeping, StepReport, TrainRequest, describe_request, train_steps
+from d2plan.dislora.request import TrainRequest, describe_request
+from d2plan.dislora.train import Keeping, StepReport, train_steps
 from d2plan.errors import InputError
+from d2plan.fields import is_reserved
 from d2plan.media.images import Picture, check_output, fit_image, make_folder, write_file, write_png
-from d2plan.workflows.training.board import Board, open_board
+from d2plan.media.png_text import hash_file
+from d2plan.workflows.training.board import open_board
 from d2plan.workflows.training.folder import (
     LOG_FILE,
     PREVIEW_FOLDER,
     TrainingLog,
+    check_work,
+    is_marked,
+    mark_finished,
     open_work,
-    refuse_stopped,
     stop_gently,
     work_folder,
 )
@@ -93,30 +98,29 @@ def train_concept(
     resume = options.get("resume", False) or options.get("resume_changed", False)
     # Where another process writes the files, they may be there already.
     finals = check_target(target, options if together.leads else {**options, "overwrite": True})
-    check_place(target, folder, options)
+    check_place(target, folder, options, together.leads)
     words = read_concept_words(folder)
     defaults = base.defaults if isinstance(base, Backbone) else load_defaults(find_base(base))
     named = identifier or words.identifier
     (chosen,) = share_identifiers([named], [target], defaults.identifiers, resume)
     given = replace(words, class_word=class_word or words.class_word, identifier=chosen)
     request = make_request(given, target.stem, defaults, seed, options)
-    place = work_folder(target)
     note = options.get("on_note", _ignore) if together.leads else _ignore
     report = on_progress if on_progress is not None and together.leads else _ignore
+    report("opening the base", 0, 1)
+    backbone = open_base(base, together.device, options)
+    report("opening the base", 1, 1)
+    data = read_concept_folder(folder, *backbone.size, choose_buckets(backbone, options))
+    task = Task(backbone, data, request, work_folder(target), together, report, options)
+    if resume and target.exists() and is_finished(task, target, finals):
+        note(f"{target} is finished already; nothing was done.")
+        return target
     make_folder(target.parent)
     with ExitStack() as stack:
         if together.leads:
             keep, overwrite = options.get("keep_checkpoints", False), options.get("overwrite", False)
-            stack.enter_context(open_work(place, resume, overwrite, keep))
-        report("opening the base", 0, 1)
-        backbone = open_base(base, together.device, options)
-        report("opening the base", 1, 1)
-        data = read_concept_folder(folder, *backbone.size, choose_buckets(backbone, options))
-        task = _Task(backbone, data, request, place, together, report, options)
-        if resume and target.exists() and is_finished(backbone, data, request, target, finals):
-            note(f"{target} is finished already; nothing was done.")
-            return target
-        if resume and not last_step(place):
+            stack.enter_context(open_work(task.place, resume, overwrite, keep))
+        if resume and not last_step(task.place):
             note("nothing to go on from; beginning anew")
         unknown = _warn_of_words(backbone, f"{request.choices.class_word} {request.choices.template or ''}")
         for text in (*data.report.lines(), *unknown):
@@ -124,11 +128,13 @@ def train_concept(
         if named is None:
             note(f"its identifier is {chosen}, as in a photo of a {chosen} {request.choices.class_word}")
         _learn(task, target, finals, [*data.notes, *unknown])
+        # Before the checkpoints go: a process that is late goes on from them.
+        together.wait()
     return target
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
+class Task:
     """A training with all that belongs to it."""
 
     backbone: Backbone
@@ -140,6 +146,7 @@ class _Task:
     options: TrainOptions
 
     def note(self, text: str) -> None:
+        """Tell the person something, once for all processes."""
         if self.together.leads:
             self.options.get("on_note", _ignore)(text)
 
@@ -150,20 +157,18 @@ class _Task:
             "base": self.backbone.name,
             "pictures": str(len(self.data.names)),
             "pictures_fingerprint": self.data.fingerprint,
+            "precision": str(self.backbone.dtype).removeprefix("torch."),
+            "file_precision": self.options.get("file_precision", "fp32"),
             "resolution": f"{width}x{height}",
             "prediction_type": self.backbone.scheduler.config.prediction_type,
         }
 
 
-def is_finished(
-    backbone: Backbone, data: ConceptData, request: TrainRequest, target: Path, finals: Mapping[str, Path]
-) -> bool:
+def is_finished(task: Task, target: Path, finals: Mapping[str, Path]) -> bool:
     """Say whether an adapter that is there is what a training to be resumed gives.
 
     Args:
-        backbone: the base.
-        data: the pictures.
-        request: what is asked for.
+        task: the training.
         target: the adapter's file.
         finals: the files beside it.
 
@@ -174,49 +179,62 @@ def is_finished(
         InputError: it is of another training, and there is nothing to go on from.
         AdapterError: it cannot be read.
     """
-    step = last_step(work_folder(target))
-    if step not in (0, request.settings.steps):
+    step = last_step(task.place)
+    ended = step == task.request.settings.steps and is_marked(task.place, hash_file(target))
+    if step and not ended:
         return False
+    told = _compare(task, target)
+    if PREVIEW_SUFFIX in finals and not finals[PREVIEW_SUFFIX].is_file():
+        told.append("it has no previews")
+    if told and not step:
+        raise InputError(
+            f"{target} is finished already, and {', '.join(told[:3])}; name another out, learn anew with overwrite, or "
+            "go on from checkpoints, which keep_checkpoints keeps."
+        )
+    return not told
+
+
+def _compare(task: Task, target: Path) -> list[str]:
+    """List how an adapter was not learnt as is asked for now."""
     header = read_metadata(target)
     found = read_settings(target, header.get("d2plan.settings", "{}"))
-    wanted = {**describe_request(request), "pictures_fingerprint": data.fingerprint}
-    told = [
-        f"{name} is {found[name]} there and {wanted[name]} here"
-        for name in wanted
-        if found and name in found and found[name] != wanted[name]
-    ]
-    if found and header.get("d2plan.base_fingerprint") != backbone.fingerprint:
-        told.insert(0, "it was learnt on another base")
-    same = bool(found) and not told
-    if step:
-        # What is there may still be what the training was to overwrite, or lack what shall lie beside it.
-        return same and all(path.is_file() for path in finals.values())
-    if not same:
-        raise InputError(
-            f"{target} is finished already, and {', '.join(told[:3]) or 'no training of d2plan wrote it'}; name "
-            "another out, learn anew with overwrite, or go on from checkpoints, which keep_checkpoints keeps."
-        )
-    return True
+    if not found:
+        return ["no training of d2plan wrote it"]
+    told = []
+    if header.get("d2plan.base_fingerprint") != task.backbone.fingerprint:
+        told.append("it was learnt on another base")
+    if found.get("pictures_fingerprint", task.data.fingerprint) != task.data.fingerprint:
+        told.append("it was learnt from other pictures")
+    # What was no setting yet when it was written had its default.
+    usual = {name: str(value) for name, value in asdict(DisLoRASettings()).items()}
+    wanted = describe_request(task.request)
+    made = {name: value for name, value in task.settings().items() if name in ("precision", "file_precision")}
+    there = {**usual, **made, **found, "name": header.get("d2plan.name")}
+    here = {"template": None, **wanted, **made, "name": task.request.name}
+    differing = [name for name in here if there.get(name) != here[name]]
+    return told + [f"{name} is {there.get(name)} there and {here[name]} here" for name in differing]
 
 
-def check_place(target: Path, folder: str | Path, options: TrainOptions) -> None:
-    """Refuse an adapter among its pictures, or beside a stopped training that nobody said what to do with.
+def check_place(target: Path, folder: str | Path, options: TrainOptions, leads: bool) -> None:
+    """Refuse an adapter's place among its pictures, or where its training's folder cannot be had.
 
     Args:
         target: the adapter's file.
         folder: the pictures.
         options: "resume" goes on from a stopped training, "overwrite" forgets it.
+        leads: this process writes the files.
 
     Raises:
         InputError: the adapter's thumbnail would be one of the pictures.
-        FileError: a stopped training lies there.
+        FileError: another training holds the folder, a stopped one lies there, or something else.
     """
     if target.parent.resolve() == Path(folder).resolve():
         raise InputError(
             f"out: {target} lies among the pictures, where its thumbnail would be one; name another folder."
         )
     resume = options.get("resume", False) or options.get("resume_changed", False)
-    refuse_stopped(work_folder(target), resume, options.get("overwrite", False))
+    if leads:
+        check_work(work_folder(target), resume, options.get("overwrite", False))
 
 
 def check_target(target: Path, options: TrainOptions) -> dict[str, Path]:
@@ -235,6 +253,8 @@ def check_target(target: Path, options: TrainOptions) -> dict[str, Path]:
     """
     if target.suffix != SUFFIX or not target.stem:
         raise InputError(f"out is {target}; name the adapter's file, ending in {SUFFIX}, such as rex{SUFFIX}.")
+    if is_reserved(target.stem):
+        raise InputError(f"out is {target}; no file can have this name on Windows, so choose another.")
     previews = options.get("preview") or options.get("preview_every")
     beside = [LOG_SUFFIX, THUMBNAIL_SUFFIX, SIDECAR_SUFFIX] + ([PREVIEW_SUFFIX] if previews else [])
     finals = {ending: target.with_name(target.stem + ending) for ending in beside}
@@ -252,7 +272,7 @@ def _warn_of_words(backbone: Backbone, text: str) -> list[str]:
     ]
 
 
-def _learn(task: _Task, target: Path, finals: dict[str, Path], notes: list[str]) -> None:
+def _learn(task: Task, target: Path, finals: dict[str, Path], notes: list[str]) -> None:
     adapter, log = _train(task, notes)
     if not task.together.leads:
         return
@@ -265,10 +285,10 @@ def _learn(task: _Task, target: Path, finals: dict[str, Path], notes: list[str])
         write_png(finals[PREVIEW_SUFFIX], _make_previews(task).sheet(task.request.settings.steps))
     write_sidecar(target, adapter)
     # The adapter comes last: where it is, everything that belongs to it is complete.
-    save_adapter(target, adapter)
+    mark_finished(task.place, save_adapter(target, adapter).sha256)
 
 
-def _train(task: _Task, notes: list[str]) -> tuple[Adapter, TrainingLog]:
+def _train(task: Task, notes: list[str]) -> tuple[Adapter, TrainingLog]:
     options, request = task.options, task.request
     settings = {**asdict(request.choices), **asdict(request.settings), "seed": request.seed, **task.settings()}
     head: dict[str, object] = {
@@ -279,6 +299,11 @@ def _train(task: _Task, notes: list[str]) -> tuple[Adapter, TrainingLog]:
     }
     log, previews = TrainingLog(task.place / LOG_FILE, head), _make_previews(task)
     on_step = options.get("on_step", _ignore)
+
+    def write(done: StepReport) -> None:
+        row = {key: round(value, 6) for key, value in asdict(done).items()}
+        for book in (log, board) if task.together.leads else ():
+            book.add(row)
 
     def draw(step: int) -> None:
         # A stop may have come between the checkpoint and the pictures of its step.
@@ -293,6 +318,7 @@ def _train(task: _Task, notes: list[str]) -> tuple[Adapter, TrainingLog]:
             stop,
             task.note,
             draw,
+            write,
         )
         steps = train_steps(task.backbone, task.data, request, keeping, task.together, task.report)
         if options.get("preview_every") and task.together.leads and not last_step(task.place):
@@ -306,29 +332,20 @@ def _train(task: _Task, notes: list[str]) -> tuple[Adapter, TrainingLog]:
                 except StopIteration as end:
                     return end.value, log
                 if task.together.leads:
-                    to_come = sum(_is_drawn(task, step) for step in range(done.step + 1, done.total + 1))
-                    done = replace(done, seconds_left=done.seconds_left + to_come * previews.seconds)
-                    _tell(task, done, (log, board))
+                    task.report("training", done.step, done.total)
                     if _is_drawn(task, done.step):
                         previews.draw(done.step)
-                    on_step(done)
+                    to_come = sum(_is_drawn(task, step) for step in range(done.step + 1, done.total + 1))
+                    on_step(replace(done, seconds_left=done.seconds_left + to_come * previews.seconds))
 
 
-def _tell(task: _Task, done: StepReport, books: tuple[TrainingLog, Board]) -> None:
-    log, board = books
-    row = {key: round(value, 6) for key, value in asdict(done).items()}
-    log.add(row)
-    board.add(row)
-    task.report("training", done.step, done.total)
-
-
-def _is_drawn(task: _Task, step: int) -> bool:
+def _is_drawn(task: Task, step: int) -> bool:
     every, last = task.options.get("preview_every", 0), step == task.request.settings.steps
     return bool((every and step % every == 0) or (last and (every or task.options.get("preview"))))
 
 
 @contextmanager
-def _until_stopped(task: _Task) -> Iterator[Callable[[], bool]]:
+def _until_stopped(task: Task) -> Iterator[Callable[[], bool]]:
     try:
         with stop_gently(lambda: task.note(_STOPPING)) as stop:
             yield stop
@@ -339,7 +356,7 @@ def _until_stopped(task: _Task) -> Iterator[Callable[[], bool]]:
         raise
 
 
-def _make_previews(task: _Task) -> Previews:
+def _make_previews(task: Task) -> Previews:
     choices = task.request.choices
     template = choices.template or DEFAULT_TEMPLATE
     prompt = fill_template(template, choices.class_word, choices.identifier).joint_form
