@@ -5,7 +5,7 @@ import pytest
 from d2plan.etp.doubts import doubt_plan
 from d2plan.etp.plan import Beat, EventPlan, PlanInstance
 
-WORDS = "a photo of man and dog wearing scarf sitting running jumping on the beach <v1> <v2>".split()
+WORDS = "a photo of man and dog wearing scarf sitting running jumping flying on the beach <v1> <v2>".split()
 
 
 def make(prompt="a photo of a <v2> dog running", rex=None, john=None):
@@ -31,6 +31,7 @@ def make(prompt="a photo of a <v2> dog running", rex=None, john=None):
             'beats[1].sub_prompts.Rex: the base has never seen "scraf"; known words like it: scarf.',
         ),
         ({"prompt": "a photo of a <v2> dog sitting running"}, "beats[1].sub_prompts.Rex asks for running and sitting"),
+        ({"prompt": "a photo of a <v2> dog flying"}, "beats[1].sub_prompts.Rex asks for flying, which the base"),
         ({"prompt": "<v2>"}, 'beats[1].sub_prompts.Rex does not say "dog"'),
         ({"rex": {"box": (0.0, 0.0, 0.4, 1.0), "position": "right"}}, "instances[0]: position says right"),
         (

@@ -63,6 +63,12 @@ def test_an_answer_that_fills_its_length_counts_as_cut_off(folder):
         LocalChat(folder, most_tokens=5).reply(TURNS, {})
 
 
+def test_an_answer_that_takes_too_long_is_told(folder):
+    chat = LocalChat(folder, most_tokens=8, seconds=1e-9)
+    with pytest.raises(PlannerError, match="did not finish within"):
+        chat.reply(TURNS, {})
+
+
 def test_the_likeliest_tokens_are_taken_until_the_end_token(folder):
     chat = LocalChat(folder, most_tokens=5)
     wanted = chat.tokenizer.convert_tokens_to_ids(["o", "k", "<end>"])

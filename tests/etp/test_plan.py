@@ -86,6 +86,7 @@ def test_json_is_read_too(tmp_path):
         ({"instances": [{"name": "Rex", "concept": "a"}] * 2}, 'two instances are named "Rex"'),
         ({"instances": [{"name": f"N{n}", "concept": "a"} for n in range(40)]}, "more than 16"),
         ({"global_promt": "x"}, "did you mean global_prompt"),
+        ({"llm_url": "http://elsewhere/v1"}, "llm_url is not a field"),
         ({"seed": -1}, "seed"),
         ({"instances": [{"name": "Rex", "concept": "a", "box": [0.5, 0, 0.5, 1]}]}, "x0 < x1"),
     ],

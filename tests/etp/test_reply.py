@@ -90,6 +90,10 @@ NOT_ONE_OBJECT = {
     "empty": "",
     "a text": '"plan"',
     "a wrong type": write(beats="two"),
+    "a beat without prompts": write(beats=[{"number": 1}, {"number": 2}]),
+    "somebody without a name": write(instances=[{"position": "left"}]),
+    "more beats than a plan holds": write(beats=answer()["beats"] * 17),
+    "more who take part than a plan holds": write(instances=answer()["instances"] * 9),
     "a number in quotes": GOOD.replace('"number": 1', '"number": "1"'),
     "a field too many": write(frames=1_000_000_000),
     "a path": write(instances=[{"name": "Rex", "position": "left", "concept": "/etc/passwd"}]),
@@ -106,6 +110,26 @@ def test_anything_but_exactly_one_right_object_is_a_fault_in_words(text):
     assert len(str(caught.value)) < 400
 
 
+def test_a_reply_too_large_or_too_deep_is_refused_unparsed():
+    room = " " * (64_000 - len(GOOD.encode()))
+    assert parse_reply(GOOD + room) == parse_reply(GOOD)
+    # None of these is JSON, so who parses them first says something else.
+    with pytest.raises(InputError, match="larger than 64000 bytes"):
+        parse_reply("x" * 64_001)
+    with pytest.raises(InputError, match="larger than 64000 bytes"):
+        parse_reply("\u20ac" * 22_000)
+    for deep in ("[" * 9, '{"a":' * 9, "[{" * 4 + "["):
+        with pytest.raises(InputError, match="nested deeper than 8 levels"):
+            parse_reply(deep)
+    with pytest.raises(InputError, match="not exactly one JSON object"):
+        parse_reply("[" * 8)
+
+
+def test_brackets_within_texts_are_no_levels():
+    thought = 'they say "[[[[[[[[[[" or \\ and {{{{{{{{{{'
+    assert parse_reply(write(reasoning=thought)).reasoning == thought
+
+
 def reordered():
     beats = answer()["beats"]
     return [{**beats[0], "number": 2}, {**beats[1], "number": 1}]
@@ -117,6 +141,7 @@ def reordered():
         ({"instances": []}, "instances is empty"),
         ({"instances": [{"name": "Bella", "position": "none"}]}, '"Bella", who is not known'),
         ({"instances": [{"name": "Rex", "position": "none"}]}, '"John", who is no instance'),
+        ({"instances": [*answer()["instances"], {"name": "rex"}]}, 'two instances are named "Rex"'),
         ({"beats": []}, "2 moments"),
         ({"beats": answer()["beats"][:1]}, "2 moments"),
         ({"beats": reordered()}, "keep the beats in order"),
@@ -140,8 +165,12 @@ def test_one_character_twice_in_a_beat_is_a_fault():
 def test_prompts_come_out_as_one_plain_line():
     beats = answer()["beats"]
     beats[1]["sub_prompts"][0]["prompt"] = "a photo of a <v1> dog\n\x1b[31m running"
-    plan = make_plan(parse_reply(write(beats=beats)), REQUEST, "x")
+    beats[1]["global_prompt"] = "a dog and\ta man\x07 in the snow"
+    told = write(beats=beats, global_prompt="a dog\x1b[2J and a man", not_shown=["\x1b]0;x\x07 happily\n"])
+    plan = make_plan(parse_reply(told), REQUEST, "x")
     assert plan.beats[1].sub_prompts["Rex"] == "a photo of a <v1> dog [31m running"
+    assert (plan.prompt_at(0), plan.prompt_at(1)) == ("a dog [2J and a man", "a dog and a man in the snow")
+    assert plan.notes == ("Not shown: ]0;x happily",)
 
 
 def test_the_schema_names_every_field_and_only_known_characters():

@@ -9,6 +9,7 @@ import pytest
 from d2plan.errors import InputError, PlannerError
 from d2plan.etp.chat import ChatPlanner
 from d2plan.etp.exchange import check_address
+from d2plan.etp.plan import write_plan
 from d2plan.etp.server import ServerChat, ServerSettings
 from tests.etp.test_reply import GOOD, REQUEST, write
 
@@ -73,6 +74,12 @@ def fail(status, told="no", **headers):
     return send(status, {"error": {"message": told}}, **headers)
 
 
+def damage(text):
+    """Answer with bytes among the words that are no UTF-8."""
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return send(200, json.dumps({"choices": [choice]}).encode().replace(b"running", b"running \xff\xfe"))
+
+
 def test_a_well_formed_answer_becomes_a_plan(server):
     server.script = [say(GOOD)]
     plan = server.planner().plan(REQUEST)
@@ -100,10 +107,11 @@ def test_a_fenced_answer_is_read(server):
         (say(GOOD[:-20]), "not exactly one JSON object"),
         (say(GOOD[:200], finish="length"), "cut off"),
         (say(write(beats="two")), "beats: must be a list"),
+        (damage(GOOD), "half a character"),
         (say(write(global_prompt="a photo of a man")), 'mentions "dog" 0 times'),
         (say(write(instances=[{"name": "Bella", "position": "none"}])), '"Bella", who is not known'),
     ],
-    ids=["prose", "two objects", "truncated", "length", "types", "class word", "unknown"],
+    ids=["prose", "two objects", "truncated", "length", "types", "bytes", "class word", "unknown"],
 )
 def test_a_fault_is_fed_back_and_the_next_answer_taken(server, first, told):
     server.script = [first, say(GOOD)]
@@ -126,6 +134,13 @@ def test_a_problem_that_the_model_sees_is_told_to_the_person(server):
     with pytest.raises(InputError, match="Bella, who is not known"):
         server.planner().plan(REQUEST)
     assert len(server.asked) == 1
+
+
+def test_what_the_model_says_does_not_steer_the_terminal(server):
+    server.script = [say(write(problem="No\n\x1b[2J \x1b]0;x\x07 " + "dogs " * 150))]
+    with pytest.raises(InputError, match=r"cannot plan this story: No \[2J \]0;x dogs") as caught:
+        server.planner().plan(REQUEST)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
 
 
 def test_a_server_without_schemas_is_asked_for_an_object_then_for_plain_text(server):
@@ -152,6 +167,22 @@ def test_a_busy_server_is_asked_again_after_the_wait_that_it_names(server):
     assert len(server.asked) == 3
     assert 3 <= server.waits[0] <= 3.75
     assert 1 <= server.waits[1] <= 1.25
+
+
+def test_waits_differ_so_that_many_who_were_refused_at_once_do_not_come_back_at_once(server):
+    waits = set()
+    for _ in range(3):
+        server.script, server.asked = [fail(503), say(GOOD)], []
+        server.planner().plan(REQUEST)
+        waits |= set(server.waits)
+    assert len(waits) > 1
+
+
+def test_no_wait_goes_beyond_the_deadline(server):
+    server.script = [fail(503)]
+    with pytest.raises(PlannerError, match="busy or broken"):
+        server.planner(seconds=0.4).plan(REQUEST)
+    assert (len(server.asked), server.waits) == (1, [])
 
 
 def test_a_server_that_stays_busy_is_asked_three_times_and_no_more(server):
@@ -279,6 +310,7 @@ def test_a_body_of_ten_gigabytes_is_left_unread(server, step):
         (send(200, b"\xff\xfe"), "chat protocol"),
         (send(200, b"[" * 100_000), "chat protocol"),
         (say(None), "gave no text"),
+        (say(None, "tool_calls", tool_calls=[{"function": {"name": "sh", "arguments": "{}"}}]), "gave no text"),
         (say(None, refusal="I cannot help with that"), "I cannot help with that"),
         (say("", finish="content_filter"), "filtered"),
     ],
@@ -297,6 +329,14 @@ def test_nobody_at_the_address_is_told_at_once():
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     with pytest.raises(PlannerError, match="Nobody answers at 127.0.0.1"):
         ChatPlanner(ServerChat(ServerSettings(url, "llama"))).plan(REQUEST)
+
+
+def test_the_key_is_in_no_plan_no_log_and_no_output(server, tmp_path, caplog, capfd):
+    caplog.set_level(0)
+    server.script = [fail(503), say("no JSON"), say(GOOD)]
+    plan = server.planner().plan(REQUEST)
+    told = capfd.readouterr()
+    assert not any(KEY in text for text in (write_plan(plan, tmp_path), caplog.text, told.out, told.err))
 
 
 def test_the_key_is_in_no_message_and_no_repr(server):

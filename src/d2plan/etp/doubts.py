@@ -8,6 +8,7 @@ from d2plan.documents import contains_word
 from d2plan.etp.plan import EventPlan, list_prompts
 from d2plan.world.cast import ACTIONS
 
+_EVERY_ACTION = tuple(dict.fromkeys(action for actions in ACTIONS.values() for action in actions))
 _SAME_PLACE = 0.7
 _SIDES = {"left": (0.0, 0.5), "middle": (0.25, 0.75), "right": (0.5, 1.0)}
 
@@ -63,11 +64,17 @@ def _doubt_actions(plan: EventPlan) -> Iterator[str]:
     for index, beat in enumerate(plan.beats):
         for item in plan.instances:
             actions = ACTIONS.get(str(item.class_word), ())
-            told = [action for action in actions if contains_word(beat.sub_prompts[item.name], action)]
+            said = [action for action in _EVERY_ACTION if contains_word(beat.sub_prompts[item.name], action)]
+            told = [action for action in actions if action in said]
             if len(told) > 1:
                 yield (
                     f"beats[{index}].sub_prompts.{item.name} asks for {' and '.join(told)} at once, and one of them at "
                     "most will be seen; make two beats of it."
+                )
+            if actions and (strange := [action for action in said if action not in actions]):
+                yield (
+                    f"beats[{index}].sub_prompts.{item.name} asks for {' and '.join(strange)}, which the base has "
+                    f"never seen a {item.class_word} do; it can be {', '.join(actions)}."
                 )
 
 

@@ -174,7 +174,8 @@ def _read_body(response: HTTPResponse, address: Address) -> str:
         )
     if response.length:
         raise ConnectionResetError("the body is shorter than its length")
-    return b"".join(parts).decode("utf-8", "replace")
+    # What is no UTF-8 stays recognisable, for who reads the text refuses it.
+    return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
 def _read_wait(text: str | None) -> float | None:

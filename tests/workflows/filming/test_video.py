@@ -15,7 +15,8 @@ from d2plan.errors import FileError, InputError
 from d2plan.etp.plan import load_plan
 from d2plan.media.images import read_image
 from d2plan.media.video import read_video
-from d2plan.workflows.filming.page import _write_plan
+from d2plan.workflows.filming.keyframes import Keyframes
+from d2plan.workflows.filming.page import VideoFacts, _write_plan, write_video_page
 from d2plan.workflows.filming.video import VideoOptions, make_video
 from d2plan.workflows.scoring.sources import ScoreRequest, find_sources
 from tests.etp.seine_models import write_embedded
@@ -108,6 +109,16 @@ def test_names_and_words_of_adapters_are_text_on_the_page(concepts: Path, tiny_f
     page = _write_plan(load_plan(write_plan(concepts, tiny_folder, instances=instances, beats=beats)))
     assert "&lt;b&gt;Rex&lt;/b&gt;" in page and "&lt;script&gt; dog" in page and "a &lt;i&gt;dog&lt;/i&gt;" in page
     assert not any(mark in page for mark in ("<b>", "<i>", "<script>"))
+
+
+def test_what_a_planner_wrote_is_text_on_the_page(concepts: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    scene, note = "a photo of a man and a dog <b>here</b>", "Not shown: <script>"
+    plan = load_plan(write_plan(concepts, tiny_folder, global_prompt=scene, notes=[note]))
+    frames, nothing = np.zeros((2, 8, 8, 3), np.uint8), Keyframes((), (), (), ("<i>",))
+    facts = VideoFacts(plan, nothing, frames, 8.0, tmp_path / "s.gif", (("interpolator", "<u>"),), "<code>")
+    page = write_video_page(tmp_path, facts).read_text()
+    assert all(told in page for told in ("dog &lt;b&gt;here", "Not shown: &lt;script&gt;", "&lt;i&gt;", "&lt;u&gt;"))
+    assert not any(mark in page for mark in ("<b>", "<script>", "<i>", "<u>"))
 
 
 def test_who_scores_a_film_finds_its_keyframes_and_the_frames_between(made):
