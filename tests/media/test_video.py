@@ -87,6 +87,13 @@ def test_an_mp4_without_pyav_names_the_extra_before_any_work(tmp_path, monkeypat
     assert check_video_path(tmp_path / "a.gif").name == "a.gif"
 
 
+def test_an_mp4_without_its_encoder_is_told_before_any_work(tmp_path, monkeypatch):
+    av = pytest.importorskip("av")
+    monkeypatch.setattr(av.codec, "codecs_available", av.codec.codecs_available - {"libx264"})
+    with pytest.raises(InputError, match=r"has no libx264; name a \.gif"):
+        check_video_path(tmp_path / "a.mp4")
+
+
 @pytest.mark.parametrize("name", ["story.avi", "story", "story.jpg"])
 def test_a_name_without_a_known_format_is_refused(tmp_path, name):
     with pytest.raises(InputError, match="ends in one of"):

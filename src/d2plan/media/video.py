@@ -26,6 +26,7 @@ MAX_BYTES = 512 * 2**20
 MAX_PIXELS = 32_000_000
 MAX_MEMORY = 4 * 2**30
 _FRAME = re.compile(r"[0-9]{4,}\.png")
+_CODEC = "libx264"
 _QUALITY = "17"  # x264's constant rate factor: no loss that one sees
 
 Frames = NDArray[np.uint8]
@@ -56,15 +57,15 @@ def check_video_path(path: str | Path) -> Path:
         The path.
 
     Raises:
-        InputError: no format goes by its ending.
+        InputError: no format goes by its ending, or it is an mp4 and PyAV was built without its encoder.
         MissingExtraError: it is an mp4, and PyAV is not installed.
     """
     target = Path(path)
     suffix = target.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{target}: a video's name ends in one of {', '.join(SUFFIXES)}.")
-    if suffix == ".mp4":
-        need_av(target)
+    if suffix == ".mp4" and _CODEC not in need_av(target).codec.codecs_available:
+        raise InputError(f"{target}: the PyAV that is installed has no {_CODEC}; name a .gif, .webp or .png instead.")
     return target
 
 
@@ -227,7 +228,7 @@ def _encode_mp4(target: Path, frames: Frames, rate: Fraction, text: str) -> byte
         with av.open(buffer, "w", format="mp4", options={"movflags": "use_metadata_tags"}) as container:
             container.metadata[KEYWORD] = text
             container.metadata["comment"] = text
-            stream = container.add_stream("libx264", rate=rate, options={"crf": _QUALITY, "preset": "medium"})
+            stream = container.add_stream(_CODEC, rate=rate, options={"crf": _QUALITY, "preset": "medium"})
             stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
             stream.time_base = 1 / rate
             for index, picture in enumerate(frames):
