@@ -37,6 +37,9 @@ def is_reserved(name: str) -> bool:
 
     Args:
         name: without separators.
+
+    Returns:
+        Whether it is kept for a device, or ends in a dot.
     """
     return _RESERVED.fullmatch(name) is not None
 
