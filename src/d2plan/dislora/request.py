@@ -5,11 +5,12 @@ from pathlib import Path
 
 from d2plan.backbone.load import Backbone
 from d2plan.config import BaseDefaults, DisLoRASettings
-from d2plan.dislora.checkpoint import compare_words, read_words
+from d2plan.dislora.checkpoint import compare_words, last_step, read_words
 from d2plan.dislora.data import ConceptData
 from d2plan.dislora.lessons import LessonChoices, check_prompts
 from d2plan.dislora.processes import Processes
 from d2plan.dislora.prompts import check_words
+from d2plan.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def check_request(
     request: TrainRequest,
     saved: Path | None = None,
     processes: Processes | None = None,
+    changed: bool = False,
 ) -> dict[str, str]:
     """Refuse what cannot be learnt, and what does not go on with a stopped training.
 
@@ -44,19 +46,24 @@ def check_request(
         request: what is asked for.
         saved: the folder of a training that shall go on, if there is one in it.
         processes: those that learn together; None is this one alone.
+        changed: the training goes on with whatever fits.
 
     Returns:
         What must be the same when it goes on, see ``describe_training``.
 
     Raises:
-        InputError: a word cannot be used with the base or its captions, or a checkpoint is of another training.
+        InputError: a word cannot be used with the base or its captions, or a checkpoint is of another training, or of
+            more steps.
         FileError: a checkpoint cannot be read.
     """
     choices = request.choices
     check_words(choices.class_word, choices.identifier, reserved_identifiers(backbone.defaults))
     check_prompts(backbone, data, choices)
     words = describe_training(backbone, data, request, processes or Processes())
-    before = read_words(saved) if saved is not None else {}
+    done = last_step(saved) if saved is not None else 0
+    if done > request.settings.steps:
+        raise InputError(f"{saved}: the training has done {done} steps already; ask for more, or begin anew.")
+    before = read_words(saved) if saved is not None and not changed else {}
     if saved is not None and before:
         # What was no setting yet when the checkpoint was made had its default.
         usual = {name: str(value) for name, value in asdict(DisLoRASettings()).items() if name in words}

@@ -126,9 +126,10 @@ def train_steps(
         FileError: a checkpoint cannot be read.
     """
     choices, together = request.choices, processes or Processes()
-    saved = keeping.folder if keeping is not None and keeping.resume == "same" else None
-    words = check_request(backbone, data, request, saved, together)
-    start = load_checkpoint(keeping.folder) if keeping is not None and keeping.resume != "no" else None
+    saved = keeping.folder if keeping is not None and keeping.resume != "no" else None
+    changed = keeping is not None and keeping.resume == "any"
+    words = check_request(backbone, data, request, saved, together, changed)
+    start = load_checkpoint(saved) if saved is not None else None
     priors = request.settings.prior_images if request.settings.prior_weight > 0 else 0
     # Only one process may write the file; the others make their own.
     cache = keeping.folder / LATENTS_FILE if keeping is not None and together.leads else None
@@ -235,8 +236,6 @@ def _begin(apparatus: Apparatus, journal: _Journal, steps: int) -> int:
     restore_snapshot(apparatus, start.tensors)
     for note in start.notes:
         journal.keeping.on_note(note)
-    if start.step > steps:
-        raise InputError(f"The saved training has done {start.step} steps already; ask for more, or begin anew.")
     journal.keeping.on_note(f"going on after step {start.step} of {steps}")
     journal.keeping.on_resume(start.step)
     return start.step

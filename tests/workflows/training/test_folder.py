@@ -54,9 +54,12 @@ def test_a_log_that_goes_on_forgets_what_the_checkpoint_does_not_know(tmp_path: 
         file.write('{"step": 4, "lo')
     again = TrainingLog(path, {"name": "rex"})
     again.add({"step": 3, "loss": 0.25})
-    rows = [json.loads(line) for line in again.content().decode().splitlines()]
+    rows = [json.loads(line) for line in again.content(9).decode().splitlines()]
     assert rows[0] == {"name": "rex"}
     assert [(row["step"], row["loss"]) for row in rows[1:]] == [(1, 0.5), (2, 0.5), (3, 0.25)]
+    # A training that goes on to fewer steps than it had done takes none.
+    shorter = TrainingLog(path, {"name": "rex"}).content(2).decode().splitlines()
+    assert [json.loads(line)["step"] for line in shorter[1:]] == [1, 2]
 
 
 def test_the_folder_goes_when_the_training_ends_and_stays_when_it_is_to_be_kept(tmp_path: Path) -> None:

@@ -149,6 +149,8 @@ def test_a_finished_adapter_of_another_training_is_not_taken_for_this_one(
         with pytest.raises(InputError, match=f"rex.safetensors is finished already, and .*{told}"):
             train_concept(pictures, target, **{**asked, **changed}, **resume)
     assert target.read_bytes() == before
+    train_concept(pictures, target, **{**asked, **changed}, resume=True, overwrite=True)
+    assert target.read_bytes() != before or changed == {"preview": True}
 
 
 def test_a_finished_adapter_of_other_pictures_or_another_base_is_not_taken_for_this_one(
@@ -194,6 +196,9 @@ def test_a_finished_training_that_kept_its_checkpoints_is_left_alone(
     asked = {"base": load_backbone(tiny_folder), "steps": 1, "batch_size": 1, "on_note": notes.append}
     target = train_concept(pictures, tmp_path / "rex.safetensors", **asked, keep_checkpoints=True)
     before = {path: path.stat().st_mtime_ns for path in work_folder(target).iterdir() if path.name != "lock"}
+    for other in ({"seed": 5}, {"steps": 2, "rank": 2}):
+        with pytest.raises(InputError, match="holds a training that differs"):
+            train_concept(pictures, target, **{**asked, **other}, resume=True)
     train_concept(pictures, target, **asked, resume=True)
     assert notes[-1].endswith("is finished already; nothing was done.")
     assert before == {path: path.stat().st_mtime_ns for path in work_folder(target).iterdir() if path.name != "lock"}

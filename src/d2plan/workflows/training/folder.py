@@ -76,8 +76,9 @@ def open_work(folder: Path, resume: bool, overwrite: bool, keep: bool) -> Iterat
             _refuse_stopped(folder, resume, overwrite)
             if not resume:
                 remove_checkpoints(folder)
-            # What lies there without a checkpoint is of no training that goes on.
-            _clear(folder, (FINISHED,) if last_step(folder) else (FINISHED, LOG_FILE, PREVIEW_FOLDER))
+            if not last_step(folder):
+                # What lies there without a checkpoint is of no training that goes on.
+                _clear(folder, (FINISHED, LOG_FILE, PREVIEW_FOLDER))
             yield folder
         except BaseException:
             # Whoever stopped early has nothing to go on from.
@@ -120,10 +121,17 @@ class TrainingLog:
         except OSError as error:
             raise FileError(f"{self.path}: cannot be written ({error.strerror or error}); make room for it.") from error
 
-    def content(self) -> bytes:
-        """Give the whole log."""
+    def content(self, last: int) -> bytes:
+        """Give the whole log.
+
+        Args:
+            last: rows after that step are of a training that went further before, and are forgotten.
+
+        Returns:
+            The file's bytes.
+        """
         if not self._begun:
-            self._rewrite(self._read())
+            self._rewrite([old for old in self._read() if old["step"] <= last])
         return self.path.read_bytes()
 
     def _rewrite(self, rows: list[dict[str, float]]) -> None:

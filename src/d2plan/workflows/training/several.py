@@ -159,12 +159,12 @@ def _check_data(path: Path, job: _Job, request: TrainRequest, backbone: Backbone
     """Look at a concept's pictures and captions, and at what shall be gone on with; nothing of it is kept."""
     data = read_concept_folder(job.folder, *backbone.size, choose_buckets(backbone, job.options))
     task = Task(backbone, data, request, work_folder(job.target), together, _ignore, job.options)
-    resume = job.options.get("resume", False) or job.options.get("resume_changed", False)
+    changed = job.options.get("resume_changed", False)
+    resume = job.options.get("resume", False) or changed
     if resume and job.target.exists() and is_finished(task, job.target, check_target(job.target, job.options)):
         return
-    saved = task.place if job.options.get("resume", False) else None
     try:
-        check_request(backbone, data, request, saved, together)
+        check_request(backbone, data, request, task.place if resume else None, together, changed)
     except InputError as error:
         raise InputError(f"{path}: {job.target.stem}: {error}") from error
 

@@ -173,10 +173,10 @@ def is_finished(task: Task, target: Path, finals: Mapping[str, Path]) -> bool:
         finals: the files beside it.
 
     Returns:
-        False where there are checkpoints to go on from, if only to the files.
+        False where there are checkpoints to go on from, if only to the files, or where it may be replaced.
 
     Raises:
-        InputError: it is of another training, and there is nothing to go on from.
+        InputError: it is of another training, there is nothing to go on from, and nobody said to replace it.
         AdapterError: it cannot be read.
     """
     step = last_step(task.place)
@@ -186,7 +186,7 @@ def is_finished(task: Task, target: Path, finals: Mapping[str, Path]) -> bool:
     told = _compare(task, target)
     if PREVIEW_SUFFIX in finals and not finals[PREVIEW_SUFFIX].is_file():
         told.append("it has no previews")
-    if told and not step:
+    if told and not step and not task.options.get("overwrite"):
         raise InputError(
             f"{target} is finished already, and {', '.join(told[:3])}; name another out, learn anew with overwrite, or "
             "go on from checkpoints, which keep_checkpoints keeps."
@@ -279,10 +279,13 @@ def _learn(task: Task, target: Path, finals: dict[str, Path], notes: list[str]) 
     settings = {**adapter.settings, **task.settings()}
     dtype = read_precision(task.options.get("file_precision", "fp32"), "file_precision")
     adapter = _convert(replace(adapter, settings=settings), dtype)
-    write_file(finals[LOG_SUFFIX], log.content())
+    write_file(finals[LOG_SUFFIX], log.content(task.request.settings.steps))
     write_png(finals[THUMBNAIL_SUFFIX], _make_thumbnail(task.data))
     if PREVIEW_SUFFIX in finals:
         write_png(finals[PREVIEW_SUFFIX], _make_previews(task).sheet(task.request.settings.steps))
+    elif task.options.get("overwrite"):
+        # It shows the adapter that is replaced.
+        target.with_name(target.stem + PREVIEW_SUFFIX).unlink(missing_ok=True)
     write_sidecar(target, adapter)
     # The adapter comes last: where it is, everything that belongs to it is complete.
     mark_finished(task.place, save_adapter(target, adapter).sha256)
