@@ -40,13 +40,11 @@ class Checkpoint:
     Attributes:
         step: how many were done.
         tensors: its state.
-        words: what it is a training of, to be compared before it goes on.
         notes: sentences for the person, such as that a newer checkpoint was damaged.
     """
 
     step: int
     tensors: Mapping[str, Tensor]
-    words: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
 
@@ -152,7 +150,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
                 raise ValueError("its content has changed")
             # What is mapped from its file would change with it, and end the program when it is cut.
             tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
-            return Checkpoint(int(str(entry["step"])), tensors, _read_words(path), tuple(notes))
+            return Checkpoint(int(str(entry["step"])), tensors, tuple(notes))
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             notes.append(f"{path} is damaged ({error}), so the checkpoint before it is used")
     if notes:
