@@ -11,7 +11,7 @@ from d2plan.bench.assemble import assemble
 from d2plan.bench.entries import enter, enter_others, forget_method
 from d2plan.bench.job import make_entry
 from d2plan.bench.methods.isp import ISP_DISLORA, ISP_LORA
-from d2plan.bench.prepare import check_folder, claim_folder
+from d2plan.bench.prepare import check_folder, claim_folder, plan_folder
 from d2plan.bench.records import InstanceValues, PictureRecord, TunedSetting, read_results
 from d2plan.bench.runner import Runner
 from d2plan.bench.scoring import Scorer, expect_shot
@@ -25,8 +25,8 @@ from tests.bench.toys import SUITE, Toy, toy_job
 
 def test_a_folder_goes_on_with_the_same_suite_and_takes_more_methods(tmp_path):
     job = toy_job(tmp_path)
-    claim_folder(job, ["one"], "abc")
-    plan = claim_folder(job, ["two", "one"], "def")
+    claim_folder(job.store, plan_folder(job, ["one"], "abc"))
+    plan = plan_folder(job, ["two", "one"], "def")
     assert plan.methods == ("one", "two")
     assert plan.commits == ("abc", "def")
 
@@ -40,9 +40,10 @@ def test_a_folder_goes_on_with_the_same_suite_and_takes_more_methods(tmp_path):
     ],
 )
 def test_results_of_another_version_are_refused(tmp_path, changes, message):
-    claim_folder(toy_job(tmp_path), ["one"], "abc")
+    job = toy_job(tmp_path)
+    claim_folder(job.store, plan_folder(job, ["one"], "abc"))
     with pytest.raises(InputError, match=message):
-        claim_folder(toy_job(tmp_path, {**SUITE, **changes}), ["one"], "abc")
+        plan_folder(toy_job(tmp_path, {**SUITE, **changes}), ["one"], "abc")
 
 
 def test_a_folder_of_another_format_or_of_something_else_is_refused(tmp_path):
@@ -56,6 +57,11 @@ def test_a_folder_of_another_format_or_of_something_else_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no benchmark"):
         check_folder(tmp_path)
     check_folder(tmp_path / "new")
+
+
+def test_a_folder_may_be_given_a_tuning_before_its_first_run(tmp_path):
+    (tmp_path / "tuning" / "methods").mkdir(parents=True)
+    check_folder(tmp_path)
 
 
 def test_another_setting_or_other_code_is_refused_until_it_is_thrown_away(tmp_path, monkeypatch):

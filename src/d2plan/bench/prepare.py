@@ -127,8 +127,8 @@ def prepare_job(
     return Job(kind, backbone, named, suite, concepts, drawing, seed, store, reopen, list_casts(shots)), notes
 
 
-def claim_folder(job: Job, methods: Sequence[str], commit: str) -> Plan:
-    """Make a results' folder one's own, or find out that it is.
+def plan_folder(job: Job, methods: Sequence[str], commit: str) -> Plan:
+    """Say what a results' folder is for from now on; nothing is written yet, for the rest may still be refused.
 
     Args:
         job: what it is for.
@@ -159,8 +159,17 @@ def claim_folder(job: Job, methods: Sequence[str], commit: str) -> Plan:
         commits = found.commits if commit in found.commits else (*found.commits, commit)
         new = [name for name in methods if name not in found.methods]
         wanted = wanted.model_copy(update={"commits": commits, "methods": (*found.methods, *new)})
-    write_record(path, wanted)
     return wanted
+
+
+def claim_folder(store: Store, plan: Plan) -> None:
+    """Make a results' folder one's own.
+
+    Args:
+        store: the folder.
+        plan: from ``plan_folder``.
+    """
+    write_record(store.root / PLAN, plan)
 
 
 def check_folder(root: Path) -> None:
@@ -175,7 +184,7 @@ def check_folder(root: Path) -> None:
     content = read_plan(root / PLAN)
     if content is not None:
         _read_plan(root / PLAN, content)
-    elif root.is_dir() and any(path.name not in ("lock", "concepts") for path in root.iterdir()):
+    elif root.is_dir() and any(path.name not in ("lock", "concepts", "tuning") for path in root.iterdir()):
         raise InputError(f"{root}: is not empty and holds no benchmark; name a new folder.")
 
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from d2plan.bench.report.comparison import count_missing
+from d2plan.bench.store import PLAN, read_plan
 from d2plan.errors import InputError
 from d2plan.workflows.benching.bench import TITLE, WRITING, run_bench
 from d2plan.workflows.benching.panel import PanelChoice
@@ -29,8 +30,10 @@ def test_a_tuning_of_results_that_are_not_tuned_is_refused_before_it_begins(plac
     run_bench(request_of(place), tmp_path / "out")
     told = []
     with pytest.raises(InputError, match="this tuning did not choose; go on with them without --tune, .*--redo toy"):
-        run_bench(tuned, tmp_path / "out", lambda *step: told.append(step))
+        run_bench(replace(tuned, methods=("other", "toy")), tmp_path / "out", lambda *step: told.append(step))
     assert told == []
+    # Nor does the folder ask for what was refused from now on.
+    assert read_plan(tmp_path / "out" / PLAN)["methods"] == ["toy"]
     assert run_bench(replace(tuned, redo=("toy",)), tmp_path / "out").results.methods[0].chosen == "tuned here"
     assert run_bench(tuned, tmp_path / "out").results.finished
 

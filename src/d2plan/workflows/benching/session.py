@@ -21,7 +21,7 @@ from d2plan.bench.entries import (
     refuse_changes,
 )
 from d2plan.bench.job import Chosen, Entry, Job, check_setting, make_entry
-from d2plan.bench.prepare import claim_folder, prepare_job
+from d2plan.bench.prepare import claim_folder, plan_folder, prepare_job
 from d2plan.bench.protocol import Method
 from d2plan.bench.records import Kind, Results, TunedSetting
 from d2plan.bench.runner import Runner, Step
@@ -130,7 +130,7 @@ class Session:
         job, notes = make(request.kind, self.loaded, store=self.store)
         job = replace(job, asked=self.asked)
         self.tuned = self._read_tuned(backbone.fingerprint)
-        plan = claim_folder(job, list(methods), read_commit())
+        plan = plan_folder(job, list(methods), read_commit())
         # What is to be thrown away is as good as gone, but goes last, when nothing can be refused any more.
         there = [name for name in plan.methods if name not in methods and name not in request.redo]
         others, self.left_out = enter_others(self.store, there, open_one)
@@ -148,6 +148,7 @@ class Session:
             scorer = Scorer(replace(development, store=Store(self.store.root / "tuning")), self.panel)
             self.tuner = Tuner(development, scorer, self.loaded.suite.settings)
         self._refuse_settings(methods)
+        claim_folder(self.store, plan)
         for name in request.redo:
             forget_method(self.store, name)
         for name in methods if request.retry else ():
