@@ -1,7 +1,9 @@
 """``d2plan compose`` and ``d2plan generate``: where the result is, and exit codes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -85,6 +87,19 @@ def test_a_full_device_is_code_2_and_one_sentence_and_the_next_run_works(
 
 def _run_out_of_memory(*_: object, **__: object) -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has 1 GiB free.")
+
+
+@pytest.mark.parametrize("ask", [lambda: torch.empty(10**14), lambda: np.empty(10**15)], ids=["torch", "numpy"])
+def test_a_full_computer_is_code_2_and_one_sentence(
+    ask: Callable[[], object], tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    scene = _write_scene(tmp_path, tiny_folder, "a <v2> dog running")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UNet2DConditionModel, "forward", lambda *_, **__: ask())
+        assert _leave("compose", scene, "-o", tmp_path / "run") == 2
+    told = capsys.readouterr().err
+    assert "d2plan: There is too little memory" in told and "Traceback" not in told
+    assert not (tmp_path / "run").exists()
 
 
 def test_generate_says_where_the_pictures_are(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -12,7 +12,7 @@ from d2plan.errors import D2PlanError, MissingExtraError
 WRONG_INPUT = 2
 INTERRUPTED = 130
 NO_MEMORY = (
-    "The device has too little memory for this; give --low-memory where the command takes it, ask for a smaller "
+    "There is too little memory for this; give --low-memory where the command takes it, ask for a smaller "
     "picture, or for fewer candidates, rows or pictures at once."
 )
 NO_MODULE = (
@@ -101,10 +101,16 @@ def _find_missing_module(error: BaseException | None) -> str:
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    # By its name, for torch takes long to import; also as a cause, for what fails in opening a base counts as damaged.
-    while error is not None and type(error).__name__ != "OutOfMemoryError":
+    # Also as a cause, for what fails in opening a base counts as damaged.
+    while error is not None and not _has_no_memory(error):
         error = error.__cause__
     return error is not None
+
+
+def _has_no_memory(error: BaseException) -> bool:
+    # torch has a class of its own for devices, by its name here, for it takes long to import, and none for the CPU.
+    named = type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
+    return named or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
 
 
 def _say_stopped(interrupts: Sequence[int]) -> int:
