@@ -249,12 +249,16 @@ def find_model(name: str, weights: Path | None) -> Path:
 
 def _open_wan(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
     # Wan's VAE decodes well in float32 only.
-    vae = AutoencoderKLWan.from_pretrained(folder / "vae", dtype=torch.float32, local_files_only=True)
-    return WanImageToVideoPipeline.from_pretrained(folder, vae=vae, torch_dtype=dtype, local_files_only=True)
+    vae = AutoencoderKLWan.from_pretrained(
+        folder / "vae", dtype=torch.float32, use_safetensors=True, local_files_only=True
+    )
+    return WanImageToVideoPipeline.from_pretrained(
+        folder, vae=vae, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+    )
 
 
 def _open_ltx(folder: Path, dtype: torch.dtype) -> DiffusionPipeline:
-    return LTXConditionPipeline.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+    return LTXConditionPipeline.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True)
 
 
 def _call_back(watch: Watch) -> Callable[[object, int, object, dict[str, object]], dict[str, object]]:

@@ -36,9 +36,11 @@ class LocalChat:
         if not (path / "config.json").is_file():
             raise FileError(f"{path}: holds no config.json; give the folder of a chat model with --llm-model.")
         try:
-            self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, local_files_only=True)
+            self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                path, local_files_only=True, trust_remote_code=False
+            )
             self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                path, local_files_only=True, use_safetensors=True
+                path, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
             reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -249,8 +249,10 @@ def _open_companions(options: InterpolatorOptions) -> Companions:
         )
     dtype = options.dtype or choose_dtype(options.device)
     try:
-        vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=dtype, local_files_only=True)
-        encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, local_files_only=True)
+        vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=dtype, use_safetensors=True, local_files_only=True)
+        encoder = CLIPTextModel.from_pretrained(
+            folder / "text_encoder", dtype=dtype, use_safetensors=True, local_files_only=True
+        )
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise FileError(f"{folder}: cannot be opened as Stable Diffusion 1.x; copy it anew.") from error

@@ -297,7 +297,7 @@ def _open_clip(name: str, folder: Path, device: str) -> ClipEncoder:
     _check_type(name, folder, ("clip",))
     model = _open_model(name, folder, CLIPModel)
     with opening(name, folder):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return ClipEncoder(name, str(folder), model.to(device).eval(), _open_processor(name, folder), tokenizer)
 
 
@@ -311,7 +311,13 @@ def _open_model(name: str, folder: Path, kind: type[CLIPModel] | type[AutoModel]
     """Open a model whose weights are all there; transformers itself would only draw the missing ones at random."""
     with opening(name, folder):
         model, found = kind.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **settings
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **settings,
         )
     if found["missing_keys"]:
         count, one = len(found["missing_keys"]), min(found["missing_keys"])
@@ -333,7 +339,7 @@ def _open_processor(name: str, folder: Path) -> BaseImageProcessor:
     if not (folder / "preprocessor_config.json").is_file():
         raise FileError(f"encoder {name}: {folder}/preprocessor_config.json is missing; copy it from the model's page.")
     with opening(name, folder):
-        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False, backend="pil")
 
 
 def _check_type(name: str, folder: Path, wanted: tuple[str, ...]) -> None:

@@ -103,7 +103,7 @@ class ClipEncoder:
         self.name = f"clip:{Path(folder).name}"
         self._device = device
         try:
-            model = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True)
+            model = CLIPVisionModelWithProjection.from_pretrained(folder, local_files_only=True, use_safetensors=True)
             self._processor = _open_processor(Path(folder), int(model.config.image_size))
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise FileError(f"{folder}: cannot be opened as a CLIP image encoder; name its folder.") from error
@@ -191,5 +191,5 @@ def _fill_square(image: Picture) -> Image.Image:
 def _open_processor(folder: Path, size: int) -> BaseImageProcessor:
     """Open the folder's own picture processor, or CLIP's usual one for a folder that brings none."""
     if (folder / "preprocessor_config.json").is_file():
-        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False, backend="pil")
     return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})

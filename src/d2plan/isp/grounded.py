@@ -187,12 +187,13 @@ def _open(
     folder: Path, model_type: str, network: type[PreTrainedModel], processor: type[ProcessorMixin]
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     try:
-        found = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+        found = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
         if found != model_type:
             raise InputError(f"The detector {folder} is a {found}, but a {model_type} is needed here.")
         # Weights in safetensors alone: the other formats can run code when they are read.
         opened = network.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, local_files_only=True)
-        return opened.eval().requires_grad_(False), processor.from_pretrained(folder, local_files_only=True)
+        own = processor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return opened.eval().requires_grad_(False), own
     except InputError:
         raise
     except (OSError, ValueError, KeyError) as error:
