@@ -30,6 +30,11 @@ def test_an_adapter_without_identifier_is_called_by_its_class_word(tiny: Backbon
         ("a cat", [Naming("dog", "<v1>", "a <v1> dog")], r"instances\[0\].class_word .* global_prompt"),
         ("a dog", [Naming("dog", "<v1>", "a dog")], r"instances\[0\].sub_prompt: .*<v1>"),
         ("a man", [Naming("man", "<v1>", "a <v1> man")] * 2, r'mentions "man" 1 time, but 2 instances'),
+        (
+            "a man and a dog",
+            [Naming("man and a dog", "<v1>", "a <v1> dog"), Naming("dog", "<v2>", "a <v2> dog")],
+            r'instances\[1\].class_word "dog" and that of instances\[0\], "man and a dog", are the same place',
+        ),
         ("a " * 60 + "dog", [Naming("dog", "<v1>", "a <v1> dog")], r"instances\[0\].class_word: .*shorten"),
     ],
 )

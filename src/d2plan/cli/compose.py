@@ -27,7 +27,11 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
     low_memory: Annotated[bool, typer.Option("--low-memory", help="One row after the other; slower.")] = False,
     merged: Annotated[
-        bool, typer.Option("--merged", help="Merge a copy of the weights for each concept; faster.")
+        bool,
+        typer.Option(
+            "--merged",
+            help="Merge a copy of the weights for each concept: more memory; pays for adapters of a high rank.",
+        ),
     ] = False,
     candidates: Annotated[
         int, typer.Option("--candidates", min=1, help="Make so many pictures, keep the one most like its concepts.")

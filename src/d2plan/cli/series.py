@@ -23,13 +23,20 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
         list[str] | None, typer.Option("--only", help="Make this variant alone; may be given several times.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make again what --only names, and what fits no longer.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Make again what --only names, and what fits no longer; or take another series' folder."
+        ),
     ] = False,
     other_base: OtherBase = False,
     device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
     low_memory: Annotated[bool, typer.Option("--low-memory", help="One row after the other; slower.")] = False,
     merged: Annotated[
-        bool, typer.Option("--merged", help="Merge a copy of the weights for each concept; faster.")
+        bool,
+        typer.Option(
+            "--merged",
+            help="Merge a copy of the weights for each concept: more memory; pays for adapters of a high rank.",
+        ),
     ] = False,
 ) -> None:
     """Make pictures that share noise, layout and beginning, and differ only in what their variants say."""

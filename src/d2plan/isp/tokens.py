@@ -58,10 +58,18 @@ def find_columns(
         One pair an instance. Where an adapter states no identifier, j is the class word in its sub-prompt.
 
     Raises:
-        InputError: a word is missing, mentioned too seldom, or lies behind what the encoders read; the sentence names
-            the field.
+        InputError: a word is missing, mentioned too seldom, part of another instance's, or lies behind what the
+            encoders read; the sentence names the field.
     """
-    return tuple(_find(tokenizers, global_prompt, namings, index) for index in range(len(namings)))
+    found = tuple(_find(tokenizers, global_prompt, namings, index) for index in range(len(namings)))
+    for index, (naming, columns) in enumerate(zip(namings, found, strict=True)):
+        for other in range(index):
+            if set(columns.class_positions) & set(found[other].class_positions):
+                raise InputError(
+                    f'instances[{index}].class_word "{naming.class_word}" and that of instances[{other}], '
+                    f'"{namings[other].class_word}", are the same place of the global prompt; give each its own word.'
+                )
+    return found
 
 
 def count_before(namings: Sequence[Naming], index: int) -> int:

@@ -1,6 +1,7 @@
 """A series in, one run folder a variant out: what is shared, what stays, what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,7 @@ def test_the_series_file_in_the_folder_makes_the_same_series(made, opened) -> No
 
 
 WRONG = {
+    "a file's name": ({"variants": [{"name": "Sheet.png"}]}, {}, 'variants: "Sheet.png" is the name of a file'),
     "no such variant": ({}, {"only": ["walk"]}, r'no variant "walk"; it has run, sit, max'),
     "identifier missing": (
         {"variants": [{"name": "a", "sub_prompts": [None, "a dog"]}]},
@@ -225,6 +227,18 @@ def test_a_folder_that_holds_something_else_is_refused(made, tmp_path: Path, ope
         compose_series(file, tmp_path)
     with pytest.raises(FileError, match="is a file"):
         compose_series(file, tmp_path / "mine.txt")
+
+
+def test_another_series_folder_is_taken_only_when_that_is_said(made, concepts, tiny_folder, tmp_path, opened) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(made[1].folder, out)
+    before = read_all(out)
+    other = write_request(concepts, tiny_folder, SERIES, variants=[{"name": "plain"}])
+    with pytest.raises(InputError, match=r"another series' folder \(its variants are run, sit, max\)"):
+        compose_series(other, out, **opened)
+    assert read_all(out) == before
+    assert compose_series(other, out, overwrite=True, **opened).made == ("plain",)
+    assert (out / "sit" / "image.png").is_file()
 
 
 def test_candidates_of_a_variant_keep_a_picture_of_their_own_seed(woven, tmp_path: Path, opened) -> None:

@@ -1,5 +1,6 @@
 """A series in, one run folder a variant out: one noise, one layout and one beginning for all."""
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -88,7 +89,8 @@ def compose_series(
         base: replaces the series'.
         seed: replaces the series'.
         only: names of the variants to make; none means all.
-        overwrite: make variants again that are there: those that ``only`` names, and all that fit no longer.
+        overwrite: make variants again that are there: those that ``only`` names, and all that fit no longer; and take
+            another series' folder.
         on_progress: called with (what is happening, steps done, steps in all).
         **options: see ``RunOptions``.
 
@@ -97,7 +99,7 @@ def compose_series(
 
     Raises:
         InputError: the series, an adapter or the folder cannot be used; or a variant that is there was made from
-            another request and ``overwrite`` is off.
+            another request, or the folder is another series', and ``overwrite`` is off.
         FileError: a file cannot be read or written.
     """
     check_options(options)
@@ -106,6 +108,8 @@ def compose_series(
     folder = Path(os.path.expanduser(out))
     check_folder(folder)
     names = _choose_names(wanted, only)
+    if not overwrite:
+        _refuse_another(folder, wanted)
     shelf = AdapterShelf()
     every = {variant.name: scene for variant, scene in zip(wanted.variants, list_scenes(wanted), strict=True)}
     requests = {name: _open_variant(every[name], shelf, name) for name in names}
@@ -245,8 +249,27 @@ def _is_made(run: Path) -> bool:
     return (run / RECORD).is_file() and (run / IMAGE).is_file()
 
 
+def _refuse_another(folder: Path, series: Series) -> None:
+    """Refuse the folder of a series that shares no variant with this one: its sheet and its request would be lost."""
+    try:
+        there = [str(variant["name"]) for variant in json.loads((folder / INDEX).read_bytes())["variants"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if there and not {variant.name for variant in series.variants} & set(there):
+        shown = ", ".join(there[:3]) + (", ..." if len(there) > 3 else "")
+        raise InputError(
+            f"{folder}: is another series' folder (its variants are {shown}); name another folder, or take it with "
+            "--overwrite."
+        )
+
+
 def _choose_names(series: Series, only: Sequence[str]) -> list[str]:
     names = [variant.name for variant in series.variants]
+    for name in names:
+        if name.casefold() in (SHEET, INDEX):
+            raise InputError(
+                f'variants: "{name}" is the name of a file that the series\' folder gets; name it another.'
+            )
     for name in only:
         if name not in names:
             raise InputError(f'only: the series has no variant "{name}"; it has {", ".join(names)}.')
