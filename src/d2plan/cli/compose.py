@@ -30,7 +30,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
         bool,
         typer.Option(
             "--merged",
-            help="Merge a copy of the weights for each concept: more memory; pays for adapters of a high rank.",
+            help="Merge a copy of the weights for each concept; pays for high ranks.",
         ),
     ] = False,
     candidates: Annotated[

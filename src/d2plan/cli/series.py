@@ -24,9 +24,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite", help="Make again what --only names, and what fits no longer; or take another series' folder."
-        ),
+        typer.Option("--overwrite", help="Make again what --only names or fits no longer; take another series."),
     ] = False,
     other_base: OtherBase = False,
     device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
@@ -35,7 +33,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
         bool,
         typer.Option(
             "--merged",
-            help="Merge a copy of the weights for each concept: more memory; pays for adapters of a high rank.",
+            help="Merge a copy of the weights for each concept; pays for high ranks.",
         ),
     ] = False,
 ) -> None:

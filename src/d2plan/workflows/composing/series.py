@@ -267,9 +267,7 @@ def _choose_names(series: Series, only: Sequence[str]) -> list[str]:
     names = [variant.name for variant in series.variants]
     for name in names:
         if name.casefold() in (SHEET, INDEX):
-            raise InputError(
-                f'variants: "{name}" is the name of a file that the series\' folder gets; name it another.'
-            )
+            raise InputError(f'variants: "{name}" is the name of a file of the series itself; choose another.')
     for name in only:
         if name not in names:
             raise InputError(f'only: the series has no variant "{name}"; it has {", ".join(names)}.')
