@@ -26,6 +26,7 @@ from d2plan.config import BaseDefaults, load_defaults
 from d2plan.errors import FileError, InputError
 
 MINI = "mini"
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WORDS_FILE = "words.txt"
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
 _FINGERPRINTED = ("unet", "text_encoder", "text_encoder_2")
@@ -130,6 +131,24 @@ def choose_dtype(device: str) -> torch.dtype:
     if torch.device(device).type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def read_precision(text: str, field: str) -> torch.dtype:
+    """Read the name of a number format.
+
+    Args:
+        text: "fp32", "bf16" or "fp16".
+        field: how the error calls it.
+
+    Returns:
+        The format.
+
+    Raises:
+        InputError: another name.
+    """
+    if text not in PRECISIONS:
+        raise InputError(f"{field} is {text!r}, but must be one of {', '.join(PRECISIONS)}.")
+    return PRECISIONS[text]
 
 
 def find_base(base: str | Path = MINI) -> Path:

@@ -322,7 +322,7 @@ def decode_latents(backbone: Backbone, latents: Tensor) -> np.ndarray:
         with torch.no_grad():
             pixels = vae.decode(cell, return_dict=False)[0]
         if not torch.isfinite(pixels).all():
-            raise InputError("The picture holds values that are no numbers; use dtype float32, or a lower guidance.")
+            raise InputError("The picture holds values that are no numbers; take fp32 as precision, or lower guidance.")
         shown = (pixels * 0.5 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
         pictures.append((shown * 255).round().astype("uint8"))
     return np.concatenate(pictures)

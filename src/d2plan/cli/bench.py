@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from d2plan.cli.main import INTERRUPTED
+from d2plan.cli.options import Device
 from d2plan.cli.progress import LINE_EVERY_SECONDS, Report, write_duration
 from d2plan.cli.tell import spell_out, tell
 from d2plan.errors import FileError
@@ -30,7 +31,6 @@ Methods = Annotated[
 ]
 Base = Annotated[str, typer.Option("--base", help="mini, or a folder in the diffusers SDXL layout.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of learning.")]
-Device = Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")]
 MostRows = Annotated[int, typer.Option("--most-rows", min=1, max=4096, help="Rows of one U-Net call.")]
 Clip = Annotated[str, typer.Option("--clip", help="mini-clip, clip:FOLDER, or none.")]
 Dino = Annotated[str, typer.Option("--dino", help="mini-vit, dino:FOLDER, or none.")]

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from d2plan.cli.options import OtherBase
+from d2plan.cli.options import Device, OtherBase, Precision
 from d2plan.cli.progress import show_progress
 from d2plan.cli.score import parse_references
 from d2plan.cli.tell import tell
 from d2plan.documents import RunRecord, Scene, load_run
 from d2plan.errors import InputError
 from d2plan.workflows.composing.choose import CandidateReport, ChoiceRequest, compose_best
-from d2plan.workflows.composing.compose import choose_memory, compose
+from d2plan.workflows.composing.compose import RunOptions, choose_memory, compose
 from d2plan.workflows.composing.requests import read_request
 from d2plan.workflows.runs.folder import CANDIDATE_SHEET, IMAGE, MASKS, RECORD
 
@@ -24,7 +24,8 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     seed: Annotated[int | None, typer.Option("--seed", help="Seed, in the place of the scene's.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
     other_base: OtherBase = False,
-    device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
+    precision: Precision = None,
     low_memory: Annotated[bool, typer.Option("--low-memory", help="One row after the other; slower.")] = False,
     merged: Annotated[
         bool,
@@ -49,15 +50,14 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     if candidates == 1 and (references or encoder):
         raise InputError("--references and --encoder belong to --candidates; give how many there shall be.")
     asked = read_request(Scene, scene, base, seed, other_base)
+    options: RunOptions = {"device": device, "precision": precision, "memory": memory}
     with show_progress() as report:
         if candidates == 1:
             choice = None
-            folder = compose(asked, out, overwrite=overwrite, on_progress=report, device=device, memory=memory)
+            folder = compose(asked, out, overwrite=overwrite, on_progress=report, **options)
         else:
             wanted = ChoiceRequest(candidates, parse_references(references or []), encoder)
-            folder, choice = compose_best(
-                asked, out, wanted, overwrite=overwrite, on_progress=report, device=device, memory=memory
-            )
+            folder, choice = compose_best(asked, out, wanted, overwrite=overwrite, on_progress=report, **options)
     if choice is not None:
         _tell_choice(choice, folder)
     _tell_run(load_run(folder / RECORD), folder)

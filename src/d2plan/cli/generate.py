@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from d2plan.cli.options import Device, Precision
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
 from d2plan.workflows.composing.generate import generate
@@ -21,13 +22,15 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     ] = None,
     count: Annotated[int, typer.Option("--count", help="How many pictures, each with the next seed.")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    device: Device = "cpu",
+    precision: Precision = None,
 ) -> None:
     """Make a picture from a prompt with the base model alone."""
     notes: list[str] = []
     with show_progress() as report:
         paths = generate(
             prompt, out, base, seed, count, overwrite, report,
-            steps=steps, guidance_scale=guidance_scale, on_note=notes.append,
+            steps=steps, guidance_scale=guidance_scale, device=device, precision=precision, on_note=notes.append,
         )  # fmt: skip
     for note in notes:
         tell(f"Note: {note}", err=True)

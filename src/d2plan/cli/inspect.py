@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from d2plan.cli.options import OtherBase
+from d2plan.cli.options import Device, OtherBase
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
 
@@ -36,7 +36,7 @@ def attention(  # noqa: PLR0913  (a command's options are its parameters)
     seed: Annotated[int, typer.Option("--seed", help="Of the noise.")] = 0,
     steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps; the base's own without this.")] = None,
     clusters: Annotated[int, typer.Option("--clusters", help="Groups of pixels, 1 to 7.")] = 5,
-    device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
 ) -> None:
     """Draw where the words of a prompt look, averaged over the steps, and group the pixels by it."""

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from d2plan.cli.options import Device
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
 from d2plan.workflows.composing.reproduce import Reproduction, check_sources, find_picture, find_sources, reproduce
@@ -27,7 +28,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only say whether everything is there.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
-    device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Make a picture again: the same bytes, or what is missing or differs."""
     path = find_picture(image)

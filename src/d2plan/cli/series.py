@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from d2plan.cli.options import OtherBase
+from d2plan.cli.options import Device, OtherBase, Precision
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
 from d2plan.documents import Series
@@ -27,7 +27,8 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
         typer.Option("--overwrite", help="Make again what --only names or fits no longer; take another series."),
     ] = False,
     other_base: OtherBase = False,
-    device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
+    precision: Precision = None,
     low_memory: Annotated[bool, typer.Option("--low-memory", help="One row after the other; slower.")] = False,
     merged: Annotated[
         bool,
@@ -42,7 +43,14 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     asked = read_request(Series, series, base, seed, other_base)
     with show_progress() as report:
         result = compose_series(
-            asked, out, only=only or (), overwrite=overwrite, on_progress=report, device=device, memory=memory
+            asked,
+            out,
+            only=only or (),
+            overwrite=overwrite,
+            on_progress=report,
+            device=device,
+            precision=precision,
+            memory=memory,
         )
     for note in result.notes:
         tell(f"Note: {note}", err=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from d2plan.cli.options import Device, Precision
 from d2plan.cli.progress import show_progress, write_duration
 from d2plan.cli.tell import spell_out, tell
 from d2plan.errors import InputError
@@ -70,9 +71,6 @@ Buckets = Annotated[
     bool | None,
     typer.Option("--buckets/--no-buckets", help="Keep the pictures' shapes; the base decides without this."),
 ]
-Precision = Annotated[
-    str | None, typer.Option("--precision", help="Of the base: fp32, bf16 or fp16; the device decides without this.")
-]
 FilePrecision = Annotated[
     str | None, typer.Option("--file-precision", help="Of the adapter's file; fp32 without this.")
 ]
@@ -88,7 +86,6 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was stopp
 ResumeChanged = Annotated[bool, typer.Option("--resume-changed", help="Go on though something differs.")]
 Tensorboard = Annotated[Path | None, typer.Option("--tensorboard", help="A folder for TensorBoard's files.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
-Device = Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")]
 
 
 def command(  # noqa: PLR0913  (a command's options are its parameters)

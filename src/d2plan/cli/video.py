@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from d2plan.cli.options import OtherBase
+from d2plan.cli.options import Device, OtherBase
 from d2plan.cli.progress import show_progress
 from d2plan.cli.tell import tell
 
@@ -40,7 +40,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps of the interpolator.")] = None,
     keep_frames: Annotated[bool, typer.Option("--keep-frames", help="Write each frame as a picture too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a video that is there.")] = False,
-    device: Annotated[str, typer.Option("--device", help="Such as cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Make a video: plan the story, compose a keyframe for each moment, and make the frames between them."""
     from d2plan.workflows.filming.video import VideoOptions, make_video

@@ -8,7 +8,8 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 
-from d2plan.errors import D2PlanError
+from d2plan.errors import D2PlanError, InputError
+from d2plan.media.png_text import read_record
 from d2plan.workflows.composing.generate import generate
 
 
@@ -39,6 +40,7 @@ def test_several_pictures_have_the_next_seeds_and_say_so(tiny_folder: Path, tmp_
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ({"precision": "half"}, "precision is 'half', but must be one of fp32, bf16, fp16"),
         ({"prompt": " "}, "global_prompt"),
         ({"out": "dog.jpg"}, "end it in .png"),
         ({"count": 0}, "count is 0"),
@@ -52,3 +54,11 @@ def test_a_wrong_argument_is_one_sentence(options: dict, sentence: str, tmp_path
     with pytest.raises(D2PlanError, match=sentence):
         generate(**{**arguments, "out": tmp_path / arguments["out"]})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_number_format_is_the_one_that_was_asked_for(tiny_folder: Path, tmp_path: Path) -> None:
+    (path,) = generate("a dog", tmp_path / "dog.png", str(tiny_folder), steps=1, device="cpu", precision="bf16")
+    record = read_record(path)
+    assert record is not None and record.machine["dtype"] == "bfloat16"
+    with pytest.raises(InputError, match="device"):
+        generate("a dog", tmp_path / "cat.png", str(tiny_folder), steps=1, device="nowhere")

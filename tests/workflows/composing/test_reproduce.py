@@ -151,6 +151,16 @@ def test_low_memory_is_remembered(concepts: Path, tiny_folder: Path, tmp_path: P
     assert reproduce(run, tmp_path / "again", **opened).same_bytes
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_is_remembered(precision: str, concepts: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    run = compose(write_request(concepts, tiny_folder, SCENE), tmp_path / "run", precision=precision)
+    again = reproduce(run, tmp_path / "again")
+    assert again.same_bytes and not again.differences
+    # In another one it is another picture, and nothing but the number format is named as the reason.
+    other = reproduce(run, tmp_path / "other", precision="fp32")
+    assert [told.partition(" ")[0] for told in other.differences] == ["dtype"] and other.changed > 0
+
+
 def test_a_batch_is_told(concepts: Path, tiny_folder: Path, tmp_path: Path, opened) -> None:
     scenes = [write_request(concepts, tiny_folder, SCENE, seed=seed) for seed in (1, 2)]
     one, _ = compose_all(scenes, [tmp_path / "one", tmp_path / "two"], backbone=opened["backbone"])

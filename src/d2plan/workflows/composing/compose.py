@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, TypedDict, TypeVar, Unpack
 
-from d2plan.backbone.load import Backbone, load_backbone
+from d2plan.backbone.load import Backbone, load_backbone, read_precision
 from d2plan.documents import Scene
 from d2plan.errors import InputError
 from d2plan.isp.engine import EngineOptions
@@ -34,12 +34,14 @@ class RunOptions(TypedDict, total=False):
 
     Attributes:
         device: such as "cpu" or "cuda".
+        precision: number format of U-Net and encoders, "fp32", "bf16" or "fp16"; the device decides without it.
         memory: "rows" puts all rows into one U-Net call; "low" makes a call for each; "merged" keeps a merged copy
             of the attention weights for each concept, which takes memory and saves time.
         backbone: the base when it is open already; what the scene names as its base is not looked at then.
     """
 
     device: str
+    precision: str | None
     memory: Memory
     backbone: Backbone
 
@@ -141,6 +143,8 @@ def check_options(options: RunOptions) -> None:
         raise InputError(f"{unknown[0]} is no option; use {', '.join(RunOptions.__annotations__)}.")
     if options.get("memory", "rows") not in ("rows", "low", "merged"):
         raise InputError(f'memory is "{options["memory"]}", but must be rows, low or merged.')
+    if precision := options.get("precision"):
+        read_precision(precision, "precision")
 
 
 def choose_memory(low: bool, merged: bool) -> Memory:
@@ -253,7 +257,9 @@ def open_base(scenes: Sequence[Scene], report: Report, options: RunOptions | Non
     if len(bases) != 1:
         raise InputError(f"The scenes are of {len(bases)} bases ({', '.join(bases)}); compose those of one at a time.")
     report("opening the base", 0, 1)
-    backbone = load_backbone(os.path.expanduser(bases[0]), (options or {}).get("device", "cpu"))
+    asked = (options or {}).get("precision")
+    dtype = read_precision(asked, "precision") if asked else None
+    backbone = load_backbone(os.path.expanduser(bases[0]), (options or {}).get("device", "cpu"), dtype)
     report("opening the base", 1, 1)
     return backbone
 

@@ -24,7 +24,8 @@ def compare_requests(was: RunRecord, now: RunRecord) -> tuple[str, ...]:
     """
     found = _compare(_flatten(was.scene), _flatten(now.scene))
     bases = {"the base's weights": (was.base_fingerprint, now.base_fingerprint)}
-    if was.vae_fingerprint:
+    # The VAE's is of its numbers as they were open; those of another number format are others.
+    if was.vae_fingerprint and was.machine.get("dtype") == now.machine.get("dtype"):
         bases["the base's VAE"] = (was.vae_fingerprint, now.vae_fingerprint)
     found += [f"{name} were {old} and are {new}" for name, (old, new) in bases.items() if old != new]
     found += _compare_adapters("instances[{}].concept", was.adapters, now.adapters)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from d2plan.backbone.load import load_backbone
+from d2plan.backbone.load import load_backbone, read_precision
 from d2plan.documents import Scene, parse_document
 from d2plan.errors import InputError
 from d2plan.isp.loop import compose_steps
@@ -24,11 +24,15 @@ class GenerateOptions(TypedDict, total=False):
     Attributes:
         steps: denoising steps.
         guidance_scale: the factor w.
+        device: such as "cpu", which it is without it, or "cuda".
+        precision: number format of U-Net and encoders, "fp32", "bf16" or "fp16"; the device decides without it.
         on_note: is told what the person should know, such as a word that the base has never seen.
     """
 
     steps: int | None
     guidance_scale: float | None
+    device: str
+    precision: str | None
     on_note: Callable[[str], None]
 
 
@@ -64,6 +68,8 @@ def generate(
     unknown = sorted(options.keys() - GenerateOptions.__annotations__)
     if unknown:
         raise InputError(f"{unknown[0]} is no option; use {', '.join(GenerateOptions.__annotations__)}.")
+    asked = options.get("precision")
+    dtype = read_precision(asked, "precision") if asked else None
     target = Path(os.path.expanduser(out))
     if target.suffix.lower() != ".png":
         raise InputError(f"out: {target} is no name for a PNG file; end it in .png.")
@@ -79,7 +85,7 @@ def generate(
     make_folder(target.parent)
     report = on_progress or (lambda what, done, total: None)
     report("opening the base", 0, 1)
-    backbone = load_backbone(base)
+    backbone = load_backbone(base, options.get("device", "cpu"), dtype)
     report("opening the base", 1, 1)
     for index, (scene, path) in enumerate(zip(scenes, paths, strict=True)):
         what = "drawing" if count == 1 else f"drawing {index + 1} of {count}"

@@ -8,7 +8,7 @@ from typing import Unpack
 
 import numpy as np
 
-from d2plan.backbone.load import MINI, Backbone, find_base, fingerprint_base
+from d2plan.backbone.load import MINI, PRECISIONS, Backbone, find_base, fingerprint_base
 from d2plan.documents import AdapterUse, RunRecord, Scene, list_files, load_run
 from d2plan.errors import D2PlanError, FileError, InputError
 from d2plan.isp.loop import Composition, compose_steps, warm_up_steps
@@ -200,7 +200,9 @@ def reproduce(
     sources = find_sources(path, base, search)
     check_sources(path, sources)
     memory = options.get("memory") or sources.record.machine.get("memory", "rows")
-    chosen: RunOptions = {**options, "memory": memory}  # type: ignore[typeddict-item]  # checked by check_options
+    names = {str(dtype).removeprefix("torch."): name for name, dtype in PRECISIONS.items()}
+    precision = options.get("precision") or names.get(sources.record.machine.get("dtype", ""))
+    chosen: RunOptions = {**options, "memory": memory, "precision": precision}  # type: ignore[typeddict-item]  # checked by check_options
     check_options(chosen)
     original = path.read_bytes()
     pixels = read_image(path)

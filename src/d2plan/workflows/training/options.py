@@ -6,9 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypedDict, get_args, get_type_hints
 
-import torch
-
-from d2plan.backbone.load import Backbone, load_backbone
+from d2plan.backbone.load import Backbone, load_backbone, read_precision
 from d2plan.config import BaseDefaults, DisLoRASettings, read_value
 from d2plan.dislora.data import ConceptWords, check_template
 from d2plan.dislora.data_buckets import Size, plan_buckets
@@ -18,7 +16,6 @@ from d2plan.dislora.request import TrainRequest, reserved_identifiers
 from d2plan.dislora.train import StepReport
 from d2plan.errors import InputError
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LEAST_BUCKET_SIDE = 512
 _MOST_SEED = 2**63 - 1
 _MOST_NAME = 100
@@ -238,21 +235,3 @@ def choose_buckets(backbone: Backbone, options: TrainOptions) -> tuple[Size, ...
         return None
     halvings = len(backbone.unet.config.block_out_channels) - 1
     return plan_buckets(*backbone.size, backbone.latent_scale * 2**halvings)
-
-
-def read_precision(text: str, field: str) -> torch.dtype:
-    """Read the name of a number format.
-
-    Args:
-        text: "fp32", "bf16" or "fp16".
-        field: how the error calls it.
-
-    Returns:
-        The format.
-
-    Raises:
-        InputError: another name.
-    """
-    if text not in PRECISIONS:
-        raise InputError(f"{field} is {text!r}, but must be one of {', '.join(PRECISIONS)}.")
-    return PRECISIONS[text]

@@ -12,7 +12,7 @@ import torch
 from d2plan.adapter.file import SUFFIX, Adapter, read_metadata, save_adapter
 from d2plan.adapter.sidecar import SIDECAR_SUFFIX, write_sidecar
 from d2plan.adapter.words import read_settings
-from d2plan.backbone.load import Backbone, find_base
+from d2plan.backbone.load import Backbone, find_base, read_precision
 from d2plan.backbone.text import unknown_words
 from d2plan.config import DisLoRASettings, load_defaults
 from d2plan.dislora.checkpoint import last_step
@@ -43,7 +43,6 @@ from d2plan.workflows.training.options import (
     choose_buckets,
     make_request,
     open_base,
-    read_precision,
 )
 from d2plan.workflows.training.previews import Previews
 from d2plan.workflows.training.words import share_identifiers
