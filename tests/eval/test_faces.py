@@ -8,6 +8,8 @@ import pytest
 from d2plan.errors import FileError, InputError, MissingExtraError
 from d2plan.eval.encoders import ImageEncoder, open_encoder
 from d2plan.eval.faces import STANDARD_POINTS, align_face, fit_similarity, to_arcface
+from d2plan.eval.likeness import FaceIdentityEncoder, Place, describe_references, measure_likeness
+from d2plan.workflows.composing import choose
 from tests.eval.onnx_files import face_network, yunet_network
 
 cv2 = pytest.importorskip("cv2")
@@ -57,6 +59,24 @@ def test_a_picture_without_a_face_is_a_row_of_zeros(folder):
     assert (~rows.any(1)).tolist() == [True, False, True]
     assert np.array_equal(rows[1], encoder.find_faces(picture((0, 0, 255)))[0].embedding)
     assert isinstance(encoder, ImageEncoder) and encoder.kind == "face"
+
+
+def test_of_several_people_each_is_compared_by_the_face_in_its_mask(folder):
+    encoder = choose.open_encoder(f"face:sface:{folder}", "some-sdxl")
+    assert isinstance(encoder, FaceIdentityEncoder) and encoder.name == f"face:sface:{folder}"
+    image = picture((0, 0, 255), (2, 4, 255))
+    left = np.zeros(image.shape[:2], np.float32)
+    left[:, :80] = 1
+    two = [Place("man", left), Place("woman", 1 - left)]
+    faces = {face.box[0] < 80: face.embedding for face in open_encoder(f"face:sface:{folder}").find_faces(image)}
+    found = encoder.describe(image, two)
+    assert np.array_equal(found[0], faces[True]) and np.array_equal(found[1], faces[False])
+    # Whose face it is, is said by the pictures; who shows none is not found.
+    own = [describe_references(encoder, "man", [picture((0, 0, 255))]), describe_references(encoder, "woman", [image])]
+    likeness = measure_likeness(encoder, picture((0, 0, 255)), two, own)
+    assert likeness[0] == pytest.approx(1, abs=1e-4) and likeness[1] is None
+    with pytest.raises(InputError, match="finds no dog in any of these pictures"):
+        describe_references(encoder, "dog", [picture()])
 
 
 def test_a_large_picture_gives_boxes_in_its_own_pixels(folder):

@@ -42,7 +42,8 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
         typer.Option("--references", "-r", help="CONCEPT=FOLDER: its own pictures, for --candidates."),
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option("--encoder", help="What compares them: judge, clip:FOLDER, or package.module:factory.")
+        str | None,
+        typer.Option("--encoder", help="What compares them: judge, clip:…, face:…, or your own; docs/composing.md."),
     ] = None,
 ) -> None:
     """Make the picture that a scene file asks for, with its concepts in it."""

@@ -241,14 +241,27 @@ def open_encoder(name: str, device: str = "cpu") -> ImageEncoder:
         opened = _open_clip(name, folder, device) if kind == "clip" else _open_dino(name, folder, device)
         opened.source = f"{rest} {fingerprint(folder)}"
         return opened
-    return _open_faces(name)
+    return open_faces(name)
 
 
-def _open_faces(name: str) -> FaceEncoder:
+def open_faces(name: str) -> FaceEncoder:
+    """Open a face encoder by its name.
+
+    Args:
+        name: ``face:sface:FOLDER`` or ``face:arcface:FILE``.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        InputError: no face encoder has such a name.
+        FileError: a file is missing or damaged.
+        MissingExtraError: the extra ``[face]`` is not installed.
+    """
     match = re.fullmatch(r"face:(sface|arcface):(.+)", name)
     if not match:
         raise InputError(f"encoder: there is no '{name}'; choose from {', '.join(NAMES)}.")
-    return (open_sface if match[1] == "sface" else open_arcface)(name, Path(match[2]))
+    return (open_sface if match[1] == "sface" else open_arcface)(name, Path(match[2]).expanduser())
 
 
 def open_clip(name: str) -> TextEncoder:

@@ -14,11 +14,13 @@ from torch.nn import functional
 from transformers import AutoImageProcessor, BaseImageProcessor, CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
 from d2plan.errors import FileError, InputError
+from d2plan.eval.faces import FaceEncoder
 from d2plan.eval.judge import Judge, Picture
 from d2plan.eval.metrics import centre_of
 
 _GREY = 127
 _LEAST_OVERLAP = 0.2
+_LEAST_SHARE = 0.5
 
 
 class Place(NamedTuple):
@@ -123,6 +125,29 @@ class ClipEncoder:
         return [found.get(number) for number in range(len(places))]
 
 
+class FaceIdentityEncoder:
+    """A face encoder, for scenes of people; who shows no face is not found."""
+
+    def __init__(self, faces: FaceEncoder) -> None:
+        """Wrap a face encoder.
+
+        Args:
+            faces: finds faces and describes them.
+        """
+        self.name = faces.name
+        self._faces = faces
+
+    def describe(self, image: Picture, places: Sequence[Place]) -> list[NDArray[np.float32] | None]:
+        """Describe the largest face that lies in the mask for the most part, or the largest one without a mask."""
+        faces = self._faces.find_faces(image)
+        found: list[NDArray[np.float32] | None] = []
+        for place in places:
+            inside = (face for face in faces if place.mask is None or _share(place.mask, face.box) > _LEAST_SHARE)
+            best = next(inside, None)
+            found.append(None if best is None else best.embedding)
+        return found
+
+
 def describe_references(encoder: IdentityEncoder, class_word: str, images: Sequence[Picture]) -> NDArray[np.float32]:
     """Describe a character by its own pictures.
 
@@ -165,6 +190,13 @@ def measure_likeness(
     return tuple(
         None if one is None else float(np.clip(one @ own, -1, 1)) for one, own in zip(found, references, strict=True)
     )
+
+
+def _share(mask: NDArray[np.float32], box: tuple[float, float, float, float]) -> float:
+    """Say how much of a box, which may reach over the edge, a mask has, 0..1."""
+    left, top, right, bottom = (max(0, round(side)) for side in box)
+    part = mask[top:bottom, left:right]
+    return float(part.mean()) if part.size else 0.0
 
 
 def _cut(image: Picture, mask: NDArray[np.float32] | None) -> Picture | None:

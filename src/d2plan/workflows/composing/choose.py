@@ -15,9 +15,11 @@ from PIL import Image
 from d2plan.backbone.load import MINI, Backbone
 from d2plan.documents import Choice, Document, RunRecord, Scene
 from d2plan.errors import InputError
+from d2plan.eval.encoders import open_faces
 from d2plan.eval.judge import load_judge
 from d2plan.eval.likeness import (
     ClipEncoder,
+    FaceIdentityEncoder,
     IdentityEncoder,
     JudgeEncoder,
     Place,
@@ -59,7 +61,7 @@ from d2plan.workflows.scoring.score import JUDGE, check_references, find_referen
 
 MOST_CANDIDATES = 64
 NOT_FOUND = -1.0
-CLIP = "clip:"
+CLIP, FACE = "clip:", "face:"
 _PLUGIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _COLUMNS = 4
 
@@ -199,8 +201,8 @@ def open_encoder(name: str | None, base: str, device: str = "cpu") -> IdentityEn
     """Open what compares pictures.
 
     Args:
-        name: "judge", "clip:FOLDER", or "package.module:factory" of an installed package, called with the device;
-            None is the judge on the embedded base.
+        name: "judge", "clip:FOLDER", "face:sface:FOLDER", "face:arcface:FILE", or "package.module:factory" of an
+            installed package, called with the device; None is the judge on the embedded base.
         base: the scene's base.
         device: where it runs.
 
@@ -210,18 +212,24 @@ def open_encoder(name: str | None, base: str, device: str = "cpu") -> IdentityEn
     Raises:
         InputError: the name means nothing, or none was given for another base.
         FileError: its files cannot be read.
+        MissingExtraError: faces are asked for, and their extra is not installed.
     """
     if name is None and base != MINI:
         raise InputError(
             f'encoder: the judge knows the small world of "{MINI}" alone; for {base} give --encoder clip:FOLDER, '
-            'or "package.module:factory".'
+            'face:sface:FOLDER, face:arcface:FILE, or "package.module:factory".'
         )
     if name in (None, JUDGE):
         return JudgeEncoder(load_judge(device=device))
     if name.startswith(CLIP) and len(name) > len(CLIP):
         return ClipEncoder(os.path.expanduser(name.removeprefix(CLIP)), device)
+    if name.startswith(FACE):
+        return FaceIdentityEncoder(open_faces(name))
     if not _PLUGIN.fullmatch(name):
-        raise InputError(f'encoder: "{name}" is none; write judge, clip:FOLDER, or "package.module:factory".')
+        raise InputError(
+            f'encoder: "{name}" is none; write judge, clip:FOLDER, face:sface:FOLDER, face:arcface:FILE, '
+            'or "package.module:factory".'
+        )
     place, _, attribute = name.partition(":")
     try:
         factory = getattr(importlib.import_module(place), attribute)
