@@ -7,7 +7,13 @@ import tempfile
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    EulerDiscreteScheduler,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from tokenizers import AddedToken
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
@@ -117,6 +123,16 @@ def write_tiny(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def tiny_control(base: Backbone, seed: int = 0) -> ControlNetModel:
+    """A ControlNet of the base's shape; its last layers are zeros in a fresh one, so they are drawn too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=(8, 16, 16))
+        for block in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
+            torch.nn.init.normal_(block.weight, std=0.2)
+    return net.eval().requires_grad_(False)
+
+
 def _make_unet() -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=32,
@@ -203,4 +219,6 @@ if __name__ == "__main__":
         sys.exit("usage: python -m tests.tiny FOLDER")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    print(write_tiny(Path(sys.argv[1])))
+    folder = write_tiny(Path(sys.argv[1]))
+    tiny_control(load_backbone(folder)).save_pretrained(folder / "controlnet")
+    print(folder)

@@ -17,23 +17,14 @@ from d2plan.isp.engine import EngineOptions
 from d2plan.isp.loop import compose_many
 from d2plan.isp.prepare import Drawing, Extras, prepare_scene
 from tests.isp.concepts import man_and_dog
+from tests.tiny import tiny_control
 
 PROMPT = "a photo of a man and a dog"
 
 
-def make_control(base, seed):
-    """A ControlNet of the base's shape; its last layers are zeros in a fresh one, so they are drawn too."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=(8, 16, 16))
-        for block in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
-            torch.nn.init.normal_(block.weight, std=0.2)
-    return net.eval().requires_grad_(False)
-
-
 @pytest.fixture
 def nets(tiny):
-    return make_control(tiny, 1), make_control(tiny, 2)
+    return tiny_control(tiny, 1), tiny_control(tiny, 2)
 
 
 def draw_image(seed, size=(50, 70)):
@@ -98,7 +89,7 @@ def test_several_controls_add_up_as_in_the_stock_pipeline(tiny, tiny_folder, net
 def test_one_network_may_follow_two_drawings(tiny, nets):
     images = [draw_image(0), draw_image(1)]
     both = compose(tiny, scene_of(control(), control()), [nets[0]] * 2, images)
-    copy = make_control(tiny, 1)
+    copy = tiny_control(tiny, 1)
     assert torch.allclose(both.latents, compose(tiny, scene_of(control(), control()), [nets[0], copy], images).latents)
     assert not torch.allclose(both.latents, compose(tiny, scene_of(control()), nets[:1], images[:1]).latents, atol=1e-2)
 

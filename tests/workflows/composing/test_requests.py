@@ -14,7 +14,7 @@ from d2plan.errors import InputError
 from d2plan.workflows.composing.compose import compose, run_requests
 from d2plan.workflows.composing.reproduce import find_sources, reproduce
 from d2plan.workflows.composing.requests import AdapterShelf, check_identifiers, open_request
-from tests.backbone.test_spatial import make_control
+from tests.tiny import tiny_control
 from tests.workflows.concept_files import SCENE, concepts, opened, write_request
 
 __all__ = ["concepts", "opened"]
@@ -124,7 +124,7 @@ def test_a_strength_of_nothing_is_the_bare_base(concepts: Path, tiny_folder: Pat
 
 def test_a_control_is_opened_recorded_and_found_again(concepts, tiny_folder, tmp_path, opened) -> None:
     with torch.no_grad():
-        make_control(opened["backbone"], 1).save_pretrained(concepts / "skeleton")
+        tiny_control(opened["backbone"], 1).save_pretrained(concepts / "skeleton")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(concepts / "pose.png")
     control = {"model": "skeleton", "image": "pose.png", "strength": 0.8, "end": 0.7, "rows": "all"}
     run = compose(write_request(concepts, tiny_folder, SCENE, controls=[control]), tmp_path / "run", **opened)
