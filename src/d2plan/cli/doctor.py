@@ -198,12 +198,13 @@ def _look_at_package(needed: "Requirement", extra: str) -> Finding:
 
 def _look_at_machine() -> Finding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    counted = f"{cores} core{'s' * (cores > 1)}"
     memory = _memory_in_gb()
     if memory is None:
-        return Finding("machine", "ok", f"{cores} cores, memory not known")
+        return Finding("machine", "ok", f"{counted}, memory not known")
     if memory < MEMORY_NEEDED:
-        return Finding("machine", "note", f"{cores} cores, {memory:.1f} GB memory; the demo needs {MEMORY_NEEDED:.0f}.")
-    return Finding("machine", "ok", f"{cores} cores, {memory:.1f} GB memory")
+        return Finding("machine", "note", f"{counted}, {memory:.1f} GB memory; the demo needs {MEMORY_NEEDED:.0f}.")
+    return Finding("machine", "ok", f"{counted}, {memory:.1f} GB memory")
 
 
 def _memory_in_gb() -> float | None:

@@ -168,7 +168,11 @@ def _list_rest(results: Results, costs: Sequence[Plot]) -> list[Section]:
 
 
 def _name_report(results: Results) -> str:
-    what = "Ablation of ISP" if results.kind == "ablation" else f"{len(results.methods)} methods side by side"
+    what = (
+        "Ablation of ISP"
+        if results.kind == "ablation"
+        else f"{len(results.methods)} method{'s' * (len(results.methods) > 1)} side by side"
+    )
     return f"{what}, suite {results.suite.name}"
 
 

@@ -321,7 +321,7 @@ def _film(story: str, folder: Path, request: DemoRequest, report: Report) -> Fil
 
 def _describe_machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{platform.machine()}, {cores} cores, torch {torch.__version__.partition('+')[0]}"
+    return f"{platform.machine()}, {cores} core{'s' * (cores > 1)}, torch {torch.__version__.partition('+')[0]}"
 
 
 def _ignore(what: str, done: int, total: int) -> None:
