@@ -168,11 +168,9 @@ def _list_rest(results: Results, costs: Sequence[Plot]) -> list[Section]:
 
 
 def _name_report(results: Results) -> str:
-    what = (
-        "Ablation of ISP"
-        if results.kind == "ablation"
-        else f"{len(results.methods)} method{'s' * (len(results.methods) > 1)} side by side"
-    )
+    count = len(results.methods)
+    methods = f"{count} methods side by side" if count > 1 else "One method"
+    what = "Ablation of ISP" if results.kind == "ablation" else methods
     return f"{what}, suite {results.suite.name}"
 
 
