@@ -49,3 +49,10 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error():
     code = "import d2plan\ntry: d2plan.nothing\nexcept AttributeError as error: print(error)"
     assert "no attribute 'nothing'" in run(code)
     assert "train_concept" in run("import d2plan; print(dir(d2plan))")
+
+
+def test_the_module_takes_nothing_from_the_current_folder(tmp_path):
+    (tmp_path / "typer.py").write_text("raise SystemExit('taken')")
+    command = [sys.executable, "-m", "d2plan", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0 and "Usage" in done.stdout
