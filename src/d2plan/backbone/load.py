@@ -133,6 +133,29 @@ def choose_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
+def open_base(base: str | Path | Backbone, device: str = "cpu", precision: str | None = None) -> Backbone:
+    """Open a base in the number format that is asked for, or take one that is open.
+
+    Args:
+        base: as for ``load_backbone``, or one that is open already.
+        device: where to put one that is not open.
+        precision: "fp32", "bf16" or "fp16"; None leaves the choice to the device, or to who opened it.
+
+    Returns:
+        The base.
+
+    Raises:
+        InputError: the precision is none, or an open base has another; as ``load_backbone``.
+        FileError: as ``load_backbone``.
+    """
+    dtype = None if precision is None else read_precision(precision, "precision")
+    if not isinstance(base, Backbone):
+        return load_backbone(base, device, dtype)
+    if dtype is not None and base.dtype != dtype:
+        raise InputError(f"precision is {precision}, but the base that was given is open in {base.dtype}; open it so.")
+    return base
+
+
 def read_precision(text: str, field: str) -> torch.dtype:
     """Read the name of a number format.
 

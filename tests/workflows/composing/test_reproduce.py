@@ -151,6 +151,17 @@ def test_low_memory_is_remembered(concepts: Path, tiny_folder: Path, tmp_path: P
     assert reproduce(run, tmp_path / "again", **opened).same_bytes
 
 
+def test_an_open_base_of_another_precision_is_refused(concepts: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    base = load_backbone(tiny_folder)
+    scene = write_request(concepts, tiny_folder, SCENE)
+    with pytest.raises(InputError, match="precision is bf16, but the base that was given is open in torch.float32"):
+        compose(scene, tmp_path / "run", backbone=base, precision="bf16")
+    assert not (tmp_path / "run").exists()
+    run = compose(scene, tmp_path / "run", precision="bf16")
+    again = reproduce(run, tmp_path / "again", backbone=base)
+    assert "float32" in " ".join(again.differences)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_is_remembered(precision: str, concepts: Path, tiny_folder: Path, tmp_path: Path) -> None:
     run = compose(write_request(concepts, tiny_folder, SCENE), tmp_path / "run", precision=precision)

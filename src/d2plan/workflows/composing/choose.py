@@ -36,7 +36,7 @@ from d2plan.workflows.composing.compose import (
     check_options,
     drain,
     engine_options,
-    open_base,
+    open_scenes_base,
     prepare_request,
     say_nothing,
 )
@@ -169,7 +169,7 @@ def compose_best(
     encoder = open_encoder(choice.encoder, request.scene.base, options.get("device", "cpu"))
     references = _describe_all(encoder, request, folders, report)
     with open_run(out, overwrite) as folder:
-        backbone = open_base([request.scene], report, options)
+        backbone = open_scenes_base([request.scene], report, options)
         work = _Work(backbone, request, encoder, references, options)
         found = work.compose_all(choice.count, report)
         if all(one.composition is None for one in found):

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, TypedDict, TypeVar, Unpack
 
-from d2plan.backbone.load import Backbone, load_backbone, read_precision
+from d2plan.backbone.load import Backbone, open_base, read_precision
 from d2plan.documents import Scene
 from d2plan.errors import InputError
 from d2plan.isp.engine import EngineOptions
@@ -77,7 +77,7 @@ def compose(
     report = on_progress or say_nothing
     request = open_request(read_request(Scene, scene, base, seed), AdapterShelf())
     with open_run(out, overwrite) as folder:
-        backbone = open_base([request.scene], report, options)
+        backbone = open_scenes_base([request.scene], report, options)
         (composition,) = drain(run_requests(backbone, [request], options), report)
         memory = options.get("memory", "rows")
         write_run(folder, composition, record_run(composition, backbone, request.styles, memory=memory))
@@ -122,7 +122,7 @@ def compose_all(
         wanted = [read_request(Scene, scene, base, seed) for scene in scenes]
         folders = [runs.enter_context(open_run(out, overwrite)) for out in outs]
         requests = [open_request(scene, shelf) for scene in wanted]
-        backbone = backbone or open_base(wanted, report)
+        backbone = backbone or open_scenes_base(wanted, report)
         found = drain(run_requests(backbone, requests), report)
         for folder, request, composition in zip(folders, requests, found, strict=True):
             write_run(folder, composition, record_run(composition, backbone, request.styles))
@@ -143,7 +143,7 @@ def check_options(options: RunOptions) -> None:
         raise InputError(f"{unknown[0]} is no option; use {', '.join(RunOptions.__annotations__)}.")
     if options.get("memory", "rows") not in ("rows", "low", "merged"):
         raise InputError(f'memory is "{options["memory"]}", but must be rows, low or merged.')
-    if precision := options.get("precision"):
+    if (precision := options.get("precision")) is not None:
         read_precision(precision, "precision")
 
 
@@ -236,7 +236,7 @@ def drain(run: Generator[Progress, None, Result], report: Report, what: str = "c
         report(what, step.step, step.total)
 
 
-def open_base(scenes: Sequence[Scene], report: Report, options: RunOptions | None = None) -> Backbone:
+def open_scenes_base(scenes: Sequence[Scene], report: Report, options: RunOptions | None = None) -> Backbone:
     """Open the base that all scenes name.
 
     Args:
@@ -248,18 +248,18 @@ def open_base(scenes: Sequence[Scene], report: Report, options: RunOptions | Non
         The base.
 
     Raises:
-        InputError: they name several, or one that cannot be opened.
+        InputError: they name several, or one that cannot be opened, or the one that is open has another precision.
         FileError: its files cannot be read.
     """
-    if options and "backbone" in options:
-        return options["backbone"]
+    options = options or {}
+    asked = options.get("precision")
+    if "backbone" in options:
+        return open_base(options["backbone"], precision=asked)
     bases = sorted({scene.base for scene in scenes})
     if len(bases) != 1:
         raise InputError(f"The scenes are of {len(bases)} bases ({', '.join(bases)}); compose those of one at a time.")
     report("opening the base", 0, 1)
-    asked = (options or {}).get("precision")
-    dtype = read_precision(asked, "precision") if asked else None
-    backbone = load_backbone(os.path.expanduser(bases[0]), (options or {}).get("device", "cpu"), dtype)
+    backbone = open_base(os.path.expanduser(bases[0]), options.get("device", "cpu"), asked)
     report("opening the base", 1, 1)
     return backbone
 

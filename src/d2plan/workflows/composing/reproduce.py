@@ -20,7 +20,7 @@ from d2plan.workflows.composing.compose import (
     check_options,
     drain,
     engine_options,
-    open_base,
+    open_scenes_base,
     prepare_request,
     say_nothing,
 )
@@ -201,14 +201,16 @@ def reproduce(
     check_sources(path, sources)
     memory = options.get("memory") or sources.record.machine.get("memory", "rows")
     names = {str(dtype).removeprefix("torch."): name for name, dtype in PRECISIONS.items()}
-    precision = options.get("precision") or names.get(sources.record.machine.get("dtype", ""))
+    precision = options.get("precision")
+    if precision is None and "backbone" not in options:
+        precision = names.get(sources.record.machine.get("dtype", ""))
     chosen: RunOptions = {**options, "memory": memory, "precision": precision}  # type: ignore[typeddict-item]  # checked by check_options
     check_options(chosen)
     original = path.read_bytes()
     pixels = read_image(path)
     request = open_request(read_request(Scene, sources.scene, seed=seed), AdapterShelf())
     with open_run(out, overwrite) as folder:
-        backbone = open_base([request.scene], report, chosen)
+        backbone = open_scenes_base([request.scene], report, chosen)
         shares = sources.record.shared_start and not request.scene.variant_of
         composition = _compose(backbone, request, chosen, report, shares)
         choice = sources.record.choice if seed is None else None

@@ -20,7 +20,7 @@ from d2plan.workflows.composing.compose import (
     check_options,
     drain,
     engine_options,
-    open_base,
+    open_scenes_base,
     prepare_request,
     say_nothing,
 )
@@ -113,7 +113,7 @@ def compose_series(
     shelf = AdapterShelf()
     every = {variant.name: scene for variant, scene in zip(wanted.variants, list_scenes(wanted), strict=True)}
     requests = {name: _open_variant(every[name], shelf, name) for name in names}
-    backbone = open_base([every[names[0]]], report, options)
+    backbone = open_scenes_base([every[names[0]]], report, options)
     work = _Work(backbone, wanted, shelf, options, report, ExtrasShelf(backbone), overwrite)
     prepared = {name: work.prepare(request, name) for name, request in requests.items()}
     again = set(only) if overwrite else set()

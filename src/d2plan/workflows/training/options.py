@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypedDict, get_args, get_type_hints
 
-from d2plan.backbone.load import Backbone, load_backbone, read_precision
+from d2plan.backbone.load import Backbone, read_precision
 from d2plan.config import BaseDefaults, DisLoRASettings, read_value
 from d2plan.dislora.data import ConceptWords, check_template
 from d2plan.dislora.data_buckets import Size, plan_buckets
@@ -196,29 +196,6 @@ def make_request(
         use_captions=settings.use_captions,
     )
     return TrainRequest(name, choices, settings, seed)
-
-
-def open_base(base: str | Path | Backbone, device: str, options: TrainOptions) -> Backbone:
-    """Open a base in the number format that was asked for.
-
-    Args:
-        base: a name, a folder, or one that is open already.
-        device: where to put it.
-        options: "precision" is read.
-
-    Returns:
-        The base.
-
-    Raises:
-        InputError: an open base has another number format.
-    """
-    asked = options.get("precision")
-    dtype = None if asked is None else read_precision(asked, "precision")
-    if not isinstance(base, Backbone):
-        return load_backbone(base, device, dtype)
-    if dtype is not None and base.dtype != dtype:
-        raise InputError(f"precision is {asked}, but the base that was given is open in {base.dtype}; open it so.")
-    return base
 
 
 def choose_buckets(backbone: Backbone, options: TrainOptions) -> tuple[Size, ...] | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Unpack
 from pydantic import Field
 
 from d2plan.adapter.file import SUFFIX
-from d2plan.backbone.load import Backbone, find_base
+from d2plan.backbone.load import Backbone, find_base, open_base
 from d2plan.config import BaseDefaults, load_defaults
 from d2plan.dislora.data import ConceptWords, read_concept_folder, read_concept_words
 from d2plan.dislora.processes import Processes, open_processes
@@ -19,7 +19,7 @@ from d2plan.fields import Document, FolderName, PathText, Seed, Text, Word
 from d2plan.media.images import make_folder
 from d2plan.parsing import load_document
 from d2plan.workflows.training.folder import work_folder
-from d2plan.workflows.training.options import TrainOptions, check_options, choose_buckets, make_request, open_base
+from d2plan.workflows.training.options import TrainOptions, check_options, choose_buckets, make_request
 from d2plan.workflows.training.train import Task, check_place, check_target, is_finished, train_concept
 from d2plan.workflows.training.words import share_identifiers
 
@@ -124,7 +124,7 @@ def train_list(
     # All of them are looked at before the first one is learnt.
     together = open_processes(options.get("device", "cpu"))
     requests = [_check(path, job, defaults, together) for job in jobs]
-    backbone = open_base(name, together.device, options)
+    backbone = open_base(name, together.device, options.get("precision"))
     for job, request in zip(jobs, requests, strict=True):
         _check_data(path, job, request, backbone, together)
     together.wait()

@@ -12,7 +12,7 @@ import torch
 from d2plan.adapter.file import SUFFIX, Adapter, read_metadata, save_adapter
 from d2plan.adapter.sidecar import SIDECAR_SUFFIX, write_sidecar
 from d2plan.adapter.words import read_settings
-from d2plan.backbone.load import Backbone, find_base, read_precision
+from d2plan.backbone.load import Backbone, find_base, open_base, read_precision
 from d2plan.backbone.text import unknown_words
 from d2plan.config import DisLoRASettings, load_defaults
 from d2plan.dislora.checkpoint import last_step
@@ -42,7 +42,6 @@ from d2plan.workflows.training.options import (
     check_options,
     choose_buckets,
     make_request,
-    open_base,
 )
 from d2plan.workflows.training.previews import Previews
 from d2plan.workflows.training.words import share_identifiers
@@ -107,7 +106,7 @@ def train_concept(
     note = options.get("on_note", _ignore) if together.leads else _ignore
     report = on_progress if on_progress is not None and together.leads else _ignore
     report("opening the base", 0, 1)
-    backbone = open_base(base, together.device, options)
+    backbone = open_base(base, together.device, options.get("precision"))
     report("opening the base", 1, 1)
     data = read_concept_folder(folder, *backbone.size, choose_buckets(backbone, options))
     task = Task(backbone, data, request, work_folder(target), together, report, options)
