@@ -97,6 +97,9 @@ def test_the_end_of_a_prompt_that_is_not_read_is_told(tiny: Backbone) -> None:
     assert prepare_scene(tiny, Scene(global_prompt=fits)).warnings == ()
     (warning,) = prepare_scene(tiny, Scene(global_prompt=f"{fits} red hat")).warnings
     assert warning.startswith('global_prompt: it is too long, and "red hat" at its end is not read')
+    (warning,) = prepare_scene(tiny, Scene(global_prompt=f"{fits} {'red ' * 200}hat")).warnings
+    begin = " ".join(["red"] * 8)
+    assert warning == f'global_prompt: it is too long, and its end from "{begin}" on is not read; shorten it.'
 
 
 def test_trigger_words_stand_for_the_identifier_that_a_file_does_not_state(tiny: Backbone) -> None:

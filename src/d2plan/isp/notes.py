@@ -17,6 +17,8 @@ from d2plan.documents import Scene
 from d2plan.isp.overrides import have_same_shape
 from d2plan.isp.words import find_call
 
+_TOLD = 8  # words of a cut end that are repeated
+
 
 def call_adapter(adapter: Adapter) -> str:
     """Call an adapter by its file's name, or by its own where it lies in none.
@@ -47,7 +49,9 @@ def tell_words(backbone: Backbone, scene: Scene, adapters: Sequence[Adapter]) ->
     prompts += [("negative_prompt", scene.negative_prompt)] if scene.negative_prompt else []
     for field, prompt in prompts:
         if cut := find_cut(prompt, backbone):
-            notes.append(f'{field}: it is too long, and "{cut}" at its end is not read; shorten it.')
+            words = cut.split()
+            told = f'"{cut}" at its end' if len(words) <= _TOLD else f'its end from "{" ".join(words[:_TOLD])}" on'
+            notes.append(f"{field}: it is too long, and {told} is not read; shorten it.")
         for word, nearest in unknown_words(prompt, backbone):
             hint = f"; known words like it: {', '.join(nearest)}" if nearest else ""
             notes.append(f'{field}: the base has never seen "{word}"{hint}.')
