@@ -1,12 +1,13 @@
 """Make checkpoints of the committed weights, so that training goes on where no earlier checkpoint is left.
 
-Command: python scripts/restore.py (writes the base's, the latents' scale and the judge's; what is already there stays)
+Command: python scripts/restore.py (the base's, the latents' scale, the judge's and the encoders'; what is there stays)
 
 Only averaged weights are committed: optimisers begin anew, and so do the heads that only training needs.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ from common import WORK, save_atomically  # noqa: E402
 from data import WORK as JUDGE  # noqa: E402
 from diffusers import StableDiffusionXLPipeline  # noqa: E402
 from tokenizer import make_tokenizer  # noqa: E402
+from transformers import CLIPModel, ViTModel  # noqa: E402
 
 from d2plan.eval.networks import load_networks  # noqa: E402
 
 ASSETS = HERE.parent / "src" / "d2plan" / "assets"
+ENCODERS = Path(os.environ.get("D2PLAN_ENCODERS_WORK", Path.home() / ".cache" / "d2plan" / "encoders"))
 
 
 def keep(path: Path, network: nn.Module, **more: object) -> None:
@@ -68,6 +71,15 @@ def restore_judge() -> None:
         keep(JUDGE / f"{name}.pt", network, extra={})
 
 
+def restore_encoders() -> None:
+    """Write the checkpoints of the CLIP and the ViT."""
+    for name, network in (("clip", CLIPModel), ("vit", ViTModel)):
+        folder = ASSETS / "encoders" / name
+        options = {} if name == "clip" else {"add_pooling_layer": False}
+        keep(ENCODERS / f"{name}.pt", network.from_pretrained(folder, dtype=torch.float32, **options), extra={})
+
+
 if __name__ == "__main__":
     restore_base()
     restore_judge()
+    restore_encoders()

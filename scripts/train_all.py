@@ -55,7 +55,6 @@ class Run:
         end: when training must be over, seconds since 1970.
         failed: stages that ended badly.
         took: seconds of each stage.
-        rendered: is set as soon as the first scenes are there.
         ready: is set as soon as the autoencoder will not change any more.
     """
 
@@ -64,7 +63,6 @@ class Run:
     end: float
     failed: list[str] = field(default_factory=list)
     took: dict[str, float] = field(default_factory=dict)
-    rendered: threading.Event = field(default_factory=threading.Event)
     ready: threading.Event = field(default_factory=threading.Event)
 
     def do(self, name: str, script: str, *options: object, until: float | None = None) -> bool:
@@ -147,7 +145,6 @@ def train_base(run: Run) -> None:
     try:
         # What one wave of all processes renders is enough to begin with; the rest comes while the autoencoder learns.
         render(run, min(choice.renders, max(choice.shard, choice.workers * choice.shard)))
-        run.rendered.set()
         if "vae" in wanted:
             until = time.time() + VAE_SHARE * (run.end - time.time())
             frozen = ["--decoder-only"] if choice.round else []
@@ -158,7 +155,6 @@ def train_base(run: Run) -> None:
         else:
             render(run, choice.renders)
     finally:
-        run.rendered.set()
         run.ready.set()
     if "unet" in wanted:
         run.do("encode", "mini/encode.py")
@@ -208,22 +204,21 @@ def train_judge(run: Run) -> None:
 
 
 def train_encoders(run: Run) -> None:
-    """The encoders of the metrics: the CLIP on the base's renders, beside it the ViT on instances cut out of scenes."""
-    choice, wanted = run.choice, run.choice.parts
+    """The encoders of the metrics: the CLIP on pairs of scenes, beside it the ViT on instances cut out of scenes."""
+    choice = run.choice
     cool = ["--cool"] if choice.cool else []
-    run.rendered.wait(max(1.0, run.end - time.time()))
-    jobs: list[Callable[[], object]] = []
-    if "clip" in wanted:
-        options = ("--batch", CLIP_BATCH, *cool)
-        jobs.append(lambda: run.do("clip", "encoders/train_clip.py", *options, until=run.end))
+
+    def teach_clip() -> None:
+        if run.do("pairs", "encoders/pairs.py", "--count", choice.pairs, "--workers", choice.workers):
+            options = ("--pairs", choice.pairs, "--batch", CLIP_BATCH, *cool)
+            run.do("clip", "encoders/train_clip.py", *options, until=run.end)
 
     def teach_vit() -> None:
         if run.do("cutouts", "encoders/cutouts.py", "--count", choice.cutouts, "--workers", choice.workers):
             run.do("vit", "encoders/train_vit.py", "--instances", choice.cutouts, *cool, until=run.end)
 
-    if "vit" in wanted:
-        jobs.append(teach_vit)
-    run.both(*jobs)
+    jobs: dict[str, Callable[[], object]] = {"clip": teach_clip, "vit": teach_vit}
+    run.both(*(teach for name, teach in jobs.items() if name in choice.parts))
 
 
 def give(run: Run) -> None:
@@ -264,6 +259,7 @@ def read_choice(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shard", type=int, default=2000, help="renders a file")
     parser.add_argument("--scenes", type=int, default=20_000, help="of the judge")
     parser.add_argument("--groups", type=int, default=2400, help="of look-alikes, of the judge")
+    parser.add_argument("--pairs", type=int, default=40_000, help="scenes and their twins, of the CLIP")
     parser.add_argument("--cutouts", type=int, default=16_000, help="instances, of the ViT")
     parser.add_argument("--clips", type=int, default=4000)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that render")

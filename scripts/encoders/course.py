@@ -131,7 +131,9 @@ def begin(course: Course, optimiser: Muon) -> Done:
         return Done(0, 0, {})
     state = torch.load(path, weights_only=True, map_location="cpu")
     for name, part in course.kept.items():
-        part.load_state_dict(state[name])
+        # Weights restored from the package have nothing besides.
+        if state[name]:
+            part.load_state_dict(state[name])
     done, spent = int(state["step"]), state.get("seconds", {})
     if "optimiser" not in state:
         return Done(done, done, spent)

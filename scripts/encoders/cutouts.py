@@ -6,19 +6,18 @@ Command: python scripts/encoders/cutouts.py --count 16000 [--workers 16] (resume
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from models import VIT_SIZE, WORK
 from PIL import Image
+from stock import draw_missing, keep, shard_paths
 
 from d2plan.world.scene import sample_scene
 from d2plan.world.seeds import stream_rng
 from d2plan.world.truth import Truth, render
 
-SHARD = 1000
 MARGIN = 1.3
 LEAST_PIXELS = 250
 BACKDROPS = 400
@@ -67,39 +66,17 @@ def draw_backdrops(count: int) -> np.ndarray:
     return np.stack([render(replace(scene, figures=()), VIT_SIZE).image for scene in scenes])
 
 
-def _keep(path: Path, content: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp.npy")
-    np.save(temporary, content)
-    temporary.replace(path)
-
-
-def _draw_job(job: tuple[int, int, Path]) -> str:
-    number, size, path = job
-    _keep(path, draw_shard(number, size))
-    return path.name
+def _keep_shard(number: int, size: int, path: Path) -> None:
+    keep(path, draw_shard(number, size))
 
 
 def make_stock(count: int, folder: Path = WORK, workers: int = 1) -> tuple[list[Path], Path]:
     """Draw what is missing, in so many processes; gives the shards of instances and the file of backdrops."""
-    jobs = []
-    for number in range(-(-count // SHARD)):
-        size = min(SHARD, count - number * SHARD)
-        part = "" if size == SHARD else f"-{size}"
-        jobs.append((number, size, folder / "data" / f"cutouts-{number:05d}{part}.npy"))
-    missing = [job for job in jobs if not job[-1].exists()]
-    if workers < 2 or len(missing) < 2:
-        for job in missing:
-            print(f"{_draw_job(job)} done", flush=True)
-    else:
-        # Nothing here has touched a GPU, so the processes may be forks and start at once.
-        with multiprocessing.get_context("fork").Pool(workers) as pool:
-            for name in pool.imap_unordered(_draw_job, missing):
-                print(f"{name} done", flush=True)
+    paths = draw_missing(shard_paths(folder, "cutouts", count), _keep_shard, workers)
     backdrops = folder / "data" / f"backdrops-{min(BACKDROPS, count)}.npy"
     if not backdrops.exists():
-        _keep(backdrops, draw_backdrops(min(BACKDROPS, count)))
-    return [job[-1] for job in jobs], backdrops
+        keep(backdrops, draw_backdrops(min(BACKDROPS, count)))
+    return paths, backdrops
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 Command: python scripts/encoders/train_clip.py --minutes 20 [--cool] [--export] (resumes from its checkpoint)
 
-Three losses: pictures and captions of a batch must find each other, against two false captions of each picture too;
+Pictures come in pairs, a scene and the same one with its attributes exchanged. Three losses: pictures and captions
+of a batch must find each other, against two false captions of each picture too;
 picture and caption vectors are read by one common linear layer that says what is there; and each patch says whose it
 is and what that figure wears and does. The two reading layers are dropped after training.
 """
@@ -16,16 +17,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from begin import begin_attention, begin_patches, place_waves
-from captions import CLAIMS, read_scenes, scene_truth, write_beside
+from captions import CLAIMS, scene_truth, write_beside
 from course import Course, learn, make_parser, run
 from models import CLIP_PATCH, CLIP_SIZE, CLIP_WIDTH, PROJECTION, build_clip, load_tokenizer
+from pairs import Pairs, make_pairs
 from torch import Tensor, nn
 from torch.nn import functional
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "mini"), str(HERE.parent / "judge")]  # the base's scripts, and the judge's
 from augment import Weather  # noqa: E402
-from common import Clock, choose_device, held_back, shards  # noqa: E402
+from common import Clock, choose_device  # noqa: E402
 
 from d2plan.eval.networks import HEADS  # noqa: E402
 from d2plan.world.scene import WorldScene  # noqa: E402
@@ -53,37 +55,6 @@ def begin_readers() -> Readers:
         return Readers()
 
 
-class Renders:
-    """The rendered shards: pictures, whose each patch is, and scenes."""
-
-    def __init__(self) -> None:
-        self.images, self.masks, self.scenes = [], [], []
-        self.where: list[tuple[int, int]] = []
-        self.known: set[Path] = set()
-        self.add()
-
-    def add(self) -> None:
-        """Take in shards that have been finished since."""
-        for base in shards():
-            if base in self.known:
-                continue
-            # Several processes render, so a shard may be finished before one of a lower number.
-            number = len(self.images)
-            self.known.add(base)
-            self.images.append(np.load(base.with_suffix(".images.npy"), mmap_mode="r"))
-            self.masks.append(np.load(base.with_suffix(".masks.npy"), mmap_mode="r"))
-            self.scenes.append(read_scenes(base.with_suffix(".jsonl")))
-            first = held_back(len(self.scenes[-1])) if number == 0 else 0
-            self.where += [(number, place) for place in range(first, len(self.images[-1]))]
-
-    def take(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[WorldScene]]:
-        """Give pictures ``[b 128 128 3]``, masks ``[b 4 16 16]`` and scenes."""
-        places = [self.where[int(number)] for number in chosen]
-        images = np.stack([self.images[shard][place] for shard, place in places])
-        masks = np.stack([self.masks[shard][place] for shard, place in places])
-        return images, masks, [self.scenes[shard][place] for shard, place in places]
-
-
 def patch_truth(masks: np.ndarray, scenes: list[WorldScene]) -> np.ndarray:
     """Say for each patch the class (0: none), accessory, colour and action of whose it is, ``[b 4 patches]``."""
     count = len(scenes)
@@ -105,19 +76,18 @@ def patch_truth(masks: np.ndarray, scenes: list[WorldScene]) -> np.ndarray:
 class Lesson:
     """Makes batches and their loss."""
 
-    def __init__(self, batch: int, device: torch.device) -> None:
-        self.renders, self.batch, self.device = Renders(), batch, device
+    def __init__(self, pairs: Pairs, batch: int, device: torch.device) -> None:
+        self.pairs, self.batch, self.device = pairs, batch, device
         self.tokenizer = load_tokenizer()
 
     def __call__(self, model: nn.Module, readers: Readers, step: int) -> dict[str, Tensor]:
         """Give the losses of one step."""
-        if step % 200 == 0:
-            self.renders.add()
         rng = np.random.default_rng([7, step])
-        there = len(self.renders.where)
-        chosen = rng.choice(there, min(self.batch, there), replace=False)
-        images, masks, scenes = self.renders.take(chosen)
-        written = [write_beside(scene, int(rng.integers(2**31)), rng) for scene in scenes]
+        there = len(self.pairs.where)
+        images, masks, scenes = self.pairs.take(rng.choice(there, min(self.batch // 2, there), replace=False))
+        # Both of a pair are told in the same form, so that what they differ in is what their captions differ in.
+        forms = np.repeat(rng.integers(2**31, size=len(scenes) // 2), 2)
+        written = [write_beside(scene, int(form), rng) for scene, form in zip(scenes, forms, strict=True)]
         for row, texts in enumerate(written):
             # A caption that names sides belongs to its picture as it is.
             if rng.random() < 0.5 and not any(side in texts[0][0] for side in (" left", " right")):
@@ -191,10 +161,9 @@ def dense_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def begin_anew(model: nn.Module) -> None:
+def begin_anew(model: nn.Module, pairs: Pairs) -> None:
     """Prepare the image tower of a model that has learnt nothing yet."""
-    first = np.load(shards()[0].with_suffix(".images.npy"), mmap_mode="r")
-    images = torch.from_numpy(np.array(first[held_back(len(first)) :][:800]))
+    images = torch.from_numpy(pairs.take(np.arange(min(400, len(pairs.where))))[0])
     seen = model.vision_model.embeddings
     begin_patches(seen.patch_embedding, images.permute(0, 3, 1, 2).float().div(127.5).sub(1))
     seen.position_embedding.weight[1:] = place_waves(GRID, CLIP_WIDTH)
@@ -206,11 +175,12 @@ def begin_anew(model: nn.Module) -> None:
 def train(clock: Clock, choice: argparse.Namespace) -> None:
     """Train until the time is over."""
     device, _ = choose_device()
+    pairs = Pairs(make_pairs(choice.pairs))
     model, average, readers = build_clip(), build_clip(), begin_readers()
-    begin_anew(model)
+    begin_anew(model, pairs)
     average.load_state_dict(model.state_dict())
     model, average, readers = (one.to(device) for one in (model, average, readers))
-    lesson = Lesson(choice.batch, device)
+    lesson = Lesson(pairs, choice.batch, device)
     towers = (model.vision_model, model.text_model)
     course = Course(NAME, model, average, readers, towers, ("image", "text", "read", "dense"), (0.998, 20))
     learn(course, lambda step: lesson(model, readers, step), clock, choice.batch, choice.rate)
@@ -218,7 +188,9 @@ def train(clock: Clock, choice: argparse.Namespace) -> None:
 
 def main() -> None:
     """Train, then export."""
-    run(make_parser(__doc__, NAME, 32).parse_args(), NAME, train, build_clip)
+    parser = make_parser(__doc__, NAME, 32)
+    parser.add_argument("--pairs", type=int, default=40_000, help="pairs of pictures to learn from")
+    run(parser.parse_args(), NAME, train, build_clip)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Lesson:
         cutouts = self.take(step)
         self.views.reseed(step)
         with torch.no_grad():
-            known = torch.cat([self.views(cutouts), self.views(self.views.recolour(cutouts))])
+            known = torch.cat([self.views(cutouts), self.views(self.views.double(cutouts))])
             keys, doubles = describe(teacher, known).chunk(2)
         queries = describe(model, self.views(cutouts))
         logits = queries @ torch.cat([keys, doubles, memory.rows]).T / TEMPERATURE

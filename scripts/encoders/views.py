@@ -1,4 +1,4 @@
-"""Views of one picture of one instance: turned, bent, covered in parts, before other places; and its recoloured double.
+"""Views of one picture of one instance: turned, bent, covered in parts, before other places; and its double.
 
 Everything is made from a single picture. No label and no second picture of the same character is used.
 """
@@ -13,6 +13,7 @@ _WHITE, _OTHER = 0.2, 0.5  # shares of views before white, and before another pl
 _BOXED = 0.6
 _COVERED = 0.6
 _NEAR, _REACH = 0.15, 0.1
+_OWN, _EVERYWHERE, _LEVELS = 0.3, 0.55, 6
 
 
 class Views:
@@ -125,24 +126,56 @@ class Views:
             spans.append((marks >= first[:, None]) & (marks <= last[:, None]))
         return (spans[0][:, None, :] & spans[1][:, :, None])[:, None]
 
-    def recolour(self, cutouts: Tensor) -> Tensor:
-        """Give each cutout's double: one of its colours is clearly another one.
+    def double(self, cutouts: Tensor) -> Tensor:
+        """Give each cutout's double: one of its colours is another one, all over, in stripes or dots, or in a part.
+
+        The other colour is any one, or one that the instance has elsewhere: so patterns come and go, and parts change
+        their shape.
 
         Args:
-            cutouts: ``[n 4 h w]`` 0..1.
+            cutouts: ``[n 4 h w]`` 0..1, the mask last.
 
         Returns:
             The same form.
         """
-        count = len(cutouts)
-        colours, mask = cutouts[:, :3], cutouts[:, 3].flatten(1)
-        picked = torch.multinomial((mask > 0.9).float() + 1e-6, 1, generator=self.generator)
-        own = colours.flatten(2).gather(2, picked[:, None].expand(-1, 3, -1))[..., 0]
-        goal = own
+        colours, mask = cutouts[:, :3], cutouts[:, 3:]
+        picked = torch.multinomial(self._rareness(cutouts), 2, generator=self.generator)
+        own, elsewhere = (self._at(colours, picked[:, number]) for number in range(2))
+        wanted = self._uniform(len(cutouts)) < _OWN
+        goal = torch.where(wanted[:, None], elsewhere, own)
         for _ in range(6):
             close = (goal - own).square().mean(1).sqrt() < _NEAR
-            goal = torch.where(close[:, None], self._uniform(count, 3), goal)
+            goal = torch.where(close[:, None], self._uniform(len(cutouts), 3), goal)
         distance = (colours - own[:, :, None, None]).square().mean(1, keepdim=True).sqrt()
-        weight = torch.exp(-((distance / _REACH) ** 2)) * cutouts[:, 3:]
+        weight = torch.exp(-((distance / _REACH) ** 2)) * mask * self._texture(cutouts, picked[:, 0])
         changed = (colours + weight * (goal - own)[:, :, None, None]).clamp(0, 1)
-        return torch.cat([changed, cutouts[:, 3:]], 1)
+        return torch.cat([changed, mask], 1)
+
+    @staticmethod
+    def _at(colours: Tensor, place: Tensor) -> Tensor:
+        return colours.flatten(2).gather(2, place[:, None, None].expand(-1, 3, -1))[..., 0]
+
+    @staticmethod
+    def _rareness(cutouts: Tensor) -> Tensor:
+        """Weigh an instance's pixels so that a colour is picked by the root of how much there is of it, ``[n h*w]``."""
+        levels = (cutouts[:, :3] * (_LEVELS - 1)).round().long().flatten(2)
+        bins = (levels[:, 0] * _LEVELS + levels[:, 1]) * _LEVELS + levels[:, 2]
+        inside = (cutouts[:, 3].flatten(1) > 0.9).float()
+        counts = torch.zeros(len(cutouts), _LEVELS**3, device=cutouts.device).scatter_add_(1, bins, inside)
+        return inside / counts.gather(1, bins).clamp(min=1).sqrt() + 1e-6
+
+    def _texture(self, cutouts: Tensor, middle: Tensor) -> Tensor:
+        """Say where a double differs: everywhere, in stripes, in dots, or on one side of a place, ``[n 1 h w]``."""
+        count, (high, wide) = len(cutouts), cutouts.shape[-2:]
+        down = torch.arange(high, device=cutouts.device, dtype=torch.float32)[None, :, None]
+        across = torch.arange(wide, device=cutouts.device, dtype=torch.float32)[None, None, :]
+        down = down - torch.div(middle, wide, rounding_mode="floor")[:, None, None]
+        across = across - (middle % wide)[:, None, None]
+        angle, length = self._uniform(count, high=2 * torch.pi), self._uniform(count, low=0.05, high=0.16) * wide
+        along = across * angle.cos()[:, None, None] + down * angle.sin()[:, None, None]
+        beside = down * angle.cos()[:, None, None] - across * angle.sin()[:, None, None]
+        wave, other = (torch.cos(2 * torch.pi * one / length[:, None, None]) for one in (along, beside))
+        kind = self._uniform(count)[:, None, None]
+        everywhere, stripes, dots = (kind < share for share in (_EVERYWHERE, _EVERYWHERE + 0.15, _EVERYWHERE + 0.3))
+        there = torch.where(stripes, wave > 0, torch.where(dots, wave + other > 0.6, along > -1))
+        return (there | everywhere)[:, None].float()

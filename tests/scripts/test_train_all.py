@@ -17,7 +17,8 @@ from d2plan.eval.encoders import open_clip, open_encoder
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 MIB = 2**20
-TINY = "--serial --size-of-unet tiny --size-of-vae tiny --renders 16 --shard 8 --scenes 6 --groups 11 --cutouts 8"
+TINY = "--serial --size-of-unet tiny --size-of-vae tiny --renders 16 --shard 8 --scenes 6 --groups 11"
+TINY += " --pairs 4 --cutouts 8 --clips 1 --workers 1"
 NAMES = [f"D2PLAN_{name}_WORK" for name in ("MINI", "JUDGE", "ENCODERS", "SEINE")] + ["PYTHONPATH", "PYTHONUNBUFFERED"]
 
 
@@ -39,7 +40,7 @@ def scripts():
 def runs(scripts, tmp_path_factory):
     """A first run, and one that goes on from what it gave; each with its working folder."""
     folder = tmp_path_factory.mktemp("train_all")
-    options = [*TINY.split(), "--clips", "1", "--workers", "1", "--minutes", "20", "--preview-steps", "1"]
+    options = [*TINY.split(), "--minutes", "20", "--preview-steps", "1"]
     first, second = (options + ["--out", str(folder / f"out{n}"), "--work", str(folder / f"work{n}")] for n in (1, 2))
     assert scripts[0].main([*first, "--steps", "2"]) == 0
     start = ["--start", str(folder / "out1"), "--cool", "--parts", "unet,judge,clip,vit,seine"]
