@@ -76,6 +76,9 @@ def test_a_scene_that_names_what_it_keeps_gets_it_made_once(tiny: Backbone) -> N
     assert torch.equal(variant.latents, shared.latents)
     assert torch.equal(same.latents, keep(tiny, base, SETTINGS).trajectory[-1:])
     assert not torch.equal(alone.latents, variant.latents)
+    # The first of the kept picture's two pays for it.
+    rows = 2 * 2 + 4 * 2
+    assert [(one.unet_calls, one.unet_rows) for one in (variant, same, alone)] == [(8, 2 * rows), (0, 0), (4, rows)]
 
 
 @pytest.mark.parametrize("name", ["EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler"])

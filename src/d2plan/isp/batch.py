@@ -41,8 +41,8 @@ class Composition:
         latents: x_0, ``[1, c, h, w]``, on the CPU.
         masks: M_0..M_m and how they were found.
         unet_calls: calls of the U-Net that this scene took part in.
-        unet_rows: its own rows in them, 2 in a step of the warm-up and m + 2 in each later one; a shared start's are
-            the start's.
+        unet_rows: its own rows in them, 2 in a step of the warm-up and m + 2 in each later one, and those of a kept
+            picture that was made for it; a shared start's are the start's.
         timings: seconds by name; of a batch, this scene's equal share.
         warnings: sentences for the reader of the result.
         together: scenes that went through these calls in one batch, this one included.

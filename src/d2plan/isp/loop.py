@@ -232,6 +232,7 @@ def _compose_groups(
     for scene, item in keeps.items():
         made[scene] = yield from _shift(_keep(backbone, item, settings, options), done, total)
         done += _count_steps(backbone, item)
+    unpaid = set(keeps)
     found: dict[int, Composition] = {}
     for group, members in zip(groups, batches, strict=True):
         its = members[0].kept
@@ -244,6 +245,11 @@ def _compose_groups(
                 for phase in _run_batch(backbone, batch, engine, start is None):
                     done += 1
                     yield Progress(done, total, phase)
+        # What was made here for several is counted once, with the first of them.
+        if batch.kept and (scene := batch.kept.prepared.scene) in unpaid:
+            unpaid.remove(scene)
+            batch.calls[0] += batch.kept.unet_calls
+            batch.rows[0] += batch.kept.unet_rows
         found.update(zip(group, finish_batch(backbone, batch), strict=True))
     return [found[index] for index in range(len(scenes))]
 
@@ -280,8 +286,7 @@ def _start_series(backbone: Backbone, scene: PreparedScene, settings: IspSetting
             make_masks(backbone, batch, engine)
             yield Progress(total, total, WARMING)
     timings = {name.replace(" ", "_"): seconds for name, seconds in batch.seconds.items()}
-    calls, rows = batch.calls[0], batch.rows[0]
-    return SharedStart(scene, batch.latents, batch.sampling, batch.masks[0], calls, rows, timings)
+    return SharedStart(scene, batch.latents, batch.sampling, batch.masks[0], batch.calls[0], batch.rows[0], timings)
 
 
 def _run_batch(backbone: Backbone, batch: Batch, engine: Engine, from_noise: bool) -> Iterator[str]:
@@ -336,14 +341,7 @@ def _run_composition(backbone: Backbone, batch: Batch, engine: Engine) -> Iterat
 
 
 def _step(
-    batch: Batch,
-    engine: Engine,
-    index: int,
-    phase: str,
-    *,
-    watch: bool = False,
-    fresh: bool = False,
-    blends: bool = False,
+    batch: Batch, engine: Engine, index: int, phase: str, watch: bool = False, fresh: bool = False, blends: bool = False
 ) -> None:
     """Take one step of all scenes."""
     composing = phase == COMPOSING

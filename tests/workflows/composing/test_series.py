@@ -10,6 +10,7 @@ from PIL import Image
 
 from d2plan.documents import load_run, load_series
 from d2plan.errors import FileError, InputError
+from d2plan.isp import prepare
 from d2plan.workflows.composing.choose import _sow
 from d2plan.workflows.composing.compose import compose, prepare_request
 from d2plan.workflows.composing.reproduce import find_sources, reproduce
@@ -82,6 +83,17 @@ def test_variants_whose_global_rows_differ_keep_the_series_own_picture(woven, co
     assert records[2].kept[1].path == str(concepts / "rex.safetensors")
     # John is as he is in all of them.
     assert len({record.masks.areas[0] for record in records}) == 1
+
+
+def test_what_variants_keep_is_encoded_once(
+    concepts: Path, tiny_folder: Path, tmp_path: Path, opened, monkeypatch
+) -> None:
+    read = []
+    encode = prepare.encode_prompts
+    monkeypatch.setattr(prepare, "encode_prompts", lambda base, prompts: read.append(prompts) or encode(base, prompts))
+    compose_series(write_request(concepts, tiny_folder, SERIES, weave="all"), tmp_path / "out", **opened)
+    # Global prompt and sub-prompts: of the three variants, and of what they keep.
+    assert len(read) == 2 * (3 + 1)
 
 
 def test_a_variant_made_alone_is_the_one_of_the_series(woven, tmp_path: Path, opened) -> None:

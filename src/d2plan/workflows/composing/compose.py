@@ -197,12 +197,10 @@ def prepare_request(backbone: Backbone, request: Request, shelf: ExtrasShelf) ->
     Returns:
         What the loop takes.
     """
-    extras, kept = shelf.open(request), None
-    if request.kept is not None:
-        kept = prepare_scene(backbone, request.kept.scene, request.kept.adapters, extras=extras)
+    kept = shelf.prepare_kept(request)
     # Its warm-up may hang on the classes in it, and a variant begins as its picture did.
     scene = request.scene.model_copy(update={"warmup": kept.scene.warmup}) if kept else request.scene
-    return prepare_scene(backbone, scene, request.adapters, extras=extras, kept=kept)
+    return prepare_scene(backbone, scene, request.adapters, extras=shelf.open(request), kept=kept)
 
 
 def engine_options(options: RunOptions) -> EngineOptions:

@@ -14,7 +14,7 @@ from d2plan.backbone.spatial import load_control
 from d2plan.backbone.text import count_word
 from d2plan.documents import Instance, Scene, Series, contains_word, load_request, parse_document
 from d2plan.errors import InputError
-from d2plan.isp.prepare import Drawing, Extras
+from d2plan.isp.prepare import Drawing, Extras, PreparedScene, prepare_scene
 from d2plan.isp.segment import Detector
 from d2plan.isp.words import check_words
 from d2plan.media.images import read_image
@@ -67,7 +67,7 @@ class AdapterShelf:
 
 
 class ExtrasShelf:
-    """ControlNets and detectors for one base, each opened once."""
+    """ControlNets, detectors and kept pictures' scenes for one base, each opened or encoded once."""
 
     def __init__(self, backbone: Backbone) -> None:
         """Begin without any.
@@ -78,6 +78,7 @@ class ExtrasShelf:
         self._backbone = backbone
         self._models: dict[str, ControlNetModel] = {}
         self._detectors: dict[tuple[str | None, str], Detector] = {}
+        self._kept: dict[Scene, PreparedScene] = {}
 
     def open(self, request: Request) -> Extras:
         """Open what a request names besides its concepts.
@@ -96,6 +97,24 @@ class ExtrasShelf:
         drawings = [Drawing(self._take_model(item.model), read_image(item.image)) for item in scene.controls]
         detector = self._take_detector(scene) if scene.masks == "detect" and scene.instances else None
         return Extras(request.styles, drawings, detector)
+
+    def prepare_kept(self, request: Request) -> PreparedScene | None:
+        """Encode what a request is a variant of; all variants of one series share it.
+
+        Args:
+            request: the request.
+
+        Returns:
+            The kept picture's scene; None for one that is no variant.
+        """
+        wanted = request.kept
+        if wanted is None:
+            return None
+        # Adapters are read once a run, so that scenes that are alike have the same ones.
+        if wanted.scene not in self._kept:
+            extras = self.open(wanted)
+            self._kept[wanted.scene] = prepare_scene(self._backbone, wanted.scene, wanted.adapters, extras=extras)
+        return self._kept[wanted.scene]
 
     def _take_model(self, name: str) -> ControlNetModel:
         if name not in self._models:
