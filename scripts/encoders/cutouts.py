@@ -5,14 +5,13 @@ Command: python scripts/encoders/cutouts.py --count 16000 [--workers 16] (resume
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from models import VIT_SIZE, WORK
 from PIL import Image
-from stock import draw_missing, keep, shard_paths
+from stock import draw_as_asked, draw_missing, keep, shard_paths
 
 from d2plan.world.scene import sample_scene
 from d2plan.world.seeds import stream_rng
@@ -81,11 +80,7 @@ def make_stock(count: int, folder: Path = WORK, workers: int = 1) -> tuple[list[
 
 def main() -> None:
     """Draw what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=16_000)
-    parser.add_argument("--workers", type=int, default=1, help="processes")
-    choice = parser.parse_args()
-    make_stock(choice.count, workers=choice.workers)
+    draw_as_asked(__doc__, 16_000, make_stock)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Command: python scripts/encoders/pairs.py --count 40000 [--workers 16] (resumes;
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from captions import change_attribute, read_scenes, swap_attributes
 from models import CLIP_SIZE, WORK
 from PIL import Image
-from stock import draw_missing, keep, shard_paths
+from stock import draw_as_asked, draw_missing, keep, shard_paths
 
 from d2plan.world.cast import sample_identity
 from d2plan.world.scene import WorldScene, sample_scene, scene_to_json
@@ -90,11 +89,7 @@ class Pairs:
 
 def main() -> None:
     """Draw what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=40_000)
-    parser.add_argument("--workers", type=int, default=1, help="processes")
-    choice = parser.parse_args()
-    make_pairs(choice.count, workers=choice.workers)
+    draw_as_asked(__doc__, 40_000, make_pairs)
 
 
 if __name__ == "__main__":

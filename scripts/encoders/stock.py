@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,15 @@ def draw_missing(jobs: list[tuple[int, int, Path]], draw: Draw, workers: int = 1
             for name in pool.imap_unordered(_draw_job, missing):
                 print(f"{name} done", flush=True)
     return [job[-1] for job in jobs]
+
+
+def draw_as_asked(about: str | None, count: int, make: Callable[..., object]) -> None:
+    """Read the command line, and draw; ``make`` takes how many, and ``workers``."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--count", type=int, default=count)
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    choice = parser.parse_args()
+    make(choice.count, workers=choice.workers)
 
 
 def keep(path: Path, content: np.ndarray) -> None:
