@@ -16,9 +16,10 @@ _ABOUT = {
 parameters, pictures of 128 px in patches of 16, captions in the embedded base's tokenizer, 256 numbers each.
 It knows the world's words and nothing else; for photographs take `clip:openai/clip-vit-base-patch32`.
 
-Learnt from renders of the stream "base" and captions written anew each time: pictures and captions of a batch must
-find each other, and each picture must leave aside two false captions of its own (attributes exchanged between two
-figures; one attribute, class or place changed). This is not contrast alone: while it learnt, the world's exact truth
+Learnt from renders of the stream "base" and captions written anew each time, in pairs: a scene, and the same one with
+attributes exchanged between two figures or one thing changed. Pictures and captions of a batch must find each other,
+and each picture must leave aside two false captions of its own (attributes exchanged; one attribute, class or place
+changed) besides its twin's. This is not contrast alone: while it learnt, the world's exact truth
 helped it - a linear layer, common to both towers, read from picture and caption vectors what is there, and another one
 read from each patch whose it is and what that figure wears and does. Both layers are gone. Pictures were disturbed by
 blur, noise, scaling, colours and JPEG.""",
@@ -28,12 +29,13 @@ blur, noise, scaling, colours and JPEG.""",
 parameters, pictures of 96 px in patches of 16; the first token after the last norm describes a picture, 128 numbers.
 For photographs take `dino:facebook/dinov2-base` or `dino:facebook/dino-vits16`.
 
-Self-supervised by telling instances apart (MoCo): two views of one and the same cutout of one picture are drawn
-together; views of other cutouts, 4,096 earlier ones, and doubles of the same cutout with one of its colours changed are
-pushed apart. Exactly this was used: renders of the stream "judge", in which every instance has an identity of its own,
-and each instance's mask, by which it is cut out, put before another place or white, and boxed. Views are turned,
-mirrored, bent, stretched, partly covered by plain shapes and noisy. No class, no caption, no identity, and never two
-pictures of one character.""",
+Self-supervised by telling instances apart (MoCo) over time (as VINCE): an instance at two moments of one clip is drawn
+together; other instances, 4,096 earlier ones, and doubles of the same cutout with one of its colours changed (all over,
+in stripes or dots, or in a part) are pushed apart. Exactly this was used: first and last moment of the world's clips
+(stream "judge"), between which a figure does something else, goes elsewhere or is dressed otherwise, in one place and
+light; that both moments show the same one, which the clip tells; and its mask, by which it is cut out, put before
+another place or white, and boxed. Views are turned, mirrored, bent, stretched, noisy and partly covered by shapes.
+No class, no caption, no name of an identity, and no pictures of a character from two scenes.""",
 }
 _DEVICES = {"cpu": "CPU seconds on one thread", "cuda": "seconds on a GPU"}
 _ASKED = {

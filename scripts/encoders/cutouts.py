@@ -1,4 +1,4 @@
-"""Pictures of single instances, each cut out with its surroundings and its mask, and empty places to put them into.
+"""Instances at two moments of a clip, each cut out with its surroundings and its mask, and empty places for them.
 
 Command: python scripts/encoders/cutouts.py --count 16000 [--workers 16] (resumes; shards that are done are kept)
 """
@@ -13,6 +13,7 @@ from models import VIT_SIZE, WORK
 from PIL import Image
 from stock import draw_as_asked, draw_missing, keep, shard_paths
 
+from d2plan.world.clip import sample_clip
 from d2plan.world.scene import sample_scene
 from d2plan.world.seeds import stream_rng
 from d2plan.world.truth import Truth, render
@@ -20,7 +21,7 @@ from d2plan.world.truth import Truth, render
 MARGIN = 1.3
 LEAST_PIXELS = 250
 BACKDROPS = 400
-_SCENES, _EMPTY = 40, 41
+_CLIPS, _EMPTY = 43, 41
 
 
 def cut_instance(truth: Truth, number: int) -> np.ndarray | None:
@@ -47,16 +48,17 @@ def cut_instance(truth: Truth, number: int) -> np.ndarray | None:
 
 
 def draw_shard(number: int, size: int) -> np.ndarray:
-    """Draw so many instances, ``[n 96 96 4]``; each has an identity of its own."""
+    """Draw so many instances as a clip shows them first and last, ``[n 2 96 96 4]``; no two are of one identity."""
     found: list[np.ndarray] = []
     place = 0
     while len(found) < size:
-        scene = sample_scene(stream_rng("judge", _SCENES, number, place))
-        truth = render(scene)
-        cuts = [cut_instance(truth, one) for one in range(len(scene.figures))]
-        found += [cut for cut in cuts if cut is not None]
+        clip = sample_clip(stream_rng("judge", _CLIPS, number, place))
+        # The first figure is the one that does something.
+        cuts = [cut_instance(render(moment), 0) for moment in (clip.start, clip.end)]
+        if all(cut is not None for cut in cuts):
+            found.append(np.stack(cuts))
         place += 1
-    return np.stack(found[:size])
+    return np.stack(found)
 
 
 def draw_backdrops(count: int) -> np.ndarray:

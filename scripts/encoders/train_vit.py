@@ -1,11 +1,12 @@
-"""Train the embedded self-supervised ViT: each picture of an instance must know itself again among all others.
+"""Train the embedded self-supervised ViT: each instance must know itself again, a moment later, among all others.
 
 Command: python scripts/encoders/train_vit.py --minutes 20 [--cool] [--export] (resumes from its checkpoint)
 
-Two views of one and the same cutout are drawn together; views of other cutouts, a memory of earlier ones, and doubles
-with one colour changed are pushed apart. No label is used, nor two pictures of one character: every instance of the
-training scenes has an identity of its own. Where an instance is (its mask) comes from the world.
-Source: MoCo (He et al. 2020) with the loss on the exported feature itself; the averaged network is what is written.
+Views of one instance at two moments of a clip are drawn together; views of other instances, a memory of earlier ones,
+and doubles with one colour changed somewhere are pushed apart. No label is used: that the two moments show one
+character is known from the clip, and where it is (its mask) from the world.
+Source: MoCo (He et al. 2020) with the loss on the exported feature itself, and pairs from video as in "Watching the
+World Go By" (Gordon et al. 2020); the averaged network is what is written.
 """
 
 from __future__ import annotations
@@ -64,23 +65,24 @@ class Lesson:
         self.views = Views(places, 0)
 
     def take(self, step: int) -> Tensor:
-        """Give the cutouts of a step, ``[b 4 h w]`` 0..1; all are seen once before any is seen again."""
+        """Give the cutouts of a step, ``[b 2 4 h w]`` 0..1; all are seen once before any is seen again."""
         turn, start = divmod(step * self.batch, len(self.where))
         order = np.random.default_rng([8, turn]).permutation(len(self.where))
         if start + self.batch > len(order):
             order = np.concatenate([order, np.random.default_rng([8, turn + 1]).permutation(len(self.where))])
         chosen = [self.where[number] for number in order[start : start + self.batch]]
         rows = np.stack([self.stock[shard][place] for shard, place in chosen])
-        return torch.from_numpy(rows).to(self.device).permute(0, 3, 1, 2).float() / 255
+        return torch.from_numpy(rows).to(self.device).permute(0, 1, 4, 2, 3).float() / 255
 
     def __call__(self, model: nn.Module, teacher: nn.Module, memory: Memory, step: int) -> dict[str, Tensor]:
         """Give the loss of one step, and how often a view finds its own."""
-        cutouts = self.take(step)
+        moments = self.take(step)
         self.views.reseed(step)
+        now, later = moments.unbind(1) if step % 2 else moments.flip(1).unbind(1)
         with torch.no_grad():
-            known = torch.cat([self.views(cutouts), self.views(self.views.double(cutouts))])
+            known = torch.cat([self.views(later), self.views(self.views.double(later))])
             keys, doubles = describe(teacher, known).chunk(2)
-        queries = describe(model, self.views(cutouts))
+        queries = describe(model, self.views(now))
         logits = queries @ torch.cat([keys, doubles, memory.rows]).T / TEMPERATURE
         target = torch.arange(len(queries), device=logits.device)
         memory.add(keys)
@@ -95,7 +97,7 @@ class Lesson:
 def begin_anew(model: nn.Module, lesson: Lesson) -> None:
     """Prepare a model that has learnt nothing yet."""
     begin_patches(
-        model.embeddings.patch_embeddings.projection, torch.cat([lesson.views(lesson.take(n)) for n in range(12)])
+        model.embeddings.patch_embeddings.projection, torch.cat([lesson.views(lesson.take(n)[:, 0]) for n in range(12)])
     )
     side = VIT_SIZE // VIT_PATCH
     model.embeddings.position_embeddings[:, 1:] = place_waves(side, VIT_WIDTH)
@@ -120,7 +122,7 @@ def train(clock: Clock, choice: argparse.Namespace) -> None:
 def main() -> None:
     """Train, then export."""
     parser = make_parser(__doc__, NAME, 64)
-    parser.add_argument("--instances", type=int, default=10_000, help="cutouts to learn from")
+    parser.add_argument("--instances", type=int, default=10_000, help="instances to learn from")
     run(parser.parse_args(), NAME, train, build_vit)
 
 

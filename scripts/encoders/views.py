@@ -1,6 +1,6 @@
 """Views of one picture of one instance: turned, bent, covered in parts, before other places; and its double.
 
-Everything is made from a single picture. No label and no second picture of the same character is used.
+Each view and each double is made from one picture, and no label is used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 _WHITE, _OTHER = 0.2, 0.5  # shares of views before white, and before another place; the rest keeps its own
 _BOXED = 0.6
-_COVERED = 0.6
+_COVERED = 0.3
 _NEAR, _REACH = 0.15, 0.1
 _OWN, _EVERYWHERE, _LEVELS = 0.3, 0.55, 6
 
@@ -69,9 +69,9 @@ class Views:
         """Turn, mirror, stretch, move and bend; the square around an instance with its margin is 1.3 times its box."""
         count = len(cutouts)
         zoom = torch.exp(self._uniform(count, low=-0.35, high=0.3))
-        wide = zoom * torch.exp(0.12 * self._normal(count))
-        high = zoom * torch.exp(0.12 * self._normal(count))
-        angle, shear = 0.2 * self._normal(count), 0.12 * self._normal(count)
+        wide = zoom * torch.exp(0.06 * self._normal(count))
+        high = zoom * torch.exp(0.06 * self._normal(count))
+        angle, shear = 0.15 * self._normal(count), 0.06 * self._normal(count)
         side = torch.where(self._uniform(count) < 0.5, -1.0, 1.0)
         rows = torch.stack([angle.cos() * wide * side, (shear - angle.sin()) * high], 1)
         columns = torch.stack([angle.sin() * wide * side, angle.cos() * high], 1)
@@ -80,7 +80,7 @@ class Views:
         shift = 0.12 * self._normal(count, 2)
         theta = torch.cat([matrix / 1.15, shift[..., None]], 2)
         grid = functional.affine_grid(theta, list(cutouts[:, :3].shape), align_corners=False)
-        bend = 0.05 * self._normal(count, 2, 4, 4)
+        bend = 0.02 * self._normal(count, 2, 4, 4)
         bend = functional.interpolate(bend, cutouts.shape[-2:], mode="bicubic", align_corners=True)
         return grid + bend.permute(0, 2, 3, 1)
 

@@ -131,6 +131,16 @@ def test_a_cutout_holds_the_instance_in_its_middle(scripts):
     assert reach == pytest.approx(96 / scripts["cutouts"].MARGIN, abs=4)
 
 
+def test_a_clip_gives_one_instance_at_two_moments(scripts):
+    drawn = scripts["cutouts"].draw_shard(0, 4)
+    assert drawn.shape == (4, 2, 96, 96, 4)
+    colours, masks = drawn[..., :3].astype(float), drawn[..., 3] > 250
+    means = np.array([[colours[n, m][masks[n, m]].mean(0) for m in range(2)] for n in range(4)])
+    own = np.abs(means[:, 0] - means[:, 1]).mean()
+    assert own < np.abs(means[:, 0] - np.roll(means[:, 1], 1, 0)).mean() / 2
+    assert not (drawn[:, 0] == drawn[:, 1]).all((1, 2, 3)).any()
+
+
 def test_a_double_differs_within_the_instance_alone_and_nearly_always(scripts):
     rng = np.random.default_rng(0)
     cut = np.zeros((64, 4, 96, 96), np.float32)
