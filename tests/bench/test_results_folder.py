@@ -18,6 +18,7 @@ from d2plan.bench.scoring import Scorer, expect_shot
 from d2plan.bench.store import PLAN, make_key, read_record, read_state, write_record
 from d2plan.bench.surroundings import digest_method, digest_module, read_commit
 from d2plan.bench.tuning import choose_setting, read_tuned, write_tuned
+from d2plan.bench.validity import mean_of
 from d2plan.errors import FileError, InputError
 from d2plan.eval.panel import Panel
 from tests.bench.toys import SUITE, Toy, toy_job
@@ -59,8 +60,9 @@ def test_a_folder_of_another_format_or_of_something_else_is_refused(tmp_path):
     check_folder(tmp_path / "new")
 
 
-def test_a_folder_may_be_given_a_tuning_before_its_first_run(tmp_path):
+def test_a_folder_may_be_given_a_tuning_and_what_was_learnt_before_its_first_run(tmp_path):
     (tmp_path / "tuning" / "methods").mkdir(parents=True)
+    (tmp_path / "learned").mkdir()
     check_folder(tmp_path)
 
 
@@ -140,6 +142,41 @@ def test_plain_lora_is_the_best_that_samples_plainly_and_isp_only_where_none_doe
     assert validate(job, "isp-lora", "lora-switch", "lora-merge", "bad")[0] == "lora-merge"
     assert validate(job, "isp-lora", "lora-switch", "bad") == ("lora-switch", [True, True, True])
     assert validate(job, "isp-lora", "good") == ("isp-lora", [True, False])
+
+
+def test_a_method_is_held_against_plain_lora_on_the_pictures_that_both_have(tmp_path, monkeypatch):
+    job = toy_job(tmp_path)
+    singles = [shot for shot in job.suite.shots if shot.part == "single"]
+    easy = singles[0].concepts
+
+    def read(job, entry, shot, key, scorer):
+        if shot.part != "single" or (entry.name == "easy" and shot.concepts != easy):
+            return None
+        value = 0.6 if entry.name == "easy" else 0.9 if shot.concepts == easy else 0.2
+        return PictureRecord(shot=shot.name, image="x", cost={"seconds": 1}, values={"identity": value})
+
+    monkeypatch.setattr("d2plan.bench.assemble.read_picture", read)
+    assert {shot.concepts for shot in singles} > {easy}
+    # Over all pictures plain LoRA has less than 0.6 / 0.8, but not where both drew.
+    assert validate(job, "lora-merge", "easy") == ("lora-merge", [True, False])
+
+
+def test_each_concept_weighs_the_same_in_what_validates(tmp_path, monkeypatch):
+    job = toy_job(tmp_path)
+    singles = [shot for shot in job.suite.shots if shot.part == "single"]
+    first = singles[0].concepts
+    few = [shot.name for shot in singles if shot.concepts == first][:1]
+
+    def read(job, entry, shot, key, scorer):
+        if shot.part != "single" or (shot.concepts == first and shot.name not in few):
+            return None
+        values = {"identity": 0.0 if shot.concepts == first else 1.0}
+        return PictureRecord(shot=shot.name, image="x", cost={"seconds": 1}, values=values)
+
+    monkeypatch.setattr("d2plan.bench.assemble.read_picture", read)
+    (record,) = assemble(job, [make_entry("toy", Toy())], None).methods
+    assert len(record.pictures) > 2
+    assert mean_of(job.suite, record, "identity", "single") == 1 - 1 / len({shot.concepts for shot in singles})
 
 
 def test_a_setting_that_failed_never_wins():

@@ -1,6 +1,7 @@
 """Faces: found, brought to the five standard points, described, and counted where there is none."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,12 @@ from d2plan.errors import FileError, InputError, MissingExtraError
 from d2plan.eval.encoders import ImageEncoder, open_encoder
 from d2plan.eval.faces import STANDARD_POINTS, align_face, fit_similarity, to_arcface
 from d2plan.eval.likeness import FaceIdentityEncoder, Place, describe_references, measure_likeness
+from d2plan.eval.measure import Shown, measure_pictures
+from d2plan.eval.panel import Panel, build_gallery
+from d2plan.eval.score import Expectation, Expected
 from d2plan.workflows.composing import choose
+from d2plan.workflows.scoring.folders import ScoredSet, _note_sets
+from d2plan.workflows.scoring.items import Item
 from tests.eval.onnx_files import face_network, yunet_network
 
 cv2 = pytest.importorskip("cv2")
@@ -59,6 +65,28 @@ def test_a_picture_without_a_face_is_a_row_of_zeros(folder):
     assert (~rows.any(1)).tolist() == [True, False, True]
     assert np.array_equal(rows[1], encoder.find_faces(picture((0, 0, 255)))[0].embedding)
     assert isinstance(encoder, ImageEncoder) and encoder.kind == "face"
+
+
+def test_references_without_a_face_are_counted(folder):
+    panel = Panel(faces=open_encoder(f"face:sface:{folder}"))
+    bright = picture((0, 0, 255))
+    some = build_gallery(panel, "ann", "woman", [bright, picture(), bright])
+    assert len(some.identity) == 2 and some.notes == ("ann: no face is found in 1 of 3 references",)
+    none = build_gallery(panel, "tom", "man", [picture()])
+    assert none.notes == ("tom: no face is found in 1 of 1 references, so its identity is not measured",)
+    assert build_gallery(panel, "ann", "woman", [bright]).notes == ()
+
+
+def test_pictures_without_a_face_are_counted(folder):
+    panel = Panel(faces=open_encoder(f"face:sface:{folder}"))
+    galleries = {"ann": build_gallery(panel, "ann", "woman", [picture((0, 0, 255))])}
+    wanted = Expectation((Expected("woman", concept="ann"),))
+    items = [Item(f"{number}", Path("x"), "a woman", wanted, ("a woman",), "a woman") for number in range(2)]
+    shown = [Shown(one, "a woman", wanted, ("a woman",)) for one in (picture((0, 0, 255)), picture())]
+    scored = ScoredSet("own", tuple(items), tuple(measure_pictures(panel, shown, galleries)))
+    assert _note_sets([scored], galleries) == (
+        "own: no face of ann is found in 1 of 2 pictures; they count as 0 in identity",
+    )
 
 
 def test_of_several_people_each_is_compared_by_the_face_in_its_mask(folder):

@@ -184,7 +184,7 @@ def check_folder(root: Path) -> None:
     content = read_plan(root / PLAN)
     if content is not None:
         _read_plan(root / PLAN, content)
-    elif root.is_dir() and any(path.name not in ("lock", "concepts", "tuning") for path in root.iterdir()):
+    elif root.is_dir() and any(path.name not in ("lock", "concepts", "learned", "tuning") for path in root.iterdir()):
         raise InputError(f"{root}: is not empty and holds no benchmark; name a new folder.")
 
 

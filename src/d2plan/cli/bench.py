@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -18,7 +18,7 @@ from d2plan.cli.tell import spell_out, tell
 from d2plan.errors import FileError
 
 if TYPE_CHECKING:
-    from d2plan.bench.records import MethodRecord, Results
+    from d2plan.bench.records import Results
     from d2plan.workflows.benching.bench import BenchRequest
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
@@ -136,29 +136,22 @@ def _run(request: "BenchRequest", out: Path) -> None:
 
 def _summarise(results: "Results") -> Iterator[str]:
     """Write one line a method; the report has the tables."""
-    from d2plan.bench.report.comparison import count_missing
+    from d2plan.bench.report.comparison import PARTS, count_missing, estimate_part
 
-    parts = {shot.name: shot.part for shot in results.suite.shots}
     width = max((len(method.title) for method in results.methods), default=0)
     for method in results.methods:
         missing = count_missing(results, method)
-        told = [f"{len(method.pictures)} of {len(parts)} pictures"]
+        told = [f"{len(method.pictures)} of {len(results.suite.shots)} pictures"]
         told += [f"{count} {what}" for count, what in zip(missing, ("failed", "not drawn yet"), strict=True) if count]
         for metric in ("identity", "text_scaled", "image"):
-            means = [_mean(method, metric, part, parts) for part in ("single", "multi")]
-            if any(mean is not None for mean in means):
-                told.append(f"{metric} {' / '.join('-' if mean is None else f'{mean:.3f}' for mean in means)}")
+            means = [estimate_part(results, method, metric, part) for part in PARTS]
+            if any(means):
+                told.append(f"{metric} {' / '.join(f'{mean.mean:.3f}' if mean else '-' for mean in means)}")
         yield f"{method.title:<{width}}  {', '.join(told)}{' (not validated)' if method.validated is False else ''}"
         for failure in method.failures:
             yield f"{'':<{width}}  failed to {failure.stage} {' and '.join(failure.concepts)}: {failure.message}"
     if results.methods:
         yield "Two numbers: one concept / several. Intervals and everything else stand in the report."
-
-
-def _mean(method: "MethodRecord", metric: str, part: str, parts: Mapping[str, str]) -> float | None:
-    found = [one.values.get(metric) for one in method.pictures if parts[one.shot] == part]
-    known = [value for value in found if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 @contextmanager

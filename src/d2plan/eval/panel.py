@@ -164,6 +164,7 @@ class Gallery:
         identity: embeddings of its faces, or of its instances, ``[n d]``; None where there is none.
         lineup: who it is told apart from.
         looked: somebody looks for instances, so that a class would be of use.
+        faceless: in how many somebody looked for a face and found none; they say nothing of the identity.
     """
 
     concept: str
@@ -175,15 +176,20 @@ class Gallery:
     identity: Vectors | None = None
     lineup: Lineup | None = None
     looked: bool = True
+    faceless: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of it."""
+        notes = []
         if self.class_word is None and self.looked:
-            return (f"{self.concept}: its class is not known, so only whole pictures are compared with its references",)
-        if self.unfound:
-            return (f"{self.concept}: no {self.class_word} is found in {self.unfound} of {self.pictures} references",)
-        return ()
+            notes.append("its class is not known, so only whole pictures are compared with its references")
+        elif self.unfound:
+            notes.append(f"no {self.class_word} is found in {self.unfound} of {self.pictures} references")
+        if self.faceless:
+            rest = "" if self.identity is not None else ", so its identity is not measured"
+            notes.append(f"no face is found in {self.faceless} of {self.pictures} references{rest}")
+        return tuple(f"{self.concept}: {note}" for note in notes)
 
 
 def build_gallery(
@@ -212,7 +218,8 @@ def build_gallery(
     crops = {kind: encoder.embed_images(cuts) for kind, encoder in panel.pictures.items()} if cuts else {}
     identity = _gather_identity(panel, images, spots, crops)
     unfound = sum(spot is None for spot in spots) if panel.looks_for(class_word) else 0
-    return Gallery(concept, class_word, len(images), unfound, whole, crops, identity, lineup, panel.finds)
+    faceless = 0 if panel.faces is None else len(images) - (0 if identity is None else len(identity))
+    return Gallery(concept, class_word, len(images), unfound, whole, crops, identity, lineup, panel.finds, faceless)
 
 
 def _largest_spots(panel: Panel, images: Sequence[Picture], class_word: str | None) -> list[Spot | None]:

@@ -90,6 +90,19 @@ def test_what_could_not_be_measured_is_counted():
     assert rows["Textual Inversion °"][6] == f"{lost} of 90"
 
 
+def test_where_nobody_looked_nothing_is_counted():
+    results = spatial()
+    first = results.methods[0]
+    blind = [
+        picture.model_copy(
+            update={"instances": tuple(one.model_copy(update={"values": {"text": 0.2}}) for one in picture.instances)}
+        )
+        for picture in first.pictures
+    ]
+    results = results.model_copy(update={"methods": (first.model_copy(update={"pictures": tuple(blind)}),)})
+    assert texts(make_unmeasured(results).rows[0])[5:] == ["–", "–"]
+
+
 def test_what_has_not_run_yet_costs_not_run_yet_and_not_nothing():
     first, second, *_ = spatial().methods
     cut = first.model_copy(update={"pictures": first.pictures[:36]})

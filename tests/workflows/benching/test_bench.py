@@ -10,9 +10,10 @@ from d2plan.bench.records import read_results
 from d2plan.bench.suites import load_suite
 from d2plan.errors import InputError
 from d2plan.workflows.benching.bench import TITLE, WRITING, BenchRequest, open_methods, run_bench
-from d2plan.workflows.benching.panel import PanelChoice, open_panel
+from d2plan.workflows.benching.panel import PanelChoice, open_panel, tell_small_world
 from d2plan.workflows.benching.stopping import Stop
 from tests.bench.toys import SUITE, Toy
+from tests.eval.tiny_encoders import write_tiny_dino
 from tests.workflows.bench_requests import MiddleOfThePicture, request_of
 
 
@@ -39,6 +40,27 @@ def test_a_method_that_comes_later_joins_those_that_are_there(place, tmp_path):
     outcome = run_bench(request_of(place, methods=("other",)), tmp_path / "out")
     assert [method.name for method in outcome.results.methods] == ["toy", "other"]
     assert outcome.results.finished
+
+
+def test_another_encoder_scores_all_methods_of_the_folder_anew(place, tmp_path):
+    run_bench(request_of(place), tmp_path / "out")
+    write_tiny_dino(tmp_path / "dino", seed=1)
+    panel = PanelChoice(clip="none", dino=f"dino:{tmp_path / 'dino'}", judge=False)
+    told = []
+
+    def stop(what, done, total):
+        told.append(what)
+        if what == "toy: scoring":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    request = request_of(place, methods=("other",), panel=panel)
+    cut = run_bench(request, tmp_path / "out", stop).results
+    assert not cut.finished and "Not scored yet by these encoders: toy." in cut.notes
+    whole = run_bench(request, tmp_path / "out").results
+    assert whole.finished and not any("Not scored" in note for note in whole.notes)
+    toy, other = whole.methods
+    assert all(picture.values["dino"] is not None for picture in (*toy.pictures, *other.pictures))
+    assert len(toy.series) == len(other.series) == 3
 
 
 @pytest.mark.parametrize(
@@ -184,7 +206,7 @@ def test_the_suites_own_methods_are_checked_also_where_others_are_named(tmp_path
     [
         ("stepz", ("dreambooth", "toy"), r"no method has 'stepz'; did you mean steps \(of dreambooth\)\?"),
         ("stregth", ("isp-lora", "lora-merge", "omg"), r"did you mean strength \(of lora-merge, omg\)\?"),
-        ("colour", ("toy", "lora-merge"), "toy takes level; lora-merge takes strength, rate, joint, steps"),
+        ("colour", ("toy", "lora-merge"), "toy takes level; lora-merge takes strength, joint, rate, steps"),
     ],
 )
 def test_a_misspelt_name_in_a_suites_settings_is_refused_with_the_nearest_one(tmp_path, name, methods, told):
@@ -243,6 +265,14 @@ def test_methods_that_were_not_begun_are_told(place, tmp_path):
 def test_the_judge_looks_at_the_worlds_own_concepts_alone(place):
     choice = PanelChoice(clip="none", dino=f"dino:{place / 'dino'}")
     assert open_panel(choice, [load_suite("quick")]).judge is not None
+
+
+def test_embedded_encoders_before_a_persons_own_pictures_are_told(place, photographs):
+    own, worlds = load_suite(str(photographs)), load_suite("quick")
+    (note,) = tell_small_world(PanelChoice(), [own])
+    assert note.startswith("Measured by the embedded mini-clip, mini-vit") and "name --clip, --dino." in note
+    assert tell_small_world(PanelChoice(), [worlds]) == []
+    assert tell_small_world(PanelChoice(clip="none", dino=f"dino:{place / 'dino'}"), [own]) == []
 
 
 def see_the_middle(device):

@@ -88,10 +88,10 @@ class CustomDiffusion:
         "all pixels, not the mask alone; the sampler, steps and guidance of all methods."
     )
     settings: tuple[Setting, ...] = (
+        {"rate": 1.0, "prior": 1.0},
         {"rate": 8.0, "prior": 0.0},
         {"rate": 4.0, "prior": 0.0},
         {"rate": 8.0, "prior": 0.1},
-        {"rate": 8.0, "prior": 1.0},
     )
     learns_as: ClassVar[str] = "custom-diffusion"
     learns_from: ClassVar[Mapping[str, float]] = {"rate": 1.0, "steps": 1.0, "prior": 1.0}

@@ -60,10 +60,10 @@ class DreamBooth:
         "all methods."
     )
     settings: tuple[Setting, ...] = (
+        {"rate": 1.0, "prior": 1.0, "text": 1.0, "decay": 0},
         {"rate": 20.0, "prior": 0.0, "text": 0.5, "decay": 1},
         {"rate": 10.0, "prior": 0.0, "text": 1.0, "decay": 0},
         {"rate": 20.0, "prior": 0.1, "text": 0.5, "decay": 1},
-        {"rate": 10.0, "prior": 1.0, "text": 1.0, "decay": 0},
     )
     takes: ClassVar[tuple[str, ...]] = ("steps",)
 

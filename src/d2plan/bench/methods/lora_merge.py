@@ -4,8 +4,8 @@ Source: "merge" of Multi-LoRA Composition for Image Generation (Zhong et al. 202
 all LoRAs, each with weight 1 and the scale 0.8 on U-Net and text encoders, the row without a prompt too; the same sum
 as in diffusers and in every program that loads several LoRAs. Two U-Net rows a step, whatever the number of concepts.
 
-Scaled to the base: rank, rates and steps of the LoRAs are the base's own (the source takes LoRAs from the web); twice
-the rates, and all pictures shown with "identifier class word" (``joint``), are tried as for ISP; sampler, steps and
+Scaled to the base: rank, rates and steps of the LoRAs are the base's own (the source takes LoRAs from the web); all
+pictures shown with "identifier class word" (``joint``) are tried as for ISP; sampler, steps and
 guidance are those of all methods (the source: DPM++ with 100 steps at 7, or 200 at 10).
 """
 
@@ -34,8 +34,8 @@ class LoraMerge(LoraMethod):
     settings: tuple[Setting, ...] = (
         {"strength": 0.8},
         {"strength": 1.0},
-        {"strength": 1.0, "rate": 2.0},
         {"strength": 1.0, "joint": 1.0},
+        {"strength": 0.8, "joint": 1.0},
     )
 
     def draw_loads(

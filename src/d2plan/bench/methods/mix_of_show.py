@@ -95,10 +95,10 @@ class MixOfShow:
         "tried too."
     )
     settings: tuple[Setting, ...] = (
+        {"rate": 1.0, "words": 1.0, "regions": 1},
         {"rate": 3.0, "words": 1.0, "regions": 1},
         {"rate": 3.0, "words": 1.0, "regions": 0},
         {"rate": 6.0, "words": 1.0, "regions": 0},
-        {"rate": 3.0, "words": 4.0, "regions": 0},
     )
     learns_as: ClassVar[str] = "mix-of-show"
     learns_from: ClassVar[Mapping[str, float]] = {"rate": 1.0, "words": 1.0, "steps": 1.0}

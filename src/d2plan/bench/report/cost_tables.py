@@ -108,8 +108,8 @@ def make_unmeasured(results: Results) -> Table:
     rows = []
     for method in results.methods:
         instances = [one for picture in method.pictures for one in picture.instances]
-        absent = sum(one.values.get("present") == 0 for one in instances)
-        faceless = sum("identity_found" in one.values and one.values["identity_found"] is None for one in instances)
+        looked = [one.values["present"] for one in instances if one.values.get("present") is not None]
+        known = [one.values["identity_found"] for one in instances if "identity_found" in one.values]
         unscored = sum(not picture.values for picture in method.pictures)
         missing = count_missing(results, method)
         rows.append(
@@ -119,8 +119,8 @@ def make_unmeasured(results: Results) -> Table:
                 Cell(str(missing.failed)),
                 Cell(str(missing.waiting)),
                 Cell(str(unscored)),
-                Cell(f"{absent} of {len(instances)}"),
-                Cell(f"{faceless} of {len(instances)}"),
+                Cell(f"{looked.count(0)} of {len(looked)}" if looked else NOTHING),
+                Cell(f"{known.count(None)} of {len(known)}" if known else NOTHING),
             )
         )
     columns = (

@@ -170,6 +170,8 @@ def _work(session: Session, methods: Mapping[str, Method], report: Report, stop:
                 for steps in session.list_work(name):
                     _tell(steps, table, stop)
                 session.write()
+            for steps in session.list_rescoring():
+                _tell(steps, table, stop)
     except Stopped:
         return True
     table.finish()

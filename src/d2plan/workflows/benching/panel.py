@@ -13,10 +13,11 @@ from d2plan.eval.encoders import JUDGE, MINI_CLIP, MINI_VIT, ImageEncoder, finge
 from d2plan.eval.faces import FaceEncoder
 from d2plan.eval.judge import load_judge
 from d2plan.eval.panel import Panel
-from d2plan.workflows.scoring.panel import DetectorFinder, open_finder
+from d2plan.workflows.scoring.panel import SMALL_WORLD, DetectorFinder, open_finder
 from d2plan.world.cast import CLASSES
 
 NOBODY = "none"
+EMBEDDED = (MINI_CLIP, MINI_VIT)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,24 @@ def open_panel(choice: PanelChoice, loaded: Sequence[LoadedSuite], device: str =
     if clip is None and dino is None and faces is None and judge is None:
         raise InputError("encoders: nobody is left to look at the pictures; name a CLIP, a DINO, faces or the judge.")
     return Panel(clip=clip, dino=dino, faces=faces, judge=judge, finder=finder, judge_source=source)
+
+
+def tell_small_world(choice: PanelChoice, loaded: Sequence[LoadedSuite]) -> list[str]:
+    """Tell which embedded encoders shall look at pictures of concepts that are not the small world's.
+
+    Args:
+        choice: names of encoders.
+        loaded: the suites whose pictures they shall score.
+
+    Returns:
+        A sentence for the reader of the results, or none.
+    """
+    if all(concept.seed is not None for one in loaded for concept in one.suite.concepts):
+        return []
+    small = {name: option for name, option in ((choice.clip, "--clip"), (choice.dino, "--dino")) if name in EMBEDDED}
+    small |= {JUDGE: "--detector"} if choice.judge else {}
+    told = SMALL_WORLD.format(names=", ".join(small), options=", ".join(small.values()))
+    return [f"{told[0].upper()}{told[1:]}."] if small else []
 
 
 def _open_finder(choice: PanelChoice, device: str) -> DetectorFinder:

@@ -33,7 +33,7 @@ from d2plan.bench.surroundings import read_commit
 from d2plan.bench.tuning import TUNED, Tuner, choose_setting, read_tuned, write_tuned
 from d2plan.errors import InputError
 from d2plan.eval.panel import Panel
-from d2plan.workflows.benching.panel import PanelChoice
+from d2plan.workflows.benching.panel import PanelChoice, tell_small_world
 
 # Seconds on two cores to begin with; what is measured on the way takes their place.
 _LEARN, _DRAW, _SCORE = 40.0, 2.0, 0.3
@@ -136,6 +136,7 @@ class Session:
         others, self.left_out = enter_others(self.store, there, open_one)
         if len(plan.commits) > 1:
             notes.append(f"Made by {len(plan.commits)} versions of d2plan: {', '.join(plan.commits)}.")
+        notes += tell_small_world(request.panel, [self.loaded])
         self.notes = (*notes, *self.left_out.values())
         self.others = others
         self.order = plan.methods
@@ -179,7 +180,7 @@ class Session:
             learn = self.runner.unlearnt(entry)
             draw = sum(len(unit.shots) for _, unit in self.runner.undrawn(entry))
             # Pictures that are still to be drawn are then to be scored.
-            score = draw + sum(len(unit.shots) for unit in list_unscored(self.job, entry, self.scorer))
+            score = draw + self._count_unscored(entry)
             for stage, seconds in (
                 ("learning", _LEARN * len(learn)),
                 ("drawing", _DRAW * draw),
@@ -187,6 +188,9 @@ class Session:
             ):
                 if seconds or untuned:
                     planned[f"{name}: {stage}"] = max(seconds, _SCORE)
+        for entry in self.others:
+            if count := self._count_unscored(entry):
+                planned[f"{entry.name}: scoring"] = _SCORE * count
         return planned
 
     def enter(self, name: str, method: Method) -> Generator[Step, None, None]:
@@ -231,6 +235,14 @@ class Session:
         yield self._follow(self.runner.draw(entry))
         yield self._score(entry)
 
+    def list_rescoring(self) -> Iterator[Generator[Step, None, None]]:
+        """Give what the folder's other methods lack: scores by these encoders, so that all stay comparable.
+
+        Yields:
+            Pieces of work, one after the other.
+        """
+        yield from map(self._score, self.others)
+
     def write(self) -> tuple[Results, Path]:
         """Write ``results.json`` with all that is there.
 
@@ -241,9 +253,11 @@ class Session:
         entries = [there[name] for name in self.order if name in there]
         tunings = read_tunings(self.store, entries)
         waiting = [name for name in self.order if name not in there and name not in self.left_out]
+        unscored = [entry.name for entry in entries if self._count_unscored(entry)]
         notes = (*self.notes, f"Not begun yet: {', '.join(waiting)}.") if waiting else self.notes
+        notes += (f"Not scored yet by these encoders: {', '.join(unscored)}.",) if unscored else ()
         results = assemble(self.job, entries, self.scorer, tunings, notes)
-        if any(name not in there for name in self.order):
+        if unscored or any(name not in there for name in self.order):
             results = results.model_copy(update={"finished": False})
         return results, self.store.write_results(results)
 
@@ -260,6 +274,9 @@ class Session:
             yield Step(stage, f"references of concept {done + 1} of {total}", 0, count)
         for done, total in score_method(self.job, entry, self.scorer):
             yield Step(stage, "", done, total)
+
+    def _count_unscored(self, entry: Entry) -> int:
+        return sum(len(unit.shots) for unit in list_unscored(self.job, entry, self.scorer))
 
     def _refuse_settings(self, methods: Mapping[str, Method]) -> None:
         """Refuse, before anything is learnt or tuned, to mix a method's results with those of another setting."""

@@ -207,10 +207,16 @@ def _note_sets(sets: Sequence[ScoredSet], known: Container[str]) -> tuple[str, .
     notes = []
     for one in sets:
         missing: dict[str, int] = {}
+        faceless: dict[str, int] = {}
         total: dict[str, int] = {}
+        pictures: dict[str, int] = {}
         for item, measured in zip(one.items, one.measured, strict=True):
-            for want, found in zip(item.expected.instances, measured.found, strict=True):
+            asked = zip(item.expected.instances, measured.found, measured.instances, strict=True)
+            for want, found, values in asked:
                 name = want.concept or want.class_word
+                unknown = found is not False and values.get("identity_found", 0.0) is None
+                pictures[name] = pictures.get(name, 0) + 1
+                faceless[name] = faceless.get(name, 0) + unknown
                 total[name] = total.get(name, 0) + (found is not None)
                 missing[name] = missing.get(name, 0) + (found is False)
         notes += [
@@ -218,6 +224,12 @@ def _note_sets(sets: Sequence[ScoredSet], known: Container[str]) -> tuple[str, .
             + ("count as 0 in identity and " if name in known else "")
             + "are left out of what compares crops"
             for name, count in missing.items()
+            if count
+        ]
+        notes += [
+            f"{one.title}: no face of {name} is found in {count} of {pictures[name]} pictures; they count as 0 in "
+            "identity"
+            for name, count in faceless.items()
             if count
         ]
         notes += [f"{one.title}, {kind}: {d.note}" for kind, d in one.distances.items() if d.note]
