@@ -48,6 +48,9 @@ Tune = Annotated[
 ]
 TuningSuite = Annotated[str, typer.Option("--tuning", help="A suite of other development concepts.")]
 Settings = Annotated[Path | None, typer.Option("--settings", help="A tuned.yaml that a --tune wrote before.")]
+Processes = Annotated[
+    int, typer.Option("--processes", min=1, max=64, help="That share the methods; a core and about 1 GB each.")
+]
 Redo = Annotated[list[str] | None, typer.Option("--redo", help="Throw this method's results away first.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try again what failed before.")]
 
@@ -76,6 +79,7 @@ def compare(  # noqa: PLR0913  (a command's options are its parameters)
     settings: Settings = None,
     redo: Redo = None,
     retry: Retry = False,
+    processes: Processes = 1,
 ) -> None:
     """Run a benchmark of the kind that the command is called."""
     given = dict(locals())

@@ -119,6 +119,8 @@ def test_differences_say_in_words_who_is_ahead():
     assert row_of(multi, "Textual Inversion")[1].text.endswith(" not validated")
     assert len(multi.rows) == len(change.rows) == 5
     assert row_of(change, "LoRA merge")[1].tone == "good"
+    assert change.columns == multi.columns
+    assert {len(row) for row in change.rows} == {5}
 
 
 def test_a_rival_that_wins_is_said_to_win():

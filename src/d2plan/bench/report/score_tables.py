@@ -145,12 +145,13 @@ def make_differences(results: Results) -> list[Table]:
     rivals = list_rivals(results)
     if ours is None or not rivals:
         return []
+    metrics = (*AIMED, "text_scaled")
     compared = [
-        [write_difference(compare_methods(results, ours, rival, metric, "multi")) for metric in (*AIMED, "text_scaled")]
+        [write_difference(compare_methods(results, ours, rival, metric, "multi")) for metric in metrics]
         for rival in rivals
     ]
     changed = [
-        [write_difference(compare_changes(results, ours, rival, metric)) for metric in AIMED] for rival in rivals
+        [write_difference(compare_changes(results, ours, rival, metric)) for metric in metrics] for rival in rivals
     ]
     note = (
         'Paired picture by picture, so both drew the same prompts from the same noise. "ahead" and "behind" mean that '
@@ -171,10 +172,7 @@ def make_differences(results: Results) -> list[Table]:
             key,
             title,
             f"{meaning} {note} {explain_marks(results)}".strip(),
-            (
-                Column("Rival", words=True),
-                *(Column(METRICS[metric].title) for metric in (*AIMED, "text_scaled")[: len(rows[0])]),
-            ),
+            (Column("Rival", words=True), *(Column(METRICS[metric].title) for metric in metrics)),
             tuple((name_method(results, rival), *row) for rival, row in zip(rivals, rows, strict=True)),
         )
         for key, title, meaning, rows in told

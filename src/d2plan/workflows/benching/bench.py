@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+
+import torch
 
 from d2plan.bench.ablation import VARIANTS, open_variant
 from d2plan.bench.guard import Stopped
@@ -22,8 +27,9 @@ from d2plan.bench.shared.settings import list_names
 from d2plan.bench.store import Store
 from d2plan.bench.suites import LoadedSuite, load_suite
 from d2plan.dislora.checkpoint import lock_folder
-from d2plan.errors import FileError, InputError
+from d2plan.errors import D2PlanError, FileError, InputError
 from d2plan.workflows.benching.panel import open_panel
+from d2plan.workflows.benching.processes import lead
 from d2plan.workflows.benching.session import BenchRequest as BenchRequest
 from d2plan.workflows.benching.session import Session
 from d2plan.workflows.benching.stopping import Stop
@@ -70,21 +76,27 @@ def run_bench(request: BenchRequest, out: str | Path, on_progress: Report | None
         InputError: something in the request cannot be used, or the folder holds results of something else.
         MissingExtraError: an encoder needs an extra that is not installed.
     """
-    loaded = load_suite(request.suite)
-    methods = open_methods(request, loaded)
-    tuning = load_suite(request.tuning) if request.tune else None
     root = Path(os.path.expanduser(out))
-    check_folder(root)
-    panel = open_panel(request.panel, [loaded] + ([tuning] if tuning is not None else []), request.device)
     report, stop = on_progress or _ignore, Stop()
+    check_folder(root)
+    methods, session = _prepare(request, Store(root), stop)
     with _own(root):
-        session = Session(request, loaded, tuning, panel, Store(root), stop)
         session.open(methods, _opener(request.kind))
         stopped = _work(session, methods, report, stop)
         report(WRITING, 0, 0)
         results, path = session.write()
         page = write_report(root).page
     return BenchOutcome(results, path, page, stopped)
+
+
+def _prepare(
+    request: BenchRequest, store: Store, asked: Callable[[], bool], leads: bool = True
+) -> tuple[dict[str, Method], Session]:
+    loaded = load_suite(request.suite)
+    methods = open_methods(request, loaded)
+    tuning = load_suite(request.tuning) if request.tune else None
+    panel = open_panel(request.panel, [loaded] + ([tuning] if tuning is not None else []), request.device)
+    return methods, Session(request, loaded, tuning, panel, store, asked, leads)
 
 
 def open_methods(request: BenchRequest, loaded: LoadedSuite) -> dict[str, Method]:
@@ -151,7 +163,7 @@ def _opener(kind: Kind) -> Callable[[str], Method]:
 
 def _work(session: Session, methods: Mapping[str, Method], report: Report, stop: Stop) -> bool:
     """Do all that is left; gives whether somebody stopped it."""
-    last = ("", 0, 0)
+    last = ("opening", 0, 0)
 
     def say(what: str, done: int, total: int) -> None:
         nonlocal last
@@ -162,13 +174,16 @@ def _work(session: Session, methods: Mapping[str, Method], report: Report, stop:
     def tell_stop() -> None:
         report(_STOPPING + last[0], *last[1:])
 
-    table = Timetable(TITLE, session.plan(methods), say)
+    planned = session.plan(methods)
+    left = {name: method for name, method in methods.items() if any(stage.startswith(f"{name}: ") for stage in planned)}
+    count = min(session.request.processes, len(left))
+    table = Timetable(TITLE, planned, say, lanes=max(1, count))
     try:
         with stop.listen(tell_stop):
+            if count > 1:
+                _share(session, left, count, table, stop)
             for name, method in methods.items():
-                _tell(session.enter(name, method), table, stop)
-                for steps in session.list_work(name):
-                    _tell(steps, table, stop)
+                _tell(session.work(name, method), table, stop)
                 session.write()
             for steps in session.list_rescoring():
                 _tell(steps, table, stop)
@@ -176,6 +191,68 @@ def _work(session: Session, methods: Mapping[str, Method], report: Report, stop:
         return True
     table.finish()
     return False
+
+
+def _share(session: Session, methods: Mapping[str, Method], count: int, table: Timetable, stop: Stop) -> None:
+    """Let several processes do the work; this one keeps the folder's results, and then finds nothing left to do."""
+    running: dict[str, str] = {}
+    show, table.show = table.show, lambda what, done, total: _show_all(running, show, what, done, total)
+    tell: dict[str, Report] = {}
+
+    def hear(name: str, step: Step | None) -> None:
+        if step is not None:
+            if step.stage not in tell:
+                tell[step.stage] = table.start(step.stage)
+            tell[step.stage](step.what, step.done, step.total)
+        if name not in session.entries and (step is None or not step.stage.endswith(": tuning")):
+            deque(session.enter(name, methods[name]), maxlen=0)
+        if step is None:
+            running.pop(name, None)
+            session.write()
+
+    threads = max(1, torch.get_num_threads() // count)
+    with lead(partial(serve, session.request, session.store.root, threads), count) as helpers:
+        learnt = {name: session.name_learning(name, method) for name, method in methods.items()}
+        stopped = helpers.share_out(learnt, hear, stop)
+    table.show = show
+    if stopped:
+        raise Stopped
+
+
+def _show_all(running: dict[str, str], show: Report, what: str, done: int, total: int) -> None:
+    """Show what all methods under way are at in one line."""
+    if what == TITLE:
+        show(what, done, total)
+        return
+    running[what.partition(":")[0]] = f"{what} {done / total:.0%}" if total else what
+    show(" | ".join(running.values()), 0, 0)
+
+
+def serve(request: BenchRequest, root: Path, threads: int, connection: Connection) -> None:
+    """Do the methods that the leading process names, one after the other, until it names no more.
+
+    Args:
+        request: what to do.
+        root: the results' folder, which the leading process holds.
+        threads: of torch.
+        connection: names come in, steps go out; None when a method is done.
+    """
+    torch.set_num_threads(threads)
+    # Whatever comes while it works, the end of the pipe too, means to stop.
+    with suppress(Stopped, EOFError, ConnectionError):
+        try:
+            request = replace(request, redo=(), retry=False)
+            methods, session = _prepare(request, Store(root), connection.poll, leads=False)
+            session.open(methods, _opener(request.kind))
+            while name := connection.recv():
+                with closing(session.work(name, methods[name])) as steps:
+                    for step in steps:
+                        if connection.poll():
+                            raise Stopped
+                        connection.send(step)
+                connection.send(None)
+        except D2PlanError as error:
+            connection.send(error)
 
 
 def _tell(steps: Generator[Step, None, None], table: Timetable, stop: Stop) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,7 @@ class BenchRequest:
         settings: a file of settings that were found before; None takes the package's own.
         redo: methods whose results are thrown away first.
         retry: try again what failed before.
+        processes: that share the methods; more than there are methods are of no use.
     """
 
     kind: Kind = "spatial"
@@ -73,6 +74,7 @@ class BenchRequest:
     settings: str | None = None
     redo: tuple[str, ...] = ()
     retry: bool = False
+    processes: int = 1
 
 
 class Session:
@@ -85,9 +87,10 @@ class Session:
         panel: who scores.
         store: the results' folder.
         asked: whether somebody asked to stop.
+        leads: writes what belongs to the whole folder; one of several processes that share it does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what one call is made of)
         self,
         request: BenchRequest,
         loaded: LoadedSuite,
@@ -95,6 +98,7 @@ class Session:
         panel: Panel,
         store: Store,
         asked: Callable[[], bool],
+        leads: bool = True,
     ) -> None:
         self.request = request
         self.loaded = loaded
@@ -102,6 +106,7 @@ class Session:
         self.panel = panel
         self.store = store
         self.asked = asked
+        self.leads = leads
         self.entries: dict[str, Entry] = {}
         self.notes: tuple[str, ...] = ()
 
@@ -149,6 +154,8 @@ class Session:
             scorer = Scorer(replace(development, store=Store(self.store.root / "tuning")), self.panel)
             self.tuner = Tuner(development, scorer, self.loaded.suite.settings)
         self._refuse_settings(methods)
+        if not self.leads:
+            return
         claim_folder(self.store, plan)
         for name in request.redo:
             forget_method(self.store, name)
@@ -216,24 +223,34 @@ class Session:
                 if self.tuner.job.backbone is not self.job.backbone:
                     self.runner.guard.adopt(self.tuner.job.backbone)
             best = choose_setting(tried)
-            if best is not None:
+            if best is not None and self.leads:
                 write_tuned(self.store.root / TUNED, self.job.base.fingerprint, {name: best})
         wanted = self._choose(name, method, choose_setting(tried))
         self.entries[name] = enter(self.store, name, method, wanted, tried)
 
-    def list_work(self, name: str) -> Iterator[Generator[Step, None, None]]:
-        """Give what is left to do for a method that was entered.
+    def work(self, name: str, method: Method) -> Generator[Step, None, None]:
+        """Do all that is left to do for a method.
 
         Args:
             name: of the method.
+            method: the method.
 
         Yields:
-            Pieces of work, one after the other.
+            How far it is.
+
+        Raises:
+            InputError: the folder holds results of other code or of another setting.
         """
-        entry = self.entries[name]
-        yield self._follow(self.runner.learn(entry))
-        yield self._follow(self.runner.draw(entry))
-        yield self._score(entry)
+        yield from self.enter(name, method)
+        yield from self.runner.learn(self.entries[name])
+        yield from self.runner.draw(self.entries[name])
+        yield from self._score(self.entries[name])
+
+    def name_learning(self, name: str, method: Method) -> Hashable:
+        """Name what a method learns; two that learn the same share what is learnt."""
+        entry = self._foresee(name, method)
+        # What a tuning chooses, and so learns, is not known yet.
+        return entry.family if self.tuner is not None else (entry.family, repr(entry.learning))
 
     def list_rescoring(self) -> Iterator[Generator[Step, None, None]]:
         """Give what the folder's other methods lack: scores by these encoders, so that all stay comparable.
@@ -260,9 +277,6 @@ class Session:
         if unscored or any(name not in there for name in self.order):
             results = results.model_copy(update={"finished": False})
         return results, self.store.write_results(results)
-
-    def _follow(self, steps: Iterator[Step]) -> Generator[Step, None, None]:
-        yield from steps
 
     def _score(self, entry: Entry) -> Generator[Step, None, None]:
         stage = f"{entry.name}: scoring"

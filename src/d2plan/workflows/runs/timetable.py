@@ -20,15 +20,22 @@ class Timetable:
         planned: seconds by stage, in order.
         show: the display.
         clock: gives the time in seconds.
+        lanes: how many stages run beside each other; a stage then follows those whose names begin alike, up to a colon.
     """
 
     def __init__(
-        self, title: str, planned: Mapping[str, float], show: Report, clock: Callable[[], float] = time.monotonic
+        self,
+        title: str,
+        planned: Mapping[str, float],
+        show: Report,
+        clock: Callable[[], float] = time.monotonic,
+        lanes: int = 1,
     ) -> None:
         self.title = title
         self.planned = dict(planned)
         self.show = show
         self.clock = clock
+        self.lanes = lanes
         self.begun = clock()
         self.taken: dict[str, float] = {}
         self._shares = dict.fromkeys(planned, 0.0)
@@ -44,7 +51,8 @@ class Timetable:
         """
         begun = self.clock()
         for other in list(self.planned)[: list(self.planned).index(stage)]:
-            self._shares[other] = 1.0
+            if self.lanes == 1 or other.partition(":")[0] == stage.partition(":")[0]:
+                self._shares[other] = 1.0
 
         def report(what: str, done: int, total: int) -> None:
             self.taken[stage] = self.clock() - begun
@@ -62,14 +70,14 @@ class Timetable:
     def left(self) -> float:
         """Say how many seconds are left, as far as one can know."""
         done = sum(self.planned[stage] * share for stage, share in self._shares.items())
-        pace = min(20.0, max(0.05, self.elapsed() / done)) if done >= _SURE_SECONDS else 1.0
+        pace = min(20.0, max(0.05, self.lanes * self.elapsed() / done)) if done >= _SURE_SECONDS else 1.0
         seconds = 0.0
         for stage, share in self._shares.items():
             if share >= _SURE_SHARE and stage in self.taken:
                 seconds += self.taken[stage] * (1 - share) / share
             else:
                 seconds += self.planned[stage] * (1 - share) * pace
-        return seconds
+        return seconds / self.lanes
 
     def finish(self) -> None:
         """Close the whole."""
