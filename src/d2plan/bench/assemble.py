@@ -11,6 +11,7 @@ from d2plan.bench.records import (
     MethodRecord,
     PictureRecord,
     Results,
+    SuiteRecord,
     TunedSetting,
 )
 from d2plan.bench.runner import read_failures
@@ -19,6 +20,8 @@ from d2plan.bench.store import read_record
 from d2plan.bench.surroundings import describe_machine, read_commit
 from d2plan.bench.validity import judge_methods
 
+# Notes of results that are not complete.
+WAITING, UNSCORED = "Not begun yet: ", "Not scored yet by these encoders: "
 _JUST_A_SETTING = 1024
 Tunings = dict[str, tuple[TunedSetting, ...]]
 
@@ -52,16 +55,17 @@ def assemble(
         machine=describe_machine(job.backbone),
         commit=read_commit(),
         encoders=dict(scorer.panel.sources) if scorer is not None else {},
-        finished=all(_is_finished(job, one) for one in judged),
+        finished=all(is_finished(job.suite, one) for one in judged),
         notes=(*notes, *(scorer.notes if scorer is not None else ())),
         plain=plain,
         methods=judged,
     )
 
 
-def _is_finished(job: Job, record: MethodRecord) -> bool:
+def is_finished(suite: SuiteRecord, record: MethodRecord) -> bool:
+    """Say whether each picture of a suite was drawn by a method, or could not be."""
     missing = {name for failure in record.failures for name in failure.shots}
-    return len({picture.shot for picture in record.pictures} | missing) == len(job.suite.shots)
+    return len({picture.shot for picture in record.pictures} | missing) == len(suite.shots)
 
 
 def _gather(job: Job, entry: Entry, scorer: Scorer | None, tuning: tuple[TunedSetting, ...]) -> MethodRecord:

@@ -115,7 +115,7 @@ class Guard:
             FileError: the results' folder cannot be written.
             Stopped: somebody asked to stop, and the method was about to call the U-Net.
         """
-        work = Work(Meter(self.backbone, self._heed))
+        work = Work(Meter(self.backbone, self._heed, self.job.processes))
         devices = [self.backbone.device] if self.backbone.device.type == "cuda" else []
         before = np.random.get_state()
         try:

@@ -101,6 +101,7 @@ class Job:
         reopen: gives the base anew when a method broke it.
         casts: of the suite.
         asked: whether somebody asked to stop.
+        processes: that work beside each other, so that costs say so.
     """
 
     kind: Kind
@@ -114,6 +115,7 @@ class Job:
     reopen: Callable[[], Backbone]
     casts: tuple[Cast, ...] = field(default=())
     asked: Callable[[], bool] = lambda: False
+    processes: int = 1
 
     @property
     def drawn(self) -> DrawingRecord:

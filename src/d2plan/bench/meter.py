@@ -30,10 +30,12 @@ class Meter:
     Args:
         backbone: the base.
         beat: is called ahead of every call of the U-Net; what it raises ends the work.
+        processes: that work beside each other, this one among them.
     """
 
-    def __init__(self, backbone: Backbone, beat: Callable[[], None] | None = None) -> None:
+    def __init__(self, backbone: Backbone, beat: Callable[[], None] | None = None, processes: int = 1) -> None:
         self.backbone = backbone
+        self.processes = processes
         self.beat = beat
         self.rows = 0
         self.calls = 0
@@ -69,12 +71,13 @@ class Meter:
         Returns:
             The cost.
         """
+        place = describe_machine(self.backbone).place
         return Cost(
             seconds=round(self.seconds / pictures, 4),
             unet_rows=round(self.rows / pictures),
             unet_calls=self.calls,
             peak_mib=None if self.peak_mib is None else round(self.peak_mib, 1),
-            machine=describe_machine(self.backbone).place,
+            machine=place if self.processes == 1 else f"{place}, 1 of {self.processes} processes",
         )
 
 

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
+from d2plan.bench.assemble import WAITING
 from d2plan.bench.records import RESULTS, read_results
 from d2plan.bench.report import plots
 from d2plan.bench.report.grids import choose_grid, draw_sheet, read_thumbnail
@@ -259,7 +260,9 @@ def halves(tmp_path):
     """Two folders with other methods each, and what one benchmark of both would have been."""
     whole = make_results(tmp_path / "whole", FEW)
     for name, methods in (("a", whole.methods[:1]), ("b", whole.methods[1:])):
-        part = whole.model_copy(update={"methods": methods, "commit": f"{name}0", "notes": (f"of {name}",)})
+        missing = [one.name for one in whole.methods if one not in methods]
+        notes = (f"of {name}", f"{WAITING}{', '.join(missing)}.")
+        part = whole.model_copy(update={"methods": methods, "commit": f"{name}0", "notes": notes, "finished": False})
         write_record(tmp_path / name / RESULTS, part)
         for method in methods:
             shutil.copytree(tmp_path / "whole" / "methods" / method.name, tmp_path / name / "methods" / method.name)
@@ -274,7 +277,13 @@ def test_folders_with_other_methods_make_one_report(halves):
     assert [one.name for one in joined.methods] == list(FEW)
     # The rival's identity is held against plain LoRA's, which stands in the other folder.
     assert joined.plain == "lora-merge" and all(one.validated is not None for one in joined.methods)
-    assert (joined.commit, joined.notes) == ("a0, b0", ("of a", "of b"))
+    # What each folder lacks stands in the other one.
+    assert (joined.commit, joined.notes, joined.finished) == ("a0, b0", ("of a", "of b"), True)
+    part = read_results(root / "b").model_copy(update={"notes": (f"{WAITING}{joined.methods[0].name}, omg.",)})
+    write_record(root / "b" / RESULTS, part)
+    write_report(root / "a", root / "less", [root / "b"])
+    less = read_results(root / "less")
+    assert (less.notes, less.finished) == (("of a", f"{WAITING}omg."), False)
     page = written.page.read_text(encoding="utf-8")
     assert page.count("data:image/webp") == write_report(root / "whole").page.read_text().count("data:image/webp")
     assert "file is gone" not in page

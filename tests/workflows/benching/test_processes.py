@@ -1,16 +1,21 @@
 """A benchmark whose methods are shared by several processes, and what becomes of it when one stops or dies."""
 
 import multiprocessing
+import os
+import shutil
+import signal
+import time
 
 import pytest
 import yaml
 
+from d2plan.bench.records import read_results
 from d2plan.errors import D2PlanError, InputError
 from d2plan.workflows.benching.bench import TITLE, run_bench
 from d2plan.workflows.benching.processes import lead
 from tests.bench.toys import SUITE
 from tests.workflows.bench_requests import request_of
-from tests.workflows.benching.toy_serving import serve
+from tests.workflows.benching.toy_serving import die, serve
 
 
 def share(methods, stop=lambda heard: False):
@@ -36,6 +41,23 @@ def test_a_stop_reaches_those_that_work_and_nothing_else_begins():
     assert {name for name, _ in heard} == {"endless", "two"}
 
 
+def test_a_signal_that_reaches_all_of_them_is_a_stop_and_no_death():
+    pids = []
+
+    def stop(heard):
+        if not pids and ("two", None) in heard:
+            pids.extend(process.pid for process in multiprocessing.active_children())
+            for pid in pids:
+                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGINT)
+            time.sleep(0.5)
+            assert len(multiprocessing.active_children()) == 2
+        return bool(pids)
+
+    _, stopped = share({"endless": 1, "two": 2}, stop)
+    assert stopped
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "told"),
     [("dies", D2PlanError, r"one of 2 processes ended \(exit code 7\)"), ("refuses", InputError, "suite: it cannot")],
@@ -58,8 +80,16 @@ def test_two_processes_find_what_one_finds_and_then_nothing_is_left_to_do(place,
         assert (one.name, one.setting, one.failures) == (other.name, other.setting, ())
         assert [(its.shot, its.values) for its in one.pictures] == [(its.shot, its.values) for its in other.pictures]
         assert len(one.learned) == 2
+        assert {its.cost.machine for its in one.pictures} == {f"{other.pictures[0].cost.machine}, 1 of 2 processes"}
     lines = [what for what, _, _ in told]
     assert any(" | " in line and "lora-merge: " in line and "textual-inversion: " in line for line in lines)
     assert all(0 <= done <= total for what, done, total in told if what == TITLE)
-    monkeypatch.setattr("d2plan.workflows.benching.bench.lead", lambda *_: 1 / 0)
-    assert run_bench(shared, tmp_path / "both").results == both
+    with monkeypatch.context() as patch:
+        patch.setattr("d2plan.workflows.benching.bench.lead", lambda *_: 1 / 0)
+        assert run_bench(shared, tmp_path / "both").results == both
+    shutil.rmtree(tmp_path / "both" / "methods" / "lora-merge" / "runs")
+    monkeypatch.setattr("d2plan.workflows.benching.bench.serve", die)
+    with pytest.raises(D2PlanError, match="exit code 7"):
+        run_bench(shared, tmp_path / "both")
+    left = read_results(tmp_path / "both")
+    assert [len(method.pictures) for method in left.methods] == [0, len(both.methods[1].pictures)]

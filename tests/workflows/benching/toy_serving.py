@@ -31,3 +31,8 @@ def _hear(connection):
     with suppress(EOFError):
         return connection.recv()
     return ""
+
+
+def die(request, root, threads, connection):
+    """End at once, as a process that the system kills."""
+    os._exit(7)

@@ -347,3 +347,20 @@ def test_the_time_left_follows_the_pace_so_far():
     assert told[-2:] == [("all", 70, 100), ("two: half", 1, 2)]
     table.finish()
     assert told[-1] == ("all", 70, 70)
+
+
+def test_stages_beside_each_other_end_with_the_longest():
+    now = [0.0]
+    planned = {"a: learning": 100.0, "a: drawing": 100.0, "b: drawing": 40.0, "c: drawing": 60.0}
+    table = Timetable("all", planned, lambda *_: None, lambda: now[0], lanes=2)
+    assert table.left() == 200
+    learning, other = table.start("a: learning"), table.start("b: drawing")
+    now[0] = 50.0
+    learning("", 1, 2)
+    other("", 4, 4)
+    assert table.left() == 50 + 100 * 100 / 90
+    third = table.start("c: drawing")
+    now[0] = 100.0
+    learning("", 1, 1)
+    third("", 4, 4)
+    assert table.left() == pytest.approx(100)  # one lane stands still and makes the other no faster

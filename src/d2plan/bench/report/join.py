@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from d2plan.bench.assemble import UNSCORED, WAITING, is_finished
 from d2plan.bench.records import MethodRecord, Results, read_results
 from d2plan.bench.store import relative_to
 from d2plan.bench.validity import judge_methods
@@ -53,12 +54,19 @@ def join_results(folders: Sequence[Path], target: Path) -> Results:
         one.model_copy(update={"folder": relative_to(lead / one.folder, target)}) for one in first.suite.concepts
     )
     plain, judged = judge_methods(first.kind, first.suite, methods)
+    told = list(dict.fromkeys(note for _, results in found for note in results.notes))
+    # What one folder has not begun, another one often has.
+    listed = [note.removeprefix(WAITING).rstrip(".").split(", ") for note in told if note.startswith(WAITING)]
+    waiting = list(dict.fromkeys(name for names in listed for name in names if name not in seen))
+    notes = [note for note in told if not note.startswith(WAITING)]
+    notes += [f"{WAITING}{', '.join(waiting)}."] if waiting else []
+    complete = not waiting and not any(note.startswith(UNSCORED) for note in notes)
     return first.model_copy(
         update={
             "suite": first.suite.model_copy(update={"concepts": concepts}),
             "commit": ", ".join(dict.fromkeys(results.commit for _, results in found if results.commit)),
-            "finished": all(results.finished for _, results in found),
-            "notes": tuple(dict.fromkeys(note for _, results in found for note in results.notes)),
+            "finished": complete and all(is_finished(first.suite, method) for method in methods),
+            "notes": tuple(notes),
             "plain": plain,
             "methods": judged,
         }

@@ -82,7 +82,13 @@ def run_bench(request: BenchRequest, out: str | Path, on_progress: Report | None
     methods, session = _prepare(request, Store(root), stop)
     with _own(root):
         session.open(methods, _opener(request.kind))
-        stopped = _work(session, methods, report, stop)
+        try:
+            stopped = _work(session, methods, report, stop)
+        except D2PlanError:
+            with suppress(D2PlanError):  # such as a full disk
+                session.write()
+                write_report(root)
+            raise
         report(WRITING, 0, 0)
         results, path = session.write()
         page = write_report(root).page
@@ -176,12 +182,11 @@ def _work(session: Session, methods: Mapping[str, Method], report: Report, stop:
 
     planned = session.plan(methods)
     left = {name: method for name, method in methods.items() if any(stage.startswith(f"{name}: ") for stage in planned)}
-    count = min(session.request.processes, len(left))
-    table = Timetable(TITLE, planned, say, lanes=max(1, count))
+    table = Timetable(TITLE, planned, say, lanes=session.request.processes)
     try:
         with stop.listen(tell_stop):
-            if count > 1:
-                _share(session, left, count, table, stop)
+            if left and session.request.processes > 1:
+                _share(session, left, table, stop)
             for name, method in methods.items():
                 _tell(session.work(name, method), table, stop)
                 session.write()
@@ -193,7 +198,7 @@ def _work(session: Session, methods: Mapping[str, Method], report: Report, stop:
     return False
 
 
-def _share(session: Session, methods: Mapping[str, Method], count: int, table: Timetable, stop: Stop) -> None:
+def _share(session: Session, methods: Mapping[str, Method], table: Timetable, stop: Stop) -> None:
     """Let several processes do the work; this one keeps the folder's results, and then finds nothing left to do."""
     running: dict[str, str] = {}
     show, table.show = table.show, lambda what, done, total: _show_all(running, show, what, done, total)
@@ -210,8 +215,10 @@ def _share(session: Session, methods: Mapping[str, Method], count: int, table: T
             running.pop(name, None)
             session.write()
 
+    count = session.request.processes
+    # Also where fewer methods are left, so that a stopped run goes on with the same threads.
     threads = max(1, torch.get_num_threads() // count)
-    with lead(partial(serve, session.request, session.store.root, threads), count) as helpers:
+    with lead(partial(serve, session.request, session.store.root, threads), min(count, len(methods))) as helpers:
         learnt = {name: session.name_learning(name, method) for name, method in methods.items()}
         stopped = helpers.share_out(learnt, hear, stop)
     table.show = show

@@ -35,7 +35,7 @@ class Helpers:
         self._processes: dict[Connection, SpawnProcess] = {}
         self._busy: dict[Connection, str] = {}
         self._learning: dict[Connection, Hashable] = {}
-        with _ignore_interrupts():
+        with _deaf_to_stops():
             for _ in range(count):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=serve, args=(theirs,), daemon=True)
@@ -63,19 +63,17 @@ class Helpers:
             D2PlanError: a helper met one, or it died.
         """
         waiting, told = dict(methods), False
-        while waiting or self._busy:
+        while self._busy or (waiting and not told):
             if not stop():
                 self._hand_out(waiting)
             elif not told:
                 told = True
                 for connection in self._busy:
                     _send(connection, "")
-            if told and not self._busy:
-                return True
             ready = wait(list(self._busy), timeout=_HEARD_WITHIN)
             for connection in [one for one in self._busy if one in ready]:
-                self._listen(connection, hear, told)
-        return False
+                self._listen(connection, hear, told or stop())
+        return told
 
     def _hand_out(self, waiting: dict[str, Hashable]) -> None:
         for connection in self._processes:
@@ -150,13 +148,12 @@ def lead(serve: Serve, count: int) -> Iterator[Helpers]:
 
 
 @contextmanager
-def _ignore_interrupts() -> Iterator[None]:
-    """Let processes that are started here never hear Ctrl-C, which a terminal sends to all: this one tells them."""
-    if current_thread() is not main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _deaf_to_stops() -> Iterator[None]:
+    """Let processes that are started here hear neither Ctrl-C nor SIGTERM, which reach all: this one tells them."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, action in before.items():
+            signal.signal(number, action)

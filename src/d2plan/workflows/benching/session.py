@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from d2plan.backbone.load import load_backbone
-from d2plan.bench.assemble import assemble
+from d2plan.bench.assemble import UNSCORED, WAITING, assemble
 from d2plan.bench.entries import (
     EntryRecord,
     enter,
@@ -133,7 +134,7 @@ class Session:
         for name, method in kept.items():
             refuse_changes(self.store, make_entry(name, method), ("code",))
         job, notes = make(request.kind, self.loaded, store=self.store)
-        job = replace(job, asked=self.asked)
+        job = replace(job, asked=self.asked, processes=request.processes)
         self.tuned = self._read_tuned(backbone.fingerprint)
         plan = plan_folder(job, list(methods), read_commit())
         # What is to be thrown away is as good as gone, but goes last, when nothing can be refused any more.
@@ -150,7 +151,7 @@ class Session:
         self.tuner: Tuner | None = None
         if self.tuning is not None:
             development, _ = make("spatial", self.tuning, store=Store(self.store.root / "tuning"))
-            development = replace(development, store=self.store, asked=self.asked)
+            development = replace(development, store=self.store, asked=self.asked, processes=request.processes)
             scorer = Scorer(replace(development, store=Store(self.store.root / "tuning")), self.panel)
             self.tuner = Tuner(development, scorer, self.loaded.suite.settings)
         self._refuse_settings(methods)
@@ -161,6 +162,9 @@ class Session:
             forget_method(self.store, name)
         for name in methods if request.retry else ():
             forget_failures(self.store, name)
+        for name, method in methods.items():
+            if self._find(name) is not None:  # what is there counts, also where this call never comes to it
+                deque(self.enter(name, method), maxlen=0)
 
     @property
     def job(self) -> Job:
@@ -271,8 +275,8 @@ class Session:
         tunings = read_tunings(self.store, entries)
         waiting = [name for name in self.order if name not in there and name not in self.left_out]
         unscored = [entry.name for entry in entries if self._count_unscored(entry)]
-        notes = (*self.notes, f"Not begun yet: {', '.join(waiting)}.") if waiting else self.notes
-        notes += (f"Not scored yet by these encoders: {', '.join(unscored)}.",) if unscored else ()
+        notes = (*self.notes, f"{WAITING}{', '.join(waiting)}.") if waiting else self.notes
+        notes += (f"{UNSCORED}{', '.join(unscored)}.",) if unscored else ()
         results = assemble(self.job, entries, self.scorer, tunings, notes)
         if unscored or any(name not in there for name in self.order):
             results = results.model_copy(update={"finished": False})

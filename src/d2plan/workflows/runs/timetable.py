@@ -71,13 +71,15 @@ class Timetable:
         """Say how many seconds are left, as far as one can know."""
         done = sum(self.planned[stage] * share for stage, share in self._shares.items())
         pace = min(20.0, max(0.05, self.lanes * self.elapsed() / done)) if done >= _SURE_SECONDS else 1.0
-        seconds = 0.0
+        lanes: dict[str, float] = {}
         for stage, share in self._shares.items():
             if share >= _SURE_SHARE and stage in self.taken:
-                seconds += self.taken[stage] * (1 - share) / share
+                seconds = self.taken[stage] * (1 - share) / share
             else:
-                seconds += self.planned[stage] * (1 - share) * pace
-        return seconds / self.lanes
+                seconds = self.planned[stage] * (1 - share) * pace
+            lane = stage.partition(":")[0]
+            lanes[lane] = lanes.get(lane, 0.0) + seconds
+        return max(sum(lanes.values()) / self.lanes, *lanes.values(), 0.0)
 
     def finish(self) -> None:
         """Close the whole."""
