@@ -35,7 +35,7 @@ def test_a_folder_goes_on_with_the_same_suite_and_takes_more_methods(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 3}, "how pictures are drawn changed"),
+        ({"steps": 3}, r"how pictures are drawn changed \(steps 2 there, steps 3 asked for\)"),
         ({"seed": 9}, "the suite's concepts or prompts changed"),
         ({"name": "other"}, r"the suite changed \(toy there, other asked for\)"),
     ],

@@ -77,7 +77,7 @@ def shared_backbone() -> Backbone:
 
 def call_unet(backbone: Backbone, rows: int) -> None:
     """Run so many rows through the U-Net."""
-    latents = torch.zeros(rows, 4, 16, 16)
+    latents = torch.zeros(rows, 4, 16, 16, dtype=backbone.dtype)
     with torch.no_grad():
         predict(
             backbone,

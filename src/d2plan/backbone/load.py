@@ -78,6 +78,11 @@ class Backbone:
         return next(self.unet.parameters()).dtype
 
     @property
+    def dtype_name(self) -> str:
+        """The U-Net's number format in words, such as "bfloat16"."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def latent_scale(self) -> int:
         """Pixels of a picture along one side of a latent cell."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))

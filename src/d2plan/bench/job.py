@@ -122,7 +122,11 @@ class Job:
         """How pictures are drawn, as records say it."""
         drawing = self.drawing
         return DrawingRecord(
-            steps=drawing.steps, guidance_scale=drawing.guidance_scale, height=drawing.height, width=drawing.width
+            steps=drawing.steps,
+            guidance_scale=drawing.guidance_scale,
+            height=drawing.height,
+            width=drawing.width,
+            precision=self.backbone.dtype_name,
         )
 
     def state_key(self, entry: Entry, concept: str) -> str:
@@ -130,7 +134,8 @@ class Job:
         code, setting = entry.learning
         record = next(one for one in self.suite.concepts if one.name == concept)
         words = (record.class_word, record.identifier, record.digest)
-        return make_key("learn", entry.family, code, setting, words, self.base.fingerprint, self.seed)
+        base = (self.base.fingerprint, self.backbone.dtype_name)
+        return make_key("learn", entry.family, code, setting, words, base, self.seed)
 
     def state_path(self, entry: Entry, concept: str) -> Path:
         """Give the file of what a method learnt of a concept."""

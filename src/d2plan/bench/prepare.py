@@ -212,8 +212,16 @@ def _refuse_other(root: Path, found: Plan, wanted: Plan) -> None:
     ):
         before, now = getattr(found, field), getattr(wanted, field)
         if before != now:
-            told = f" ({before} there, {now} asked for)" if isinstance(before, str) and field != "suite_digest" else ""
+            told = f" ({_tell(before, now)} there, {_tell(now, before)} asked for)" if field != "suite_digest" else ""
             raise InputError(f"{root}: holds results of another version: {title} changed{told}; name another --out.")
+
+
+def _tell(one: object, other: object) -> str:
+    """Say what something is; of how pictures are drawn only what is not the same in the other."""
+    if not isinstance(one, DrawingRecord):
+        return str(one)
+    differs = {name: value for name, value in one if value != getattr(other, name)}
+    return ", ".join(f"{name} {value}" for name, value in differs.items())
 
 
 def _compare_counts(records: Sequence[ConceptRecord]) -> list[str]:

@@ -320,12 +320,21 @@ class MethodRecord(Document):
 
 
 class DrawingRecord(Document):
-    """How all methods drew."""
+    """How all methods drew.
+
+    Attributes:
+        steps: denoising steps.
+        guidance_scale: w of eq. (2).
+        height: pixels.
+        width: pixels.
+        precision: number format of U-Net and text encoders, in learning too, such as "bfloat16".
+    """
 
     steps: int
     guidance_scale: float
     height: int
     width: int
+    precision: str = "float32"
 
 
 class BaseRecord(Document):

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from d2plan.cli.main import INTERRUPTED
-from d2plan.cli.options import Device
+from d2plan.cli.options import Device, Precision
 from d2plan.cli.progress import LINE_EVERY_SECONDS, Report, write_duration
 from d2plan.cli.tell import spell_out, tell
 from d2plan.errors import FileError
@@ -68,6 +68,7 @@ def compare(  # noqa: PLR0913  (a command's options are its parameters)
     base: Base = "mini",
     seed: Seed = 0,
     device: Device = "cpu",
+    precision: Precision = None,
     most_rows: MostRows = 32,
     clip: Clip = "mini-clip",
     dino: Dino = "mini-vit",

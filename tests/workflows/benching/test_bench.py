@@ -42,6 +42,24 @@ def test_a_method_that_comes_later_joins_those_that_are_there(place, tmp_path):
     assert outcome.results.finished
 
 
+def test_a_folder_keeps_to_its_number_format(place, tmp_path):
+    results = run_bench(request_of(place, precision="bf16"), tmp_path / "out").results
+    assert results.finished and not results.methods[0].failures and results.drawing.precision == "bfloat16"
+    with pytest.raises(InputError, match=r"\(precision bfloat16 there, precision float32 asked for\)"):
+        run_bench(request_of(place), tmp_path / "out")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "out" / "learned").rename(tmp_path / "new" / "learned")
+    told = []
+    run_bench(request_of(place), tmp_path / "new", lambda *step: told.append(step[0]))
+    assert "toy: learning: rex" in told  # what was learnt in another format is not taken for the same
+
+
+def test_a_number_format_that_does_not_exist_is_refused_before_anything_is_written(place, tmp_path):
+    with pytest.raises(InputError, match="precision is 'half', but must be one of fp32, bf16, fp16"):
+        run_bench(request_of(place, precision="half"), tmp_path / "out")
+    assert not (tmp_path / "out" / "bench.json").exists()
+
+
 def test_another_encoder_scores_all_methods_of_the_folder_anew(place, tmp_path):
     run_bench(request_of(place), tmp_path / "out")
     write_tiny_dino(tmp_path / "dino", seed=1)

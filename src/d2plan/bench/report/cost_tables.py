@@ -32,9 +32,10 @@ def make_drawing_costs(results: Results) -> Table:
         row.append(_write_peak((one.cost for one in method.pictures), tell_absence(results, method)))
     drawing = results.drawing
     note = (
-        f"{drawing.steps} steps, guidance {drawing.guidance_scale:g}, {drawing.height} x {drawing.width} px. A U-Net "
-        "row is one sample through the U-Net once; plain guidance takes two a step. Seconds are those of the call "
-        "divided by its pictures. Peak memory is that of the whole process, or of the accelerator. "
+        f"{drawing.steps} steps, guidance {drawing.guidance_scale:g}, {drawing.height} x {drawing.width} px, "
+        f"{drawing.precision}. A U-Net row is one sample through the U-Net once; plain guidance takes two a step. "
+        "Seconds are those of the call divided by its pictures. Peak memory is that of the whole process, or of the "
+        "accelerator. "
         + _tell_machines(results, {method.title: [one.cost for one in method.pictures] for method in results.methods})
     )
     return Table("cost", "What a picture costs", note, tuple(columns), tuple(tuple(row) for row in rows))

@@ -180,7 +180,7 @@ def _list_facts(results: Results) -> tuple[str, ...]:
         f"{len(suite.concepts)} concepts, {len(suite.shots)} pictures a method",
         f"base {results.base.name} ({results.base.fingerprint})",
         f"{results.drawing.steps} steps, guidance {results.drawing.guidance_scale:g}, "
-        f"{results.drawing.height} x {results.drawing.width} px",
+        f"{results.drawing.height} x {results.drawing.width} px, {results.drawing.precision}",
         machine.place,
         f"commit {results.commit or 'unknown'}",
         f"suite {suite.digest}",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from d2plan.backbone.load import load_backbone
+from d2plan.backbone.load import open_base
 from d2plan.bench.assemble import UNSCORED, WAITING, assemble
 from d2plan.bench.entries import (
     EntryRecord,
@@ -52,6 +52,7 @@ class BenchRequest:
         base: "mini", a folder in the diffusers SDXL layout, or a hub id.
         seed: of learning.
         device: such as "cpu" or "cuda".
+        precision: number format of U-Net and text encoders, "fp32", "bf16" or "fp16"; the device decides without it.
         most_rows: of one U-Net call.
         panel: who scores.
         tune: try all settings of each method on the development concepts first.
@@ -68,6 +69,7 @@ class BenchRequest:
     base: str = "mini"
     seed: int = 0
     device: str = "cpu"
+    precision: str | None = None
     most_rows: int = 32
     panel: PanelChoice = PanelChoice()
     tune: bool = False
@@ -123,7 +125,7 @@ class Session:
             InputError: something does not belong together.
         """
         request = self.request
-        reopen = partial(load_backbone, request.base, request.device)
+        reopen = partial(open_base, request.base, request.device, request.precision)
         backbone = reopen()
         # A folder's own name says enough, and no path of this machine stands in results.
         folder = Path(os.path.expanduser(request.base))

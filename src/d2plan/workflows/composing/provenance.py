@@ -121,7 +121,7 @@ def read_machine(backbone: Backbone) -> dict[str, str]:
         Device, number format, and on a processor its kind of vectors and the threads.
     """
     device = backbone.device
-    found = {"dtype": str(backbone.dtype).removeprefix("torch.")}
+    found = {"dtype": backbone.dtype_name}
     if device.type == "cuda":
         return {"device": torch.cuda.get_device_name(device), **found}
     vectors, threads = torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads())

@@ -155,7 +155,7 @@ class Task:
             "base": self.backbone.name,
             "pictures": str(len(self.data.names)),
             "pictures_fingerprint": self.data.fingerprint,
-            "precision": str(self.backbone.dtype).removeprefix("torch."),
+            "precision": self.backbone.dtype_name,
             "file_precision": self.options.get("file_precision", "fp32"),
             "resolution": f"{width}x{height}",
             "prediction_type": self.backbone.scheduler.config.prediction_type,
