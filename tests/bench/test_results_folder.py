@@ -12,10 +12,10 @@ from d2plan.bench.entries import enter, enter_others, forget_method
 from d2plan.bench.job import make_entry
 from d2plan.bench.methods.isp import ISP_DISLORA, ISP_LORA
 from d2plan.bench.prepare import check_folder, claim_folder, plan_folder
-from d2plan.bench.records import InstanceValues, PictureRecord, TunedSetting, read_results
+from d2plan.bench.records import InstanceValues, PictureRecord, TunedSetting
 from d2plan.bench.runner import Runner
 from d2plan.bench.scoring import Scorer, expect_shot
-from d2plan.bench.store import PLAN, make_key, read_record, read_state, write_record
+from d2plan.bench.store import PLAN, make_key, read_record, read_results, read_state, write_record
 from d2plan.bench.surroundings import digest_method, digest_module, read_commit
 from d2plan.bench.tuning import choose_setting, read_tuned, write_tuned
 from d2plan.bench.validity import mean_of
@@ -104,6 +104,9 @@ def test_results_come_back_as_they_were_written(tmp_path):
     assert not results.finished
     path = job.store.write_results(results)
     assert read_results(path) == read_results(path.parent) == results
+    path.write_text(path.read_text().replace('"kind"', '"kinds"'))
+    with pytest.raises(InputError, match=r"results.json: is damaged; the same `d2plan bench` writes it anew\."):
+        read_results(path)
     path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(InputError, match="its format is 2"):
         read_results(path)

@@ -139,6 +139,10 @@ def test_a_digest_tells_suites_apart():
         ({"multi": [{"name": "a", "scene": "here", "variants": [["{deed}"]]}]}, "there is none for dog"),
         ({"multi": [{"name": "a", "scene": "here", "only": ["rex+tom"]}]}, "there is no group rex"),
         ({"promts": []}, "did you mean"),
+        (
+            {"concepts": [*PLAIN["concepts"], {"name": "tom+rex", "class_word": "dog", "seed": 3}]},
+            "tom\\+rex stands twice",
+        ),
         ({"boxes": {2: [[0, 0, 1, 1]]}}, "2 needs 2 boxes"),
     ],
 )
@@ -146,6 +150,14 @@ def test_a_suite_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, change
     with pytest.raises(InputError, match=message) as caught:
         load_suite(write(tmp_path, **changes))
     assert "\n" not in str(caught.value)
+
+
+def test_two_pictures_never_share_a_name(tmp_path):
+    concepts = [*PLAIN["concepts"], {"name": "rex.one", "class_word": "dog", "seed": 3}]
+    prompts = [{"name": "one.beach", "scene": "on the beach"}, {"name": "beach", "scene": "on the beach"}]
+    loaded = load_suite(write(tmp_path, concepts=concepts, single=prompts))
+    with pytest.raises(InputError, match=r"2 pictures are called rex\.one\.beach\.00; rename"):
+        list_shots(loaded, {concept["name"]: "<v1>" for concept in concepts})
 
 
 def test_a_suite_that_is_not_there_is_told_with_the_built_in_ones(tmp_path):

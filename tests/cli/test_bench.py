@@ -70,15 +70,18 @@ def test_a_summary_tells_what_failed_apart_from_what_is_to_come():
     assert lines[2].strip().startswith("failed to join man-7 and woman-11")
 
 
-def test_a_stopped_benchmark_ends_as_every_stopped_command_does(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("also", "told"), [([], "The same command"), (["--redo", "omg"], "The same command without --redo")]
+)
+def test_a_stopped_benchmark_ends_as_every_stopped_command_does(tmp_path, monkeypatch, capsys, also, told):
     outcome = BenchOutcome(make_results(), tmp_path / "results.json", tmp_path / "report.html", stopped=True)
     monkeypatch.setattr("d2plan.workflows.benching.bench.run_bench", lambda *given: outcome)
     with pytest.raises(SystemExit) as leaving:
-        main(["bench", "spatial", "-o", str(tmp_path)])
+        main(["bench", "spatial", "-o", str(tmp_path), *also])
     assert leaving.value.code == 130
     shown = capsys.readouterr()
     assert "results.json" in shown.out
-    assert shown.err.endswith("The same command goes on from here.\nd2plan: stopped.\n")
+    assert shown.err.endswith(f"{told} goes on from here.\nd2plan: stopped.\n")
 
 
 def test_lines_tell_each_stage_once_and_the_time_that_is_left():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from d2plan.backbone.load import Backbone
 from d2plan.bench.job import Job, list_casts
@@ -18,6 +21,9 @@ from d2plan.errors import InputError
 from d2plan.world.folders import TRUTH_FILE, write_concept
 
 Notes = list[str]
+# What may lie in a folder ahead of its plan, and what a write that was cut off leaves.
+_EARLY = ("lock", "concepts", "learned", "tuning")
+_LEFT = re.compile(r"\..*\.part")
 
 
 class Plan(Document):
@@ -100,10 +106,9 @@ def prepare_job(
     records, concepts, notes = [], {}, []
     for concept in loaded.suite.concepts:
         folder = store.concept(concept.name) if concept.folder is None else find_pictures(concept, loaded.folder)
-        if concept.seed is not None and not (folder / TRUTH_FILE).is_file():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            size = max(backbone.size)
-            write_concept(folder, concept.class_word, concept.seed, loaded.suite.images, size, overwrite=True)
+        if concept.seed is not None:
+            wanted = Drawn(concept.class_word, concept.seed, max(backbone.size), loaded.suite.images)
+            _draw_concept(folder, wanted, claimed=(store.root / PLAN).exists())
         data = read_concept_folder(folder, *backbone.size)
         notes += [f"{concept.name}: {note}" for note in data.notes]
         record = ConceptRecord(
@@ -125,6 +130,37 @@ def prepare_job(
     drawing = choose_drawing(backbone, loaded, most_rows)
     named = BaseRecord(name=base, fingerprint=backbone.fingerprint)
     return Job(kind, backbone, named, suite, concepts, drawing, seed, store, reopen, list_casts(shots)), notes
+
+
+class Drawn(NamedTuple):
+    """What decides the pictures that the world draws of a concept."""
+
+    class_word: str
+    seed: int
+    size: int
+    images: int
+
+
+def _draw_concept(folder: Path, wanted: Drawn, claimed: bool) -> None:
+    """Let the world draw a concept, unless these pictures are there; nothing was learnt from others if unclaimed."""
+    found = _read_drawn(folder / TRUTH_FILE)
+    if found == wanted:
+        return
+    if found is not None and claimed:
+        raise InputError(
+            f"{folder}: holds {found.images} pictures of {found.class_word} {found.seed} at {found.size} px, but the "
+            f"suite asks for {wanted.images} of {wanted.class_word} {wanted.seed} at {wanted.size} px; name another "
+            "--out."
+        )
+    write_concept(folder, wanted.class_word, wanted.seed, wanted.images, wanted.size, overwrite=True)
+
+
+def _read_drawn(path: Path) -> Drawn | None:
+    try:
+        truth = json.loads(path.read_text(encoding="utf-8"))
+        return Drawn(truth["class_word"], truth["seed"], truth["size"], len(truth["images"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def plan_folder(job: Job, methods: Sequence[str], commit: str) -> Plan:
@@ -184,7 +220,7 @@ def check_folder(root: Path) -> None:
     content = read_plan(root / PLAN)
     if content is not None:
         _read_plan(root / PLAN, content)
-    elif root.is_dir() and any(path.name not in ("lock", "concepts", "learned", "tuning") for path in root.iterdir()):
+    elif root.is_dir() and not all(path.name in _EARLY or _LEFT.fullmatch(path.name) for path in root.iterdir()):
         raise InputError(f"{root}: is not empty and holds no benchmark; name a new folder.")
 
 

@@ -6,21 +6,16 @@ Tables are made from nothing else.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from d2plan.errors import FileError, InputError
 from d2plan.eval.names import MEASURES, Looker
 from d2plan.fields import Document
-from d2plan.parsing import parse_document
 
 FORMAT = 1
-RESULTS = "results.json"
 
 Part = Literal["single", "multi"]
 Kind = Literal["spatial", "ablation"]
@@ -102,7 +97,7 @@ class Machine(Document):
     @property
     def place(self) -> str:
         """What a measured time depends on, in a phrase."""
-        return f"{self.processor}, {self.cores} cores, {self.device}"
+        return f"{self.processor}, {self.cores} core{'s' if self.cores > 1 else ''}, {self.device}"
 
 
 class Cost(Document):
@@ -375,35 +370,3 @@ class Results(Document):
     notes: tuple[str, ...] = ()
     plain: str | None = None
     methods: tuple[MethodRecord, ...]
-
-
-def read_results(path: str | Path) -> Results:
-    """Read the results of a benchmark.
-
-    Args:
-        path: ``results.json`` or the folder that holds it.
-
-    Returns:
-        The results.
-
-    Raises:
-        FileError: it cannot be read.
-        InputError: it is no such file, or one of another version.
-    """
-    file = Path(path)
-    file = file / RESULTS if file.is_dir() else file
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(
-            f"{file}: cannot be read ({error.strerror or error}); give a folder that `d2plan bench` wrote."
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{file}: is not JSON; make it again with `d2plan bench`.") from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise InputError(
-            f"{file}: its format is {found}, but this d2plan reads {FORMAT}; run `d2plan bench` again into another "
-            "folder."
-        )
-    return parse_document(Results, content, str(file))

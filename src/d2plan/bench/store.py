@@ -30,12 +30,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from d2plan.bench.protocol import State
-from d2plan.bench.records import RESULTS, Results
+from d2plan.bench.records import FORMAT, Results
 from d2plan.errors import FileError, InputError
 from d2plan.fields import Document
 from d2plan.media.images import write_file
 
 PLAN, METHOD, PICTURE, IMAGE, RUN = "bench.json", "method.json", "picture.json", "image.png", "run.json"
+RESULTS = "results.json"
 _RecordT = TypeVar("_RecordT", bound=Document)
 
 
@@ -108,6 +109,41 @@ class Store:
             The file.
         """
         return write_record(self.root / RESULTS, results)
+
+
+def read_results(path: str | Path) -> Results:
+    """Read the results of a benchmark.
+
+    Args:
+        path: ``results.json`` or the folder that holds it.
+
+    Returns:
+        The results.
+
+    Raises:
+        FileError: it cannot be read.
+        InputError: it is no such file, or one of another version.
+    """
+    file = Path(path)
+    file = file / RESULTS if file.is_dir() else file
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(
+            f"{file}: cannot be read ({error.strerror or error}); give a folder that `d2plan bench` wrote."
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{file}: is not JSON; make it again with `d2plan bench`.") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise InputError(
+            f"{file}: its format is {found}, but this d2plan reads {FORMAT}; run `d2plan bench` again into another "
+            "folder."
+        )
+    try:
+        return Results.model_validate(content)
+    except ValueError as error:
+        raise InputError(f"{file}: is damaged; the same `d2plan bench` writes it anew.") from error
 
 
 def write_record(path: Path, record: Document, key: str = "") -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
@@ -127,7 +128,7 @@ class Suite(Document):
         names = [concept.name for concept in self.concepts]
         _refuse_doubles("concepts", names)
         _refuse_doubles("prompts", [prompt.name for prompt in (*self.single, *self.multi)])
-        _refuse_doubles("groups", ["+".join(group) for group in self.groups])
+        _refuse_doubles("concepts and groups", [*names, *("+".join(group) for group in self.groups)])
         used = [("groups", name) for group in self.groups for name in group]
         used += [(prompt.name, name) for prompt in self.single for name in prompt.only]
         for where, name in used:
@@ -278,6 +279,9 @@ def list_shots(loaded: LoadedSuite, identifiers: Mapping[str, str]) -> tuple[Sho
     longest = max((shot.name for shot in shots), key=len, default="")
     if len(longest) > _LONGEST_NAME:
         raise InputError(f"{loaded.source}: the name {longest} is too long for a folder; shorten the concepts' names.")
+    name, count = Counter(shot.name for shot in shots).most_common(1)[0] if shots else ("", 0)
+    if count > 1:
+        raise InputError(f"{loaded.source}: {count} pictures are called {name}; rename a concept or a prompt.")
     if not shots:
         raise InputError(f"{loaded.source}: no prompt is for any of its concepts; widen what they are for (only).")
     return tuple(shots)

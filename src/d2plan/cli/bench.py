@@ -135,7 +135,7 @@ def _run(request: "BenchRequest", out: Path) -> None:
     tell(f"Results: {outcome.path}")
     tell(f"Report:  {outcome.page}")
     if outcome.stopped:
-        tell("The same command goes on from here.", err=True)
+        tell(f"The same command{' without --redo' if request.redo else ''} goes on from here.", err=True)
         raise typer.Exit(INTERRUPTED)
 
 

@@ -92,6 +92,12 @@ def test_woven_prompts_say_what_everybody_does_and_where(tiny):
     assert not np.array_equal(pictures[0], pictures[2])
 
 
+def test_without_guidance_the_layout_is_read_from_the_rows_that_there_are(tiny):
+    shot, drawing = make_shot(), replace(DRAWING, steps=4, guidance_scale=1.0)
+    (image,) = METHOD.draw(tiny, [learnt(tiny, 1), learnt(tiny, 2, "dog")], {}, [shot], drawing)
+    assert image.shape == (drawing.height, drawing.width, 3)
+
+
 def test_rows_a_step_and_in_all_are_the_published_ones(tiny):
     # 50 steps of two concepts are 536 rows with the source: 4 in all, and 4 more in those later than 0.3 of them.
     shot, drawing = make_shot(), replace(DRAWING, steps=5)

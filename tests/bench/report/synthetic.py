@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from d2plan.bench.records import (
-    RESULTS,
     BaseRecord,
     ConceptRecord,
     Cost,
@@ -25,6 +24,7 @@ from d2plan.bench.records import (
     SuiteRecord,
     TunedSetting,
 )
+from d2plan.bench.store import RESULTS
 from d2plan.world.cast import identity_from_seed, near_identity
 from d2plan.world.scene import WorldScene, arrange, sample_figure
 from d2plan.world.truth import render

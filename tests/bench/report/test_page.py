@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 from d2plan.bench.assemble import WAITING
-from d2plan.bench.records import RESULTS, read_results
 from d2plan.bench.report import plots
 from d2plan.bench.report.grids import choose_grid, draw_sheet, read_thumbnail
 from d2plan.bench.report.page import write_report
-from d2plan.bench.store import PLAN, write_record
+from d2plan.bench.store import PLAN, RESULTS, read_results, write_record
 from d2plan.errors import FileError, InputError
 from tests.bench.report.synthetic import ABLATION, KINDS, make_results
 

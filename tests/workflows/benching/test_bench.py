@@ -6,7 +6,7 @@ import signal
 import pytest
 import yaml
 
-from d2plan.bench.records import read_results
+from d2plan.bench.store import read_results
 from d2plan.bench.suites import load_suite
 from d2plan.errors import InputError
 from d2plan.workflows.benching.bench import TITLE, WRITING, BenchRequest, open_methods, run_bench
@@ -166,6 +166,7 @@ def test_tuning_finds_a_setting_on_other_concepts_and_writes_it_down(place, tmp_
         ({"kind": "ablation", "methods": ("toy",)}, "there is no 'toy'; choose from all, full"),
         ({"kind": "ablation", "methods": (), "tune": True}, "an ablation is not tuned"),
         ({"redo": ("gone",)}, "--redo: there is no 'gone'"),
+        ({"redo": ("toy", "other")}, "--redo: other is none of the methods of this call"),
         ({"methods": ("isp-disLora",)}, "there is no 'isp-disLora'; did you mean isp-dislora?"),
         ({"panel": PanelChoice(clip="none", dino="none", judge=False)}, "nobody is left to look"),
         ({"panel": PanelChoice(clip="none", dino="judge", judge=False)}, "judge is a judge encoder"),

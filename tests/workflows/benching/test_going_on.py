@@ -1,5 +1,6 @@
 """A results folder that is gone on with: tuned, joined with another, damaged, or after failures."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -9,11 +10,12 @@ import yaml
 from d2plan.bench.report.comparison import count_missing
 from d2plan.bench.store import PLAN, read_plan
 from d2plan.errors import InputError
+from d2plan.workflows.benching import session
 from d2plan.workflows.benching.bench import TITLE, WRITING, run_bench
 from d2plan.workflows.benching.panel import PanelChoice
 from d2plan.workflows.scoring.folders import score_folders
 from d2plan.workflows.scoring.sources import ScoreRequest
-from tests.bench.toys import SUITE, TOY
+from tests.bench.toys import OTHER, SUITE, TOY
 from tests.workflows.bench_requests import MiddleOfThePicture, request_of
 
 
@@ -36,6 +38,58 @@ def test_a_tuning_of_results_that_are_not_tuned_is_refused_before_it_begins(plac
     assert read_plan(tmp_path / "out" / PLAN)["methods"] == ["toy"]
     assert run_bench(replace(tuned, redo=("toy",)), tmp_path / "out").results.methods[0].chosen == "tuned here"
     assert run_bench(tuned, tmp_path / "out").results.finished
+
+
+def test_a_stop_between_a_tuning_and_its_method_goes_on(place, tuned, tmp_path, monkeypatch):
+    # Both learn alike; the other one has learnt with the setting that the tuning then does not choose.
+    monkeypatch.setattr(TOY, "learns_as", "family", raising=False)
+    monkeypatch.setattr(OTHER, "learns_as", "family", raising=False)
+    run_bench(request_of(place, methods=("other",)), tmp_path / "out")
+    monkeypatch.setattr(session, "choose_setting", lambda tried: {"level": 2.0} if tried else None)
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "write_tuned", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_bench(tuned, tmp_path / "out")
+    assert not (tmp_path / "out" / "methods" / "toy" / "method.json").exists()
+    told = []
+    outcome = run_bench(tuned, tmp_path / "out", lambda *step: told.append(step[0]))
+    assert outcome.results.methods[1].setting == {"level": 2.0} and outcome.results.finished
+    assert "toy: learning: rex" in told and "toy: tuning" not in {what[:11] for what in told}
+
+
+def test_pictures_of_an_edited_suite_are_drawn_anew_until_something_is_learnt_from_them(place, tmp_path, monkeypatch):
+    out, suite = tmp_path / "out", tmp_path / "suite.yaml"
+
+    def write(seed, images):
+        concepts = [{**SUITE["concepts"][0], "seed": seed}, SUITE["concepts"][1]]
+        suite.write_text(yaml.safe_dump({**SUITE, "concepts": concepts, "images": images}), encoding="utf-8")
+
+    request = request_of(place, suite=str(suite))
+    write(7, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "claim_folder", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_bench(request, out)
+    assert (out / "concepts" / "rex").is_dir() and not (out / PLAN).exists()
+    write(9, 2)
+    record = run_bench(request, out).results.suite.concepts[0]
+    assert json.loads((out / "concepts" / "rex" / "world.json").read_text())["seed"] == record.seed == 9
+    assert record.images == len([*(out / "concepts" / "rex").glob("0?.png")]) == 2
+    kept = (out / "concepts" / "rex" / "00.png").read_bytes()
+    for seed, images in ((7, 2), (9, 4)):
+        write(seed, images)
+        with pytest.raises(
+            InputError, match=f"rex: holds 2 pictures of dog 9 at 128 px, but .* {images} of dog {seed}"
+        ):
+            run_bench(request, out)
+    assert (out / "concepts" / "rex" / "00.png").read_bytes() == kept
+
+
+def test_what_a_kill_left_behind_does_not_make_a_folder_somebody_elses(place, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".bench.json.x7.part").write_text("{", encoding="utf-8")
+    assert run_bench(request_of(place), tmp_path / "out").results.finished
+    assert not [*(tmp_path / "out").glob(".*.part")]
 
 
 def test_what_two_folders_found_apart_is_joined_by_copying(place, tuned, tmp_path):

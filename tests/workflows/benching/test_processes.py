@@ -5,11 +5,13 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
+from multiprocessing.context import SpawnProcess
 
 import pytest
 import yaml
 
-from d2plan.bench.records import read_results
+from d2plan.bench.store import read_results
 from d2plan.errors import D2PlanError, InputError
 from d2plan.workflows.benching.bench import TITLE, run_bench
 from d2plan.workflows.benching.processes import lead
@@ -66,6 +68,42 @@ def test_a_process_that_fails_ends_all_with_one_sentence(name, kind, told):
     with pytest.raises(kind, match=told):
         share({"endless": 1, name: 2})
     assert multiprocessing.active_children() == []
+
+
+def test_processes_that_cannot_all_be_started_end_with_one_sentence(monkeypatch):
+    start, started = SpawnProcess.start, []
+
+    def start_one(process):
+        if started:
+            raise BlockingIOError("Resource temporarily unavailable")
+        started.append(process)
+        start(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", start_one)
+    with pytest.raises(D2PlanError, match="2 processes cannot be started .*; use fewer --processes"):
+        share({"one": 1, "two": 2})
+    assert not started[0].is_alive()
+
+
+def test_what_two_processes_left_when_stopped_one_goes_on_with(place, tmp_path):
+    pressed = []
+
+    def stop(what, done, total):
+        if "lora-merge: drawing" in what and not pressed:
+            pressed.append(what)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    (tmp_path / "short.yaml").write_text(yaml.safe_dump({**SUITE, "settings": {"steps": 0.01}}), encoding="utf-8")
+    request = request_of(
+        place, methods=("lora-merge", "textual-inversion"), processes=2, suite=str(tmp_path / "short.yaml")
+    )
+    cut = run_bench(request, tmp_path / "out", stop)
+    assert cut.stopped and not cut.results.finished
+    there = {path: path.read_bytes() for path in (tmp_path / "out" / "learned").rglob("*") if path.is_file()}
+    there |= {path: path.read_bytes() for path in (tmp_path / "out" / "methods").rglob("*.png")}
+    assert there
+    assert run_bench(replace(request, processes=1), tmp_path / "out").results.finished
+    assert all(path.read_bytes() == content for path, content in there.items())
 
 
 def test_two_processes_find_what_one_finds_and_then_nothing_is_left_to_do(place, tmp_path, monkeypatch):

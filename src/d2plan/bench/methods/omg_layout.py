@@ -111,7 +111,9 @@ def find_layout(
     """
     settings = backbone.defaults.composing()
     pairs, paired = pair_up(shots, drawing)
-    with _watching(backbone, shots, class_words, settings) as watch:
+    # Rows without the prompt come first; without guidance there are none.
+    first = 2 * len(shots) if drawing.guidance_scale > 1 else 0
+    with _watching(backbone, shots, class_words, settings, range(first, first + len(shots))) as watch:
         plain = guide_plainly(backbone, join_states([text, text]), encode_null(backbone))
 
         def predict(moment: Moment) -> Tensor:
@@ -141,11 +143,11 @@ def find_layout(
 class _Watch:
     """Collects the layout rows' maps at the steps before the blend, where ISP collects its own."""
 
-    def __init__(self, backbone: Backbone, tap: ColumnTap, settings: IspSettings, count: int, level: int) -> None:
+    def __init__(self, backbone: Backbone, tap: ColumnTap, settings: IspSettings, rows: range, level: int) -> None:
         self._backbone = backbone
         self._tap = tap
         self._settings = settings
-        self._rows = range(2 * count, 3 * count)
+        self._rows = rows
         self._level = level
         self._affinities: list[Tensor] = []
         self._watched = 0
@@ -175,14 +177,14 @@ class _Watch:
 
 @contextmanager
 def _watching(
-    backbone: Backbone, shots: Sequence[Shot], class_words: Sequence[str], settings: IspSettings
+    backbone: Backbone, shots: Sequence[Shot], class_words: Sequence[str], settings: IspSettings, rows: range
 ) -> Iterator[_Watch]:
     level = choose_level(backbone, settings)
     reads = []
-    for place, shot in enumerate(shots):
+    for row, shot in zip(rows, shots, strict=True):
         for number, word in enumerate(class_words):
             before = sum(other.casefold() == word.casefold() for other in class_words[:number])
             positions = find_span(backbone.tokenizers, shot.global_prompt, word, before)
-            reads.append(ColumnRead(2 * len(shots) + place, positions))
+            reads.append(ColumnRead(row, positions))
     with tap_columns(backbone.unet, TapPlan(reads=tuple(reads), levels=frozenset({level}))) as tap:
-        yield _Watch(backbone, tap, settings, len(shots), level)
+        yield _Watch(backbone, tap, settings, rows, level)

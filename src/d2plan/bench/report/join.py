@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from d2plan.bench.assemble import UNSCORED, WAITING, is_finished
-from d2plan.bench.records import MethodRecord, Results, read_results
-from d2plan.bench.store import relative_to
+from d2plan.bench.records import MethodRecord, Results
+from d2plan.bench.store import read_results, relative_to
 from d2plan.bench.validity import judge_methods
 from d2plan.errors import InputError
 

@@ -10,12 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from d2plan.bench.records import RESULTS, read_results
 from d2plan.bench.report.grids import Grid, GridBlock, draw_sheet, read_thumbnail
 from d2plan.bench.report.join import join_results
 from d2plan.bench.report.parts import Content, Section, gather_content
 from d2plan.bench.report.tables import Cell, Column, Table, escape_markdown, list_groups, write_markdown
-from d2plan.bench.store import PLAN, write_record
+from d2plan.bench.store import PLAN, RESULTS, read_results, write_record
 from d2plan.errors import InputError
 from d2plan.media.images import make_folder, write_file
 

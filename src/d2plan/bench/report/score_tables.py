@@ -197,7 +197,12 @@ def summarise_aim(results: Results) -> list[str]:
     valid = [rival for rival in rivals if rival.validated]
     sentences = []
     for metric in AIMED:
-        found = {rival.title: compare_methods(results, ours, rival, metric, "multi").verdict for rival in rivals}
+        found = {
+            f"{rival.title} (not validated)" if rival.validated is False else rival.title: compare_methods(
+                results, ours, rival, metric, "multi"
+            ).verdict
+            for rival in rivals
+        }
         sentences.append(_tell_verdicts(f"{METRICS[metric].title}, several concepts", found, len(valid)))
     for metric in AIMED:
         sentences.append(_tell_losses(results, [ours, *valid], metric))

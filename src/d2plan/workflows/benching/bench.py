@@ -129,6 +129,9 @@ def open_methods(request: BenchRequest, loaded: LoadedSuite) -> dict[str, Method
     asked = request.methods or (() if ablation else loaded.suite.methods) or (ALL,)
     names = known if ALL in asked else asked
     ordered = dict.fromkeys((known[0], *names) if ablation else names)
+    for name in request.redo:
+        if name not in ordered:
+            raise InputError(f"--redo: {name} is none of the methods of this call; name it in --methods, too.")
     methods = {name: _opener(request.kind)(name) for name in ordered}
     _check_settings(loaded, methods)
     return methods

@@ -28,6 +28,9 @@ class Helpers:
     Args:
         serve: what each of them runs, with its end of a pipe; it can be pickled.
         count: how many.
+
+    Raises:
+        D2PlanError: so many cannot be started.
     """
 
     def __init__(self, serve: Serve, count: int) -> None:
@@ -35,13 +38,19 @@ class Helpers:
         self._processes: dict[Connection, SpawnProcess] = {}
         self._busy: dict[Connection, str] = {}
         self._learning: dict[Connection, Hashable] = {}
-        with _deaf_to_stops():
-            for _ in range(count):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=serve, args=(theirs,), daemon=True)
-                process.start()
-                theirs.close()
-                self._processes[ours] = process
+        try:
+            with _deaf_to_stops():
+                for _ in range(count):
+                    ours, theirs = context.Pipe()
+                    process = context.Process(target=serve, args=(theirs,), daemon=True)
+                    process.start()
+                    theirs.close()
+                    self._processes[ours] = process
+        except BaseException as error:
+            self.end(at_once=True)
+            if isinstance(error, OSError):
+                raise D2PlanError(f"{count} processes cannot be started ({error}); use fewer --processes.") from error
+            raise
 
     def share_out(
         self,
@@ -108,7 +117,7 @@ class Helpers:
     def _receive(self, connection: Connection, stopping: bool) -> Step | None:
         try:
             message = connection.recv()
-        except (EOFError, ConnectionResetError) as error:
+        except (EOFError, OSError) as error:  # also in the middle of a message
             if stopping:
                 return None
             process = self._processes[connection]

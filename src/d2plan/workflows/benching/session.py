@@ -184,12 +184,13 @@ class Session:
         """
         planned: dict[str, float] = {}
         for name, method in methods.items():
-            untuned = self.tuner is not None and not self.tuner.read(name, method)
+            tried = self.tuner.read(name, method) if self.tuner is not None else ()
+            untuned = self.tuner is not None and not tried
             if untuned and self.tuner is not None:
                 own = self.tuner.job
                 once = _LEARN * len(own.concepts) + (_DRAW + _SCORE) * len(own.suite.shots)
                 planned[f"{name}: tuning"] = once * len(method.settings)
-            entry = self._foresee(name, method)
+            entry = self._foresee(name, method, choose_setting(tried))
             learn = self.runner.unlearnt(entry)
             draw = sum(len(unit.shots) for _, unit in self.runner.undrawn(entry))
             # Pictures that are still to be drawn are then to be scored.
