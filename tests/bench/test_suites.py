@@ -139,6 +139,7 @@ def test_a_digest_tells_suites_apart():
         ({"multi": [{"name": "a", "scene": "here", "variants": [["{deed}"]]}]}, "there is none for dog"),
         ({"multi": [{"name": "a", "scene": "here", "only": ["rex+tom"]}]}, "there is no group rex"),
         ({"promts": []}, "did you mean"),
+        ({"guidance_scale": 0.5}, "guidance_scale"),
         (
             {"concepts": [*PLAIN["concepts"], {"name": "tom+rex", "class_word": "dog", "seed": 3}]},
             "tom\\+rex stands twice",

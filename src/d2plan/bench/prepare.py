@@ -142,15 +142,15 @@ class Drawn(NamedTuple):
 
 
 def _draw_concept(folder: Path, wanted: Drawn, claimed: bool) -> None:
-    """Let the world draw a concept, unless these pictures are there; nothing was learnt from others if unclaimed."""
+    """Let the world draw a concept, unless these pictures are there; those of a claimed folder are never replaced."""
     found = _read_drawn(folder / TRUTH_FILE)
     if found == wanted:
         return
     if found is not None and claimed:
         raise InputError(
-            f"{folder}: holds {found.images} pictures of {found.class_word} {found.seed} at {found.size} px, but the "
-            f"suite asks for {wanted.images} of {wanted.class_word} {wanted.seed} at {wanted.size} px; name another "
-            "--out."
+            f"{folder}: holds {found.images} pictures of {found.class_word} {found.seed} at {found.size} px, but "
+            f"this call asks for {wanted.images} of {wanted.class_word} {wanted.seed} at {wanted.size} px; "
+            "name another --out."
         )
     write_concept(folder, wanted.class_word, wanted.seed, wanted.images, wanted.size, overwrite=True)
 

@@ -97,7 +97,7 @@ class Machine(Document):
     @property
     def place(self) -> str:
         """What a measured time depends on, in a phrase."""
-        return f"{self.processor}, {self.cores} core{'s' if self.cores > 1 else ''}, {self.device}"
+        return f"{self.processor}, {self.cores} cores, {self.device}"
 
 
 class Cost(Document):

@@ -100,7 +100,7 @@ class Suite(Document):
         boxes: where the instances of a group of that many stand; columns of equal width without it.
         seed: of the first picture's noise.
         steps: denoising steps; the base's own without it, and so on.
-        guidance_scale: w.
+        guidance_scale: w; 1 is without guidance, and below it methods would mean different things.
         height: of a picture.
         width: of a picture.
         settings: name to number, instead of what the methods' settings say ("steps": times that); for quick trials.
@@ -118,7 +118,7 @@ class Suite(Document):
     boxes: dict[Annotated[int, Field(ge=1, le=MAX_INSTANCES)], tuple[Box, ...]] = Field(default_factory=dict)
     seed: Seed = 0
     steps: Steps | None = None
-    guidance_scale: Guidance | None = None
+    guidance_scale: Annotated[Guidance, Field(ge=1)] | None = None
     height: Side | None = None
     width: Side | None = None
     settings: dict[Word, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)

@@ -131,6 +131,8 @@ def test_a_rival_that_wins_is_said_to_win():
     sentences = summarise_aim(results)
     assert any("Identity" in one and "behind DreamBooth" in one for one in sentences)
     assert any("DreamBooth changes by" in one for one in sentences)
+    strong = {**KINDS, "textual-inversion": replace(KINDS["textual-inversion"], identity=0.9, loss=0.0)}
+    assert "; behind Textual Inversion (not validated)" in summarise_aim(make_results(methods=strong))[0]
 
 
 def test_the_aim_counts_validated_rivals_alone():

@@ -8,7 +8,7 @@ adds. Adapters are learnt in ``d2plan.bench.shared.adapters``, as the product do
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -84,7 +84,9 @@ def learn_steps(
     lessons: list[Lessons] = []
     first = _PRIOR_SHARE if options.prior_weight > 0 else 0.0
     for concept in concepts:
-        drawing = draw_prior(backbone, prepare_concept(backbone, concept, options), options, seed)
+        drawing = _compute_steps(
+            backbone, draw_prior(backbone, prepare_concept(backbone, concept, options), options, seed)
+        )
         found = yield from follow(drawing, lambda share: first * (len(lessons) + share) / len(concepts))
         lessons.append(found)
     course = _Course(backbone, ExampleDraw(backbone, lessons, options, seed), options, encode, extra)
@@ -209,6 +211,19 @@ def _read_prompts(course: _Course, examples: Examples) -> TextStates:
         torch.where(gone[:, None, None], nothing.to(text.states), text.states),
         torch.where(gone[:, None], nulls.pooled.to(text.pooled), text.pooled),
     )
+
+
+def _compute_steps(backbone: Backbone, steps: Generator[float, None, Lessons]) -> Generator[float, None, Lessons]:
+    """Compute each step so; whoever is told of them computes as before."""
+    with closing(steps):
+        while True:
+            with _compute_as(backbone):
+                try:
+                    share = next(steps)
+                except StopIteration as end:
+                    lessons: Lessons = end.value
+                    return lessons
+            yield share
 
 
 def _compute_as(backbone: Backbone) -> AbstractContextManager[object]:

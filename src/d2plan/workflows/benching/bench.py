@@ -48,7 +48,7 @@ class BenchOutcome:
         results: all of it; also in ``path``.
         path: ``results.json``.
         page: the report.
-        stopped: somebody stopped it; the same command goes on.
+        stopped: somebody stopped it; the same request goes on, without ``redo``.
     """
 
     results: Results

@@ -124,7 +124,8 @@ class Helpers:
             process.join()
             raise D2PlanError(
                 f"one of {len(self._processes)} processes ended (exit code {process.exitcode}), perhaps because the "
-                "memory is too small for so many; the same command goes on, also with fewer --processes."
+                "memory is too small for so many; the same command (without --redo) goes on, also with fewer "
+                "--processes."
             ) from error
         if isinstance(message, D2PlanError):
             raise message
