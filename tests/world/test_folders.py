@@ -19,7 +19,7 @@ from d2plan.world.truth import render
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -81,6 +81,7 @@ def test_scenes_come_with_their_truth(tmp_path: Path) -> None:
         for place, mask in enumerate(truth.masks):
             assert np.abs(pixels(folder / f"{number:02d}.{place}.mask.png") / 255 - mask).max() < 1 / 255
         assert not (folder / f"{number:02d}.{len(truth.masks)}.mask.png").exists()
+        assert np.abs(pixels(folder / "depth" / f"{number:02d}.png") / 255 - (1 - truth.depth)).max() < 1 / 255
 
 
 def test_a_clip_moves_as_gif_and_webp(tmp_path: Path) -> None:
@@ -179,6 +180,42 @@ def test_a_failure_half_way_leaves_no_folder(tmp_path: Path, monkeypatch: pytest
             write_concept(out, "dog", 5, 2, 32, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert contents(kept) == before
+
+
+def test_the_current_folder_can_be_written_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_scenes(".", 3, size=16)
+    write_scenes(".", 2, seed=1, size=16, overwrite=True)
+    made = contents(tmp_path)
+    assert made == contents(write_scenes(tmp_path.parent / "beside", 2, seed=1, size=16))
+    assert sorted(path.name for path in tmp_path.iterdir())[0] == "00.0.mask.png", "no hidden folder stays"
+
+
+@pytest.mark.parametrize("fails_at", [0, 2, 5, 8])
+def test_a_failure_while_files_change_places_puts_them_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    kept = write_concept(tmp_path / "kept", "dog", 1, 2, 32)
+    before, moves, replace = contents(kept), [], folders.os.replace
+
+    def move(source: Path, target: Path) -> None:
+        if len(moves) == fails_at:
+            moves.append(None)
+            raise OSError(5, "Input/output error")
+        moves.append(None)
+        replace(source, target)
+
+    monkeypatch.setattr(folders.os, "replace", move)
+    with pytest.raises(FileError, match="cannot be written.*Input/output"):
+        write_concept(kept, "dog", 5, 2, 32, overwrite=True)
+    assert contents(kept) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_home_folder_is_written_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert write_concept("~/rex", "dog", 1, 1, 16) == tmp_path / "rex"
+    assert (tmp_path / "rex" / "world.json").is_file()
 
 
 def test_many_pictures_sort_in_their_order(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ TRUTH_FILE = "world.json"
 MOST_IMAGES = 1000
 # All that these functions and the command line write; an --overwrite deletes nothing else.
 _OWN_FILES = re.compile(r"\d+(\.\d+)?(\.mask)?\.(png|txt|json)|world\.json|concept\.yaml|sheet\.png|clip\.(gif|webp)")
-_OWN_FOLDERS = ("preview",)
+_OWN_FOLDERS = ("preview", "depth")
+_PART = ".part"
 _FRAME_MILLISECONDS = 60
 _HOLD_MILLISECONDS = 500
 
@@ -61,7 +62,8 @@ def write_concept(
     rng = stream_rng("context", CLASSES.index(class_word), seed)
     name = f"{class_word}-{seed}"
     entries: list[Json] = []
-    with _fresh_folder(Path(out), overwrite) as folder:
+    target = Path(out).expanduser()
+    with _fresh_folder(target, overwrite) as folder:
         for stem, scene in zip(_stems(count), sample_portraits(identity, rng, count), strict=True):
             caption, truth = write_caption(scene, rng), render(scene, size)
             _write_picture(folder, stem, truth.image, caption)
@@ -71,14 +73,15 @@ def write_concept(
         (folder / "concept.yaml").write_text(f"class_word: {class_word}\nname: {name}\n", encoding="utf-8")
         about = {"kind": "concept", "class_word": class_word, "seed": seed, "name": name, "size": size}
         _write_json(folder / TRUTH_FILE, {**about, "identity": dict(identity.values), "images": entries})
-    return Path(out)
+    return target
 
 
 def write_scenes(out: str | Path, count: int, seed: int = 0, size: int = 128, overwrite: bool = False) -> Path:
     """Write sampled scenes with all that is true of them.
 
     The folder holds ``00.png``, ``00.txt`` (caption), ``00.0.mask.png`` (first instance), ``00.1.mask.png`` and so on,
-    ``00.json`` (scene, spans of the caption, boxes and key points in pixels) and ``world.json``.
+    ``depth/00.png`` (near is bright, as ControlNets for depth read it), ``00.json`` (scene, spans of the caption, boxes
+    and key points in pixels) and ``world.json``.
 
     Args:
         out: the folder to make.
@@ -95,7 +98,9 @@ def write_scenes(out: str | Path, count: int, seed: int = 0, size: int = 128, ov
         FileError: the folder is not empty or cannot be written.
     """
     _check_range("count", count, 1, MOST_IMAGES)
-    with _fresh_folder(Path(out), overwrite) as folder:
+    target = Path(out).expanduser()
+    with _fresh_folder(target, overwrite) as folder:
+        (folder / "depth").mkdir()
         for index, stem in enumerate(_stems(count)):
             rng = stream_rng("heldout", seed, index)
             scene = sample_scene(rng)
@@ -103,9 +108,10 @@ def write_scenes(out: str | Path, count: int, seed: int = 0, size: int = 128, ov
             _write_picture(folder, stem, truth.image, caption)
             for number, mask in enumerate(truth.masks):
                 _save(folder / f"{stem}.{number}.mask.png", mask)
+            _save(folder / "depth" / f"{stem}.png", 1 - truth.depth)
             _write_json(folder / f"{stem}.json", _tell_truth(scene, caption, truth))
         _write_json(folder / TRUTH_FILE, {"kind": "scenes", "seed": seed, "count": count, "size": size})
-    return Path(out)
+    return target
 
 
 def write_clip(out: str | Path, seed: int = 0, frames: int = 24, size: int = 128, overwrite: bool = False) -> Path:
@@ -130,7 +136,8 @@ def write_clip(out: str | Path, seed: int = 0, frames: int = 24, size: int = 128
     """
     clip = sample_clip(stream_rng("heldout", seed))
     drawn = clip_frames(clip, frames, size)
-    with _fresh_folder(Path(out), overwrite) as folder:
+    target = Path(out).expanduser()
+    with _fresh_folder(target, overwrite) as folder:
         for stem, frame in zip(_stems(frames), drawn, strict=True):
             _save(folder / f"{stem}.png", frame)
         _write_moving(folder, drawn)
@@ -142,32 +149,64 @@ def write_clip(out: str | Path, seed: int = 0, frames: int = 24, size: int = 128
             )
         }
         _write_json(folder / TRUTH_FILE, {"kind": "clip", "seed": seed, "frames": frames, **states})
-    return Path(out)
+    return target
 
 
 @contextmanager
 def _fresh_folder(out: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a folder beside the wanted one, which takes its name when everything is written."""
+    """Give a folder whose content becomes the wanted one's when all is written."""
     try:
         _check_target(out, overwrite)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name[:100]}.", suffix=".part"))
+        place = out if out.is_dir() else out.parent
+        place.mkdir(parents=True, exist_ok=True)
+        part = _make_part(out, place)
     except D2PlanError:
         raise
     except OSError as error:
-        raise FileError(f"{out}: cannot be made here ({error.strerror or error}).") from error
+        raise FileError(f"{out}: cannot be made here ({error.strerror or error}); choose another folder.") from error
     try:
         yield part
-        part.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(part, out)
+        if out.is_dir():
+            _exchange(part, out)
+        else:
+            part.chmod(0o755)
+            os.replace(part, out)
     except D2PlanError:
         raise
     except OSError as error:
-        raise FileError(f"{out}: cannot be written ({error.strerror or error}).") from error
+        raise FileError(f"{out}: cannot be written ({error.strerror or error}); choose another folder.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _make_part(out: Path, place: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=place, prefix=f".{out.name[:100]}.", suffix=_PART))
+
+
+def _exchange(part: Path, out: Path) -> None:
+    """Put what was written in the place of what a folder holds; if that fails, put everything back.
+
+    The folder itself stays: it may be the current one, or the root of another disk.
+    """
+    old = _make_part(out, out)
+    moved: list[tuple[Path, Path]] = []
+    try:
+        # The truth file marks a folder as whole, so it goes first and comes last.
+        for source, target in ((out, old), (part, out)):
+            names = sorted(_list_names(source), key=lambda name: (name == TRUTH_FILE) == (source == part))
+            for name in names:
+                os.replace(source / name, target / name)
+                moved.append((source / name, target / name))
+    except OSError:
+        for was, now in reversed(moved):
+            os.replace(now, was)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _list_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(_PART))
 
 
 def _check_target(out: Path, overwrite: bool) -> None:
@@ -175,7 +214,7 @@ def _check_target(out: Path, overwrite: bool) -> None:
         return
     if out.is_symlink() or not out.is_dir():
         raise FileError(f"{out}: is not a folder; give the name of a new one.")
-    names = sorted(path.name for path in out.iterdir())
+    names = _list_names(out)
     if names and not overwrite:
         raise FileError(f"{out}: is not empty; give another folder, or --overwrite to replace what was written there.")
     foreign = [name for name in names if not (_OWN_FILES.fullmatch(name) or name in _OWN_FOLDERS)]
