@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from d2plan.adapter.attach import attach_adapter, restore_deltas
 from d2plan.adapter.file import Delta
-from d2plan.adapter.rows import Weighted, _gather_pairs, adapter_rows, find_sites
+from d2plan.adapter.rows import Weighted, _gather, _plan_updates, adapter_rows, find_sites
 from d2plan.backbone.sdxl import TextStates, draw_noise, encode_prompts, predict, time_ids
 from d2plan.errors import AdapterError, InputError, ShapeError
 from tests.tiny import tiny_adapter
@@ -140,16 +140,17 @@ def count_products(base, adapters):
     return counted.calls - plain.calls
 
 
+def halve(adapter):
+    """The same adapter in float16."""
+    deltas = {path: Delta(delta.down.half(), delta.up.half(), delta.alpha) for path, delta in adapter.deltas.items()}
+    return dataclasses.replace(adapter, deltas=deltas)
+
+
 @torch.no_grad()
 def test_matrices_that_must_be_copied_share_one_pair_of_products(tiny):
     layers = sum(path.startswith("unet.") for path in tiny_adapter(tiny).deltas)
     adapters = [tiny_adapter(tiny, seed=seed) for seed in range(3)]
-    halves = [
-        dataclasses.replace(
-            item, deltas={path: Delta(d.down.half(), d.up.half(), d.alpha) for path, d in item.deltas.items()}
-        )
-        for item in adapters
-    ]
+    halves = [halve(item) for item in adapters]
     assert count_products(tiny, halves) == 2 * layers
     assert count_products(tiny, adapters) == 6 * layers
     text = encode_prompts(tiny, PROMPTS[:3])
@@ -162,11 +163,42 @@ def test_matrices_that_must_be_copied_share_one_pair_of_products(tiny):
 def test_adapters_in_the_bases_format_are_used_where_they_lie(tiny, pair):
     path = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
     (site,) = find_sites(tiny.unet, "unet", [None, *pair], only=lambda name: name == path)
-    pairs, copied = _gather_pairs(site)
-    assert not copied
+    pairs, stacks = _gather(site)
+    assert not stacks
     for own, adapter in zip(pairs, pair, strict=True):
         assert own.down.data_ptr() == adapter.deltas[path].down.data_ptr()
         assert own.up.data_ptr() == adapter.deltas[path].up.data_ptr()
+
+
+@pytest.mark.parametrize("ranks", [(2, 2, 2), (2, 3, 3)])
+def test_what_must_be_copied_is_copied_once_whatever_rows_a_batch_holds(tiny, ranks):
+    path = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    halves = [halve(tiny_adapter(tiny, seed=rank, rank=rank)) for rank in ranks]
+    (site,) = find_sites(tiny.unet, "unet", [None, *halves], only=lambda name: name == path)
+    pairs, stacks = _gather(site)
+    held = [*pairs, *stacks]
+    memory = {part.untyped_storage().data_ptr(): part.untyped_storage() for one in held for part in (one.down, one.up)}
+    deltas = [one.deltas[path] for one in halves]
+    assert sum(map(len, memory.values())) == sum(4 * (d.down.numel() + d.up.numel()) for d in deltas)
+    for rows in ((0, 1, 2, 3), (2,), (3, 1), (2, 3)):
+        for update in _plan_updates(pairs, stacks, rows):
+            assert {part.untyped_storage().data_ptr() for part in (update.down, update.up)} <= set(memory)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [(2,), (3, 1), (0, 4), (1, 2, 3), (4, 2, 1, 0)])
+def test_copied_rows_are_found_in_any_batch(tiny, rows):
+    text = encode_prompts(tiny, PROMPTS)[list(rows)]
+    loads = [
+        None,
+        *(halve(tiny_adapter(tiny, seed=seed, rank=rank)) for seed, rank in ((1, 2), (2, 2), (3, 3), (4, 3))),
+    ]
+    with adapter_rows(tiny.unet, "unet", loads) as choice:
+        choice.choose(rows)
+        some = call(tiny, text)
+    for place, row in enumerate(rows):
+        with adapter_rows(tiny.unet, "unet", [loads[row] if one == place else None for one in range(len(rows))]):
+            assert torch.allclose(some[place], call(tiny, text)[place], atol=1e-5)
 
 
 @torch.no_grad()

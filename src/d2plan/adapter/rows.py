@@ -7,7 +7,7 @@ copies of them, which is faster and takes more memory.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple, Protocol
 
 import torch
@@ -229,8 +229,16 @@ class _Pair(NamedTuple):
     scale: float
 
 
+class _Stack(NamedTuple):
+    """The updates of rows one after the other, a pair for each: ``down [g, in, r]``, ``up [g, r, out]``."""
+
+    rows: range
+    down: Tensor
+    up: Tensor
+
+
 def _make_hook(site: Site, choice: RowChoice) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-    pairs, copied = _gather_pairs(site)
+    pairs, stacks = _gather(site)
     updates: dict[tuple[int, ...], list[_Update]] = {}
 
     def add_updates(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -240,7 +248,7 @@ def _make_hook(site: Site, choice: RowChoice) -> Callable[[nn.Module, tuple[Tens
                 f"{site.path} got a batch of {output.shape[0]} rows, but adapters were given for {len(rows)}."
             )
         if rows not in updates:
-            updates[rows] = _plan_updates(pairs, rows, copied)
+            updates[rows] = _plan_updates(pairs, stacks, rows)
         # A linear layer's output is nobody else's, and its own gradient does not need it: adding in place is safe.
         for update in updates[rows]:
             update.add_to(output, inputs[0])
@@ -249,56 +257,55 @@ def _make_hook(site: Site, choice: RowChoice) -> Callable[[nn.Module, tuple[Tens
     return add_updates
 
 
-def _gather_pairs(site: Site) -> tuple[list[_Pair], bool]:
-    """Bring each update to its layer's device once; say whether that took copies."""
+def _gather(site: Site) -> tuple[list[_Pair], list[_Stack]]:
+    """Bring each update to its layer's device and number format once.
+
+    Where that takes copies, those of rows one after the other are made as one stack, which one product reads for all
+    of them (few launches); where it does not, the adapter's own memory is used as it lies (no copies).
+    """
     weight = site.layer.weight
-    carried: dict[tuple[int, float], _Pair] = {}
-    copied = False
+    carried: dict[tuple[int, float], tuple[list[int], Delta]] = {}
     for row, terms in enumerate(site.terms):
         for delta, factor in terms:
-            key = (id(delta), factor)
-            if key not in carried:
-                down, up = (half.to(weight.device, weight.dtype) for half in (delta.down, delta.up))
-                copied = copied or down is not delta.down
-                carried[key] = _Pair([], down.T, up.T, delta.scale * factor)
-            carried[key].rows.append(row)
-    return list(carried.values()), copied
-
-
-def _plan_updates(pairs: list[_Pair], rows: tuple[int, ...], copied: bool) -> list[_Update]:
-    """Choose products for the rows that a batch holds, numbered by their places in it.
-
-    Where the matrices are this layer's own copies, those of single rows are stacked into one product for all of them
-    (few launches); where they are the adapter's own memory they are used as they lie (no copies).
-    """
-    held = [pair._replace(rows=sorted(rows.index(row) for row in pair.rows if row in rows)) for pair in pairs]
-    single = sorted((pair for pair in held if len(pair.rows) == 1), key=lambda pair: pair.rows[0])
-    stacks = _stack_pairs(single) if copied and len(single) > 1 else []
-    return [
-        *(
-            _Shared(run, pair.down, pair.up, pair.scale)
-            for pair in held
-            if len(pair.rows) > 1 or (pair.rows and not stacks)
-            for run in split_runs(pair.rows)
-        ),
-        *stacks,
-    ]
-
-
-def _stack_pairs(pairs: list[_Pair]) -> list[_Stacked]:
-    rank = max(pair.down.shape[1] for pair in pairs)
+            carried.setdefault((id(delta), factor), ([], delta))[0].append(row)
+    pairs: list[_Pair] = []
+    single: dict[int, tuple[Delta, float]] = {}
+    for (_, factor), (rows, delta) in carried.items():
+        alone = len(rows) == 1 and rows[0] not in single
+        if alone and (delta.down.device, delta.down.dtype) != (weight.device, weight.dtype):
+            single[rows[0]] = (delta, delta.scale * factor)
+        else:
+            pairs.append(_Pair(rows, *_fit(delta, weight), delta.scale * factor))
     stacks = []
-    rows = [pair.rows[0] for pair in pairs]
-    start = 0
-    for run in split_runs(rows):
-        group = pairs[start : start + run.stop - run.start]
-        start += len(group)
-        down = torch.stack([nn.functional.pad(pair.down, (0, rank - pair.down.shape[1])) for pair in group])
-        up = torch.stack(
-            [nn.functional.pad(pair.up, (0, 0, 0, rank - pair.up.shape[0])) * pair.scale for pair in group]
-        )
-        stacks.append(_Stacked(run, down, up))
-    return stacks
+    ranks = {row: delta.down.shape[0] for row, (delta, _) in single.items()}
+    for _, run in groupby(enumerate(sorted(single)), lambda place: (place[1] - place[0], ranks[place[1]])):
+        rows = [row for _, row in run]
+        fitted = [(*_fit(delta, weight), scale) for delta, scale in (single[row] for row in rows)]
+        downs, ups = torch.stack([down for down, _, _ in fitted]), torch.stack([up * scale for _, up, scale in fitted])
+        stacks.append(_Stack(range(rows[0], rows[-1] + 1), downs, ups))
+    return pairs, stacks
+
+
+def _fit(delta: Delta, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Give an update's halves as products read them, ``[in, r]`` and ``[r, out]``, for a weight."""
+    down, up = (half.to(weight.device, weight.dtype).T for half in (delta.down, delta.up))
+    return down, up
+
+
+def _plan_updates(pairs: list[_Pair], stacks: list[_Stack], rows: tuple[int, ...]) -> list[_Update]:
+    """Choose products for the rows that a batch holds, numbered by their places in it."""
+    updates: list[_Update] = []
+    for pair in pairs:
+        held = sorted(rows.index(row) for row in pair.rows if row in rows)
+        updates += [_Shared(run, pair.down, pair.up, pair.scale) for run in split_runs(held) if held]
+    for stack in stacks:
+        places = [place for place, row in enumerate(rows) if row in stack.rows]
+        for _, run in groupby(places, lambda place: rows[place] - place):
+            part = list(run)
+            first = rows[part[0]] - stack.rows.start
+            own = slice(first, first + len(part))
+            updates.append(_Stacked(slice(part[0], part[-1] + 1), stack.down[own], stack.up[own]))
+    return updates
 
 
 def _find_linear(module: nn.Module, path: str, component: str, adapters: Sequence[Adapter]) -> nn.Linear:
