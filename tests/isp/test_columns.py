@@ -6,7 +6,7 @@ import pytest
 
 from d2plan.backbone.load import Backbone
 from d2plan.config import IspSettings
-from d2plan.isp.columns import deal_columns, wants_columns
+from d2plan.isp.columns import deal_columns, tell_columns, wants_columns
 from d2plan.isp.prepare import prepare_scene
 from d2plan.isp.tokens import Naming
 from d2plan.scenes import Control, Instance, Scene
@@ -51,6 +51,38 @@ def test_a_position_counts_more_than_a_mention() -> None:
     left = asked.instances[1].model_copy(update={"position": "left"})
     boxes = deal_columns(asked.model_copy(update={"instances": (asked.instances[0], left)}), [MAN, DOG])
     assert boxes[1][0] < boxes[0][0]
+
+
+@pytest.mark.parametrize(
+    ("positions", "order"),
+    [
+        (("middle", None, None), (1, 0, 2)),
+        ((None, None, "middle"), (0, 2, 1)),
+        (("left", "right", "middle"), (0, 2, 1)),
+        (("right", "left", None), (2, 0, 1)),
+        (("left", "left", None), (0, 1, 2)),
+        (("middle", "left"), (1, 0)),
+        ((None, "middle"), (0, 1)),
+        (("right", "middle"), (1, 0)),
+    ],
+)
+def test_each_position_gets_its_column_and_the_others_stand_around(positions: tuple, order: tuple) -> None:
+    words = ("man", "dog", "cat")[: len(positions)]
+    asked = scene("a man, a dog and a cat", *(f"a <v1> {word}" for word in words))
+    namings = [Naming(word, "<v1>", f"a <v1> {word}") for word in words]
+    instances = zip(asked.instances, positions, strict=True)
+    placed = tuple(item.model_copy(update={"position": position}) for item, position in instances)
+    boxes = deal_columns(asked.model_copy(update={"instances": placed}), namings)
+    lefts = sorted(box[0] for box in boxes)
+    assert tuple(lefts.index(box[0]) for box in boxes) == order
+
+
+def test_two_at_one_position_are_told() -> None:
+    asked = scene("a man and a dog", "a <v1> man", "a <v2> dog")
+    left = tuple(item.model_copy(update={"position": "left"}) for item in asked.instances)
+    (told,) = tell_columns(asked.model_copy(update={"instances": left}), asked)
+    assert told.startswith("instances[0] and instances[1] are all at the position left")
+    assert not tell_columns(asked, asked)
 
 
 def test_nobody_gets_a_column_where_a_place_was_given_or_is_not_needed() -> None:

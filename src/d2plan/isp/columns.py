@@ -4,7 +4,9 @@ import re
 from collections.abc import Sequence
 
 from d2plan.backbone.text import find_characters
+from d2plan.documents import Position
 from d2plan.isp.overrides import Box
+from d2plan.isp.sharing import assign_slots
 from d2plan.isp.tokens import Naming, count_before
 from d2plan.scenes import Scene
 
@@ -12,7 +14,7 @@ MOST = 4  # more would be too narrow for anybody
 # How far columns run into each other, part of the shorter side: where they meet there is nothing to part.
 FEATHER = 0.06
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.05, 0.95, 0.15, 0.95
-_ORDER = {"left": 0, "right": 2}
+_SIDES: dict[str, Position] = {"left": "left", "right": "right"}
 # "on the left" of the picture, and not "on the left cheek" or "to the left of her".
 _SIDE = re.compile(
     r"\bon the (left|right)(?: side)?(?=\s*(?:$|[,.;:])|\s+(?:and|in|at|on|with|while|is|an?|the)\b)", re.I
@@ -35,7 +37,7 @@ def wants_columns(scene: Scene) -> bool:
 
 
 def tell_columns(scene: Scene, resolved: Scene) -> list[str]:
-    """Tell where columns were asked for and not given.
+    """Tell where columns were asked for and not given, or not as they were asked for.
 
     Args:
         scene: as written.
@@ -44,7 +46,18 @@ def tell_columns(scene: Scene, resolved: Scene) -> list[str]:
     Returns:
         Sentences for the reader of the result.
     """
-    if scene.masks != "columns" or resolved.masks == "columns" or len(scene.instances) < 2:
+    if resolved.masks == "columns":
+        places: dict[Position, list[str]] = {}
+        for index, item in enumerate(scene.instances):
+            if item.position:
+                places.setdefault(item.position, []).append(f"instances[{index}]")
+        return [
+            f"{' and '.join(found)} are all at the position {position}; columns are beside each other, so the order of "
+            "mention parts them, from left to right. Give each its own position, or a box."
+            for position, found in places.items()
+            if len(found) > 1
+        ]
+    if scene.masks != "columns" or len(scene.instances) < 2:
         return []
     return [f"masks: columns are for 2 to {MOST} instances that nobody placed, without controls; attention finds them."]
 
@@ -94,7 +107,7 @@ def take_back(scene: Scene) -> tuple[Scene, tuple[Box, ...]]:
 def deal_columns(scene: Scene, namings: Sequence[Naming]) -> tuple[Box, ...]:
     """Deal out columns of one width, from left to right in the order of mention.
 
-    Who has a ``position``, or is "on the left" or "on the right" by either prompt, goes to that side of the others.
+    Who has a ``position``, or is "on the left" or "on the right" by either prompt, goes there, the others around them.
 
     >>> from d2plan.scenes import Instance
     >>> both = (Instance(concept="a", sub_prompt="a dog"), Instance(concept="b", sub_prompt="a man"))
@@ -111,15 +124,16 @@ def deal_columns(scene: Scene, namings: Sequence[Naming]) -> tuple[Box, ...]:
     """
     text = scene.global_prompt
     places = [find_characters(text, one.class_word, count_before(namings, index)) for index, one in enumerate(namings)]
-    keys = []
-    for index, (item, naming, (begin, end)) in enumerate(zip(scene.instances, namings, places, strict=True)):
+    positions: list[Position | None] = []
+    for item, naming, (begin, end) in zip(scene.instances, namings, places, strict=True):
         stop = min((other for other, _ in places if other > begin), default=len(text))
         behind = text[end:stop] if stop == len(text) else _SIDE_BEFORE.sub("", text[end:stop])
         said = _SIDE_BEFORE.search(text[:begin]) or _SIDE.search(behind) or _SIDE.search(naming.sub_prompt)
-        side = item.position or (said[1].casefold() if said else "")
-        keys.append((_ORDER.get(side, 1), begin, index))
-    columns = dict(zip((index for _, _, index in sorted(keys)), _list_columns(len(keys)), strict=True))
-    return tuple(columns[index] for index in range(len(keys)))
+        positions.append(item.position or (_SIDES[said[1].casefold()] if said else None))
+    mentioned = sorted(range(len(places)), key=lambda index: (places[index][0], index))
+    slots = dict(zip(mentioned, assign_slots([positions[index] for index in mentioned]), strict=True))
+    columns = _list_columns(len(places))
+    return tuple(columns[slots[index]] for index in range(len(places)))
 
 
 def _list_columns(count: int) -> list[Box]:

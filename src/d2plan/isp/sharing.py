@@ -196,7 +196,7 @@ def bind_pieces(pieces: Sequence[Piece], regions: Sequence[Region]) -> dict[int,
     waiting = [member for member, region in enumerate(regions) if member not in bound and region.point is None]
     # With fewer pieces than instances those that say where they stand come first.
     served = sorted(sorted(waiting, key=lambda member: regions[member].position is None)[: len(free)])
-    for member, slot in zip(served, _assign_slots([regions[member] for member in served]), strict=True):
+    for member, slot in zip(served, assign_slots([regions[member].position for member in served]), strict=True):
         bound[member] = free[slot]
     return bound
 
@@ -264,21 +264,33 @@ def _take_strong(pieces: list[Tensor], weights: list[float], share: float) -> li
     return [piece for piece, weight in zip(pieces, weights, strict=True) if weight >= share * max(weights)]
 
 
-def _assign_slots(regions: list[Region]) -> list[int]:
-    """Bind instances of one class to slots 0 (leftmost) .. n-1: by position where one is named, else by mention."""
-    free = list(range(len(regions)))
+def assign_slots(positions: Sequence[Position | None]) -> list[int]:
+    """Deal out slots 0 (leftmost) .. n-1: by position where one is named, else in the given order.
+
+    >>> assign_slots([None, "left", "middle"])
+    [2, 0, 1]
+
+    Args:
+        positions: one for each instance.
+
+    Returns:
+        The slot of each.
+    """
+    free = list(range(len(positions)))
     taken: dict[int, int] = {}
-    for index, region in enumerate(regions):
-        if region.position == "left":
+    for index, position in enumerate(positions):
+        if position == "left":
             taken[index] = free.pop(0)
-    for index, region in reversed(list(enumerate(regions))):
-        if region.position == "right":
+    for index, position in reversed(list(enumerate(positions))):
+        if position == "right":
             taken[index] = free.pop()
-    middle = (len(regions) - 1) / 2
-    for index, region in enumerate(regions):
-        if region.position == "middle":
-            taken[index] = free.pop(free.index(min(free, key=lambda slot: abs(slot - middle))))
-    return [taken[index] if index in taken else free.pop(0) for index in range(len(regions))]
+    middle = (len(positions) - 1) / 2
+    for index, position in enumerate(positions):
+        if position == "middle":
+            # Of two that are as near, that of its own turn: an even number has no middle one.
+            taken[index] = min(free, key=lambda slot: (abs(slot - middle), abs(slot - index)))
+            free.remove(taken[index])
+    return [taken[index] if index in taken else free.pop(0) for index in range(len(positions))]
 
 
 def tell_positions(scene: Scene) -> list[str]:
