@@ -14,7 +14,7 @@ from d2plan.isp.keep import find_room, join_masks, list_changed, narrow_room
 from d2plan.isp.loop import KeptPicture, compose_many, compose_steps, keep
 from d2plan.isp.partition import MaskResult, make_partition
 from d2plan.isp.prepare import PreparedScene, prepare_scene
-from tests.isp.concepts import man_and_dog, plain
+from tests.isp.concepts import man_and_dog, plain, random_adapter
 
 SETTINGS = IspSettings(steps=4, guidance_scale=5.0, map_steps=2)
 
@@ -59,9 +59,20 @@ def test_a_variant_that_changes_nothing_is_the_kept_picture_and_costs_nothing(ti
     assert (kept.unet_rows, other.unet_rows) == (rows, rows)
 
 
+def test_two_concepts_in_memory_under_one_name_keep_each_its_own_picture(tiny: Backbone) -> None:
+    base = _variant(tiny)
+    other = replace(base, adapters=(random_adapter(tiny, "man", "<v1>", 77), base.adapters[1]))
+    scenes = [replace(_sitting(tiny), adapters=one.adapters, kept=one) for one in (base, other)]
+    together = compose_many(tiny, scenes, SETTINGS)
+    alone = [compose_many(tiny, [scene], SETTINGS)[0] for scene in scenes]
+    for one, single in zip(together, alone, strict=True):
+        assert torch.allclose(one.latents, single.latents, atol=1e-4)
+    assert not torch.allclose(together[0].latents, together[1].latents, atol=1e-2)
+
+
 def test_a_scene_that_names_what_it_keeps_gets_it_made_once(tiny: Backbone) -> None:
     base = _variant(tiny)
-    scenes = [replace(_sitting(tiny), kept=base), replace(base, kept=_variant(tiny)), _sitting(tiny)]
+    scenes = [replace(_sitting(tiny), kept=base), replace(base, kept=replace(base)), _sitting(tiny)]
     steps = []
     run = compose_steps(tiny, scenes, SETTINGS)
     while True:

@@ -172,7 +172,7 @@ def group_scenes(scenes: Sequence[PreparedScene], most_rows: int, options: Engin
     latest: dict[tuple[object, ...], tuple[list[int], int]] = {}
     for index, item in enumerate(scenes):
         alike = (item.size, item.steps, item.scene.warmup, item.guidance_scale, item.guided, item.scene.scheduler)
-        variant = (item.kept.scene, is_changed(item, item.kept)) if item.kept else None
+        variant = (item.kept.key, is_changed(item, item.kept)) if item.kept else None
         key = (*alike, item.looks, variant, index if options.memory == "low" else None)
         group, used = latest.get(key, ([], 0))
         if not group or used + len(item.text) > most_rows:

@@ -12,7 +12,6 @@ from d2plan.backbone.load import Backbone
 from d2plan.backbone.schedulers import Sampling
 from d2plan.backbone.sdxl import decode_latents
 from d2plan.config import IspSettings
-from d2plan.documents import Scene
 from d2plan.errors import InputError
 from d2plan.isp.batch import (
     Batch,
@@ -220,23 +219,23 @@ def _compose_groups(
     shared: SharedStart | KeptPicture | None,
 ) -> Run:
     start = shared if isinstance(shared, SharedStart) else None
-    made: dict[Scene, KeptPicture] = {shared.prepared.scene: shared} if isinstance(shared, KeptPicture) else {}
+    made = {shared.prepared.key: shared} if isinstance(shared, KeptPicture) else {}
     if shared is not None:
         scenes = [replace(item, kept=None if start else shared.prepared) for item in scenes]
     groups = group_scenes(scenes, settings.most_rows, options)
     batches = [[scenes[index] for index in group] for group in groups]
-    keeps = {item.kept.scene: item.kept for item in scenes if item.kept and item.kept.scene not in made}
+    keeps = {item.kept.key: item.kept for item in scenes if item.kept and item.kept.key not in made}
     total = sum(_count_steps(backbone, item) for item in keeps.values())
     total += sum(_count_steps(backbone, batch[0], start) for batch in batches)
     done = 0
-    for scene, item in keeps.items():
-        made[scene] = yield from _shift(_keep(backbone, item, settings, options), done, total)
+    for key, item in keeps.items():
+        made[key] = yield from _shift(_keep(backbone, item, settings, options), done, total)
         done += _count_steps(backbone, item)
     unpaid = set(keeps)
     found: dict[int, Composition] = {}
     for group, members in zip(groups, batches, strict=True):
         its = members[0].kept
-        batch = start_batch(backbone, members, settings, made[its.scene] if its else start)
+        batch = start_batch(backbone, members, settings, made[its.key] if its else start)
         if batch.kept and not is_changed(members[0], batch.kept.prepared):
             batch.latents = batch.kept.trajectory[-1:].repeat(len(members), 1, 1, 1)
             batch.masks = [batch.kept.masks] * len(members)
@@ -246,8 +245,8 @@ def _compose_groups(
                     done += 1
                     yield Progress(done, total, phase)
         # What was made here for several is counted once, with the first of them.
-        if batch.kept and (scene := batch.kept.prepared.scene) in unpaid:
-            unpaid.remove(scene)
+        if batch.kept and (key := batch.kept.prepared.key) in unpaid:
+            unpaid.remove(key)
             batch.calls[0] += batch.kept.unet_calls
             batch.rows[0] += batch.kept.unet_rows
         found.update(zip(group, finish_batch(backbone, batch), strict=True))

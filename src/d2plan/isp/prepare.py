@@ -94,6 +94,12 @@ class PreparedScene:
         return (self.styles, self.styles, *_load_subs(self.scene, self.adapters, self.styles))
 
     @property
+    def key(self) -> tuple[object, ...]:
+        """What tells its picture from others': the scene, and what the adapters hold that it only names."""
+        adapters = (*self.adapters, *(style.adapter for style in self.styles))
+        return (self.scene, *(adapter.sha256 or id(adapter) for adapter in adapters))
+
+    @property
     def asks(self) -> bool:
         """Whether a mask has to be found, because nobody has drawn it."""
         return any(not region.drawn for region in self.regions)
