@@ -94,3 +94,16 @@ def test_the_judge_takes_the_instance_in_the_mask() -> None:
     blank = np.full((128, 128, 3), 255, np.uint8)
     with pytest.raises(InputError, match='"judge" finds no dog'):
         describe_references(encoder, "dog", [blank])
+
+
+def test_one_figure_stands_for_one_instance_alone() -> None:
+    rng = np.random.default_rng(3)
+    truth = render(sample_scene(rng, [identity_from_seed("man", 5)]), 128)
+    columns = np.arange(128) / 127
+    left, right = (np.repeat(share[None], 128, 0).astype(np.float32) for share in (1 - columns, columns))
+    encoder = JudgeEncoder(load_judge())
+    for masks in ((left, right), (right, left)):
+        found = encoder.describe(truth.image, [Place("man", mask) for mask in masks])
+        shares = [float(mask[truth.masks[0] > 0.5].mean()) for mask in masks]
+        assert min(shares) > 0.2, "each alone would hold him"
+        assert [one is not None for one in found] == [share == max(shares) for share in shares]

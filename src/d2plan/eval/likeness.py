@@ -70,19 +70,28 @@ class JudgeEncoder:
         self._judge = judge
 
     def describe(self, image: Picture, places: Sequence[Place]) -> list[NDArray[np.float32] | None]:
-        """Describe the instance of the class that lies in the mask, or the largest one without a mask."""
+        """Describe the instance of the class that lies in the mask, or the largest one without a mask.
+
+        No instance stands for two masks: of a class it goes to that which holds more of it.
+        """
         seen = self._judge.judge(image).instances
-        found: list[NDArray[np.float32] | None] = []
-        for place in places:
-            own = [one for one in seen if one.class_word == place.class_word]
+        found: list[NDArray[np.float32] | None] = [None] * len(places)
+        shares: list[tuple[float, int, int]] = []
+        for number, place in enumerate(places):
+            own = [index for index, one in enumerate(seen) if one.class_word == place.class_word]
             if place.mask is None:
-                best = max(own, key=lambda one: int(one.mask.sum()), default=None)
+                largest = max(own, key=lambda index: int(seen[index].mask.sum()), default=None)
+                found[number] = None if largest is None else seen[largest].embedding
             else:
-                mask = place.mask
-                inside = [(float(mask[one.mask].mean()) if one.mask.any() else 0.0, one) for one in own]
-                share, best = max(inside, key=lambda pair: pair[0], default=(0.0, None))
-                best = best if share >= _LEAST_OVERLAP else None
-            found.append(None if best is None else best.embedding)
+                inside = [
+                    (float(place.mask[seen[index].mask].mean()), index) for index in own if seen[index].mask.any()
+                ]
+                shares += [(share, number, index) for share, index in inside if share >= _LEAST_OVERLAP]
+        taken: set[int] = set()
+        for _, number, index in sorted(shares, key=lambda one: -one[0]):
+            if found[number] is None and index not in taken:
+                found[number] = seen[index].embedding
+                taken.add(index)
         return found
 
 
