@@ -1,12 +1,9 @@
 """Scenes and series of scenes: what a person asks to be composed. No torch here."""
 
-import os
-from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from d2plan.errors import InputError
 from d2plan.fields import (
     Document,
     FolderName,
@@ -23,7 +20,7 @@ from d2plan.fields import (
     Word,
     contains_word,
 )
-from d2plan.parsing import load_document, parse_document
+from d2plan.parsing import parse_document
 
 MAX_INSTANCES = 16
 MAX_VARIANTS = 200
@@ -263,9 +260,6 @@ class Series(SceneFields):
         return self
 
 
-Located = TypeVar("Located", bound=SceneFields)
-
-
 def list_scenes(series: Series) -> tuple[Scene, ...]:
     """Write out each variant of a series as a scene.
 
@@ -292,108 +286,3 @@ def _write_out(shared: dict[str, object], variant: Variant) -> Scene:
             changes["concept"] = variant.concepts[index]
         instances.append({**instance, **changes})
     return parse_document(Scene, {**shared, "instances": instances}, f'variant "{variant.name}"')
-
-
-def list_files(scene: Scene) -> dict[str, str]:
-    """Name the files of a scene by the fields that name them, adapters and the base left out.
-
-    Args:
-        scene: the scene.
-
-    Returns:
-        Field, such as ``controls[0].image``, to path.
-    """
-    found = {f"instances[{place}].mask": item.mask for place, item in enumerate(scene.instances) if item.mask}
-    for place, control in enumerate(scene.controls):
-        found[f"controls[{place}].model"] = control.model
-        found[f"controls[{place}].image"] = control.image
-    # A word or a name on the hub is no file; a detector's folder was made to stand on its own when it was read.
-    return found | ({"detector": scene.detector} if scene.detector and os.path.isabs(scene.detector) else {})
-
-
-def locate_concepts(scene: Located, folder: Path) -> Located:
-    """Make the relative paths of a scene or a series stand on their own.
-
-    Paths that are not absolute are taken from the given folder: those of concepts, masks, styles and drawings
-    always; those of a base when they start with a dot; those of ControlNets and detectors also when such a folder
-    is there. ``~`` is the home folder.
-
-    Args:
-        scene: the scene or series as written.
-        folder: where its file lies.
-
-    Returns:
-        The same with those paths joined to the folder.
-
-    Raises:
-        InputError: the folder's name is not UTF-8.
-    """
-    changes: dict[str, object] = {
-        "instances": tuple(_locate(item, folder, "concept", "mask") for item in scene.instances),
-        "style": tuple(_locate(item, folder, "adapter") for item in scene.style),
-        "controls": tuple(
-            _locate(item, folder, "image", *(("model",) if _is_local(item.model, folder) else ()))
-            for item in scene.controls
-        ),
-    }
-    if scene.base.startswith((".", "~")):
-        changes["base"] = _join(folder, scene.base)
-    if scene.detector is not None and _is_local(scene.detector, folder):
-        changes["detector"] = _join(folder, scene.detector)
-    if isinstance(scene, Scene):
-        changes["variant_of"] = tuple(_locate(item, folder, "concept", "mask") for item in scene.variant_of)
-    if isinstance(scene, Series):
-        changes["variants"] = tuple(_locate_variant(variant, folder) for variant in scene.variants)
-    return scene.model_copy(update=changes)
-
-
-def _locate_variant(variant: Variant, folder: Path) -> Variant:
-    if variant.concepts is None:
-        return variant
-    concepts = tuple(None if path is None else _join(folder, path) for path in variant.concepts)
-    return variant.model_copy(update={"concepts": concepts})
-
-
-def _locate(item: Document, folder: Path, *fields: str) -> Document:
-    paths = {field: getattr(item, field) for field in fields}
-    return item.model_copy(update={field: _join(folder, path) for field, path in paths.items() if path is not None})
-
-
-def _is_local(model: str, folder: Path) -> bool:
-    return model.startswith((".", "~")) or (folder / model).exists()
-
-
-def _join(folder: Path, path: str) -> str:
-    joined = str(folder / os.path.expanduser(path))
-    try:
-        joined.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{joined!r} is not UTF-8, so no record could name it; rename the folder.") from error
-    return joined
-
-
-def load_request(kind: type[Located], path: str | Path) -> Located:
-    """Read the file of a scene or a series; its relative paths are taken from the folder that it lies in.
-
-    Args:
-        kind: ``Scene`` or ``Series``.
-        path: a YAML (or JSON) file.
-
-    Returns:
-        The scene or the series.
-
-    Raises:
-        FileError: the file cannot be read.
-        InputError: it is something else, or a field is wrong or unknown; the sentence names it and what to do.
-    """
-    return locate_concepts(load_document(kind, path), Path(path).parent)
-
-
-def load_scene(path: str | Path) -> Scene:
-    """Read a scene file, as ``load_request`` does."""
-    return load_request(Scene, path)
-
-
-def load_series(path: str | Path) -> Series:
-    """Read a series file, as ``load_request`` does."""
-    return load_request(Series, path)

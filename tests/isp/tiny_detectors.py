@@ -55,7 +55,7 @@ def write_dino(folder: Path) -> Path:
     torch.manual_seed(0)
     GroundingDinoForObjectDetection(config).save_pretrained(folder)
     tokenizer = BertTokenizerFast(vocab={word: place for place, word in enumerate(WORDS)})
-    pictures = GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96})
+    pictures = GroundingDinoImageProcessorPil(size={"shortest_edge": 96, "longest_edge": 144})
     GroundingDinoProcessor(pictures, tokenizer).save_pretrained(folder)
     return folder
 

@@ -33,8 +33,13 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
     """Make a picture again: the same bytes, or what is missing or differs."""
     path = find_picture(image)
     if check:
-        check_sources(path, find_sources(path, base, search or ()))
-        tell(f"Everything is there to make {path} again.")
+        sources = find_sources(path, base, search or ())
+        check_sources(path, sources)
+        if sources.by_name:
+            names = ", ".join(sources.by_name)
+            tell(f"Not looked for, because the picture knows the name alone: {names}. All else is there.")
+        else:
+            tell(f"Everything is there to make {path} again.")
         return
     # Beside the run and not inside it, where `score` would count a second picture.
     named = path.parent if image.is_dir() or (path.parent / RECORD).is_file() else path.with_suffix("")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from d2plan.documents import RunRecord, parse_document
+from d2plan.documents import RunRecord, parse_document, split_detector
 from d2plan.errors import FileError, InputError
 
 OWN, COMMON = "d2plan", "parameters"
@@ -53,7 +53,8 @@ def write_texts(record: RunRecord) -> dict[str, str]:
     for place, item in enumerate(scene["controls"]):
         item["image"] = _last_part(item["image"])
         item["model"] = _shorten(item["model"], f"controls[{place}].model" in local)
-    scene["detector"] = scene["detector"] and _shorten(scene["detector"], "detector" in local)
+    parts = split_detector(record.scene)
+    scene["detector"] = ",".join(_shorten(part, field in local) for field, part in parts.items()) or None
     for use in (*content["adapters"], *content["styles"], *content["kept"]):
         use["path"] = _last_part(use["path"])
     for use in content["files"]:

@@ -1,6 +1,7 @@
 """Third-party files, strengths, styles, controls and detectors: how a scene's words reach the engine."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from d2plan.errors import InputError
 from d2plan.workflows.composing.compose import compose, run_requests
 from d2plan.workflows.composing.reproduce import find_sources, reproduce
 from d2plan.workflows.composing.requests import AdapterShelf, check_identifiers, open_request
+from tests.isp.tiny_detectors import write_dino, write_sam
 from tests.tiny import tiny_control
 from tests.workflows.concept_files import SCENE, concepts, opened, write_request
 
@@ -157,6 +159,32 @@ def test_a_detector_is_opened_by_its_name(concepts, tiny_folder, tmp_path, monke
     record = load_run(compose(scene, tmp_path / "run", **opened) / "run.json")
     assert record.masks.route == "detect" and record.masks.areas == pytest.approx((0.5, 0.5), abs=0.1)
     assert record.scene.detector == "eyes:Halves" and record.files == ()
+    assert find_sources(tmp_path / "run").by_name == ("detector (eyes:Halves)",)
+    assert reproduce(tmp_path / "run", tmp_path / "again", **opened).same_bytes
+
+
+@pytest.mark.parametrize("names", ["eyes", "eyes/grounding-dino,eyes/sam", "./eyes/grounding-dino, ./eyes/sam"])
+def test_a_picture_with_masks_of_a_detectors_folders_is_made_again_wherever_they_lie(
+    names, concepts, tiny_folder, tmp_path, opened
+) -> None:
+    work = Path(shutil.copytree(concepts, tmp_path / "work"))
+    write_dino(work / "eyes" / "grounding-dino")
+    write_sam(work / "eyes" / "sam")
+    scene = write_request(work, tiny_folder, SCENE, masks="detect", detector=names)
+    run = compose(scene, tmp_path / "run", **opened)
+    fields = [file.field for file in load_run(run / "run.json").files if file.sha256]
+    assert fields == (["detector[0]", "detector[1]"] if "," in names else ["detector"])
+    assert reproduce(run, tmp_path / "again", **opened).same_bytes
+    sent = Path(shutil.copy(run / "image.png", tmp_path / "sent.png"))
+    shutil.rmtree(run)
+    moved = tmp_path / "elsewhere" / "shelf"
+    shutil.move(work, moved)
+    (moved / "eyes").rename(moved / "other-eyes")
+    places = {"base": str(tiny_folder), "search": [moved]}
+    assert not find_sources(sent, **places).by_name
+    assert reproduce(sent, tmp_path / "yet-again", **places, **opened).same_bytes
+    shutil.rmtree(moved / "other-eyes")
+    assert len(find_sources(sent, **places).missing) == len(fields)
 
 
 def test_a_detector_that_finds_nobody_is_told_in_the_record(concepts, tiny_folder, tmp_path, monkeypatch, opened):

@@ -52,6 +52,15 @@ def test_the_warm_up_is_computed_once(made, opened) -> None:
     assert all(record.shared_start and record.masks.areas == records[0].masks.areas for record in records)
 
 
+def test_a_series_is_of_one_number_format(made, tiny_folder: Path, tmp_path: Path) -> None:
+    file, result, _ = made
+    copy = Path(shutil.copytree(result.folder, tmp_path / "copy"))
+    with pytest.raises(InputError, match=r"another request \(dtype was float32 and is bfloat16\).*--overwrite"):
+        compose_series(file, copy, precision="bf16")
+    again = compose_series(file, copy, overwrite=True, precision="bf16")
+    assert again.kept == () and len(again.made) == 3
+
+
 def test_a_variant_is_the_scene_composed_alone(made, concepts: Path, tmp_path: Path, opened) -> None:
     _, result, _ = made
     record = load_run(result.folder / "sit" / "run.json")

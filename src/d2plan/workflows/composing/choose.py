@@ -357,25 +357,26 @@ def _choose(work: _Work, found: Sequence[_Made]) -> CandidateReport:
 def _write_all(folder: Path, work: _Work, found: Sequence[_Made], result: CandidateReport) -> None:
     """Write the run folder of the kept picture with all candidates in it; the record comes last."""
     make_folder(folder / CANDIDATES)
-    images, labels = [], []
-    for one, candidate in zip(found, result.candidates, strict=True):
-        if one.composition is None:
-            continue
-        image = one.composition.image
-        write_png(folder / CANDIDATES / f"{one.seed}.png", image, write_texts(work.record(one.composition)))
-        images.append(size_for_sheet(image))
-        labels.append(f"{'KEPT ' if candidate.chosen else ''}seed {one.seed}: {_say(one.likeness)}")
-    write_png(folder / CANDIDATE_SHEET, contact_sheet(images, _COLUMNS, labels))
-    write_file(folder / CANDIDATE_REPORT, (result.model_dump_json(indent=2) + "\n").encode())
     choice = Choice(
         candidates=len(found),
         encoder=result.encoder,
         seeds=tuple(one.seed for one in found),
         likeness=tuple(one.least for one in found),
     )
-    kept = next(one.composition for one, candidate in zip(found, result.candidates, strict=True) if candidate.chosen)
+    images, labels = [], []
+    kept: tuple[Composition, RunRecord] | None = None
+    for one, candidate in zip(found, result.candidates, strict=True):
+        if one.composition is None:
+            continue
+        record = work.record(one.composition, choice if candidate.chosen else None)
+        write_png(folder / CANDIDATES / f"{one.seed}.png", one.composition.image, write_texts(record))
+        images.append(size_for_sheet(one.composition.image))
+        labels.append(f"{'KEPT ' if candidate.chosen else ''}seed {one.seed}: {_say(one.likeness)}")
+        kept = (one.composition, record) if candidate.chosen else kept
+    write_png(folder / CANDIDATE_SHEET, contact_sheet(images, _COLUMNS, labels))
+    write_file(folder / CANDIDATE_REPORT, (result.model_dump_json(indent=2) + "\n").encode())
     if kept is not None:
-        write_run(folder, kept, work.record(kept, choice))
+        write_run(folder, *kept)
 
 
 def _say(likeness: Sequence[float | None]) -> str:

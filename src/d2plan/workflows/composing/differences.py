@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from types import MappingProxyType
 
-from d2plan.documents import AdapterUse, FileUse, RunRecord, Scene
+from d2plan.documents import AdapterUse, FileUse, RunRecord, Scene, split_detector
 
 _DIGITS = 12
 _NAMING_FILES = MappingProxyType(
@@ -32,9 +32,24 @@ def compare_requests(was: RunRecord, now: RunRecord) -> tuple[str, ...]:
     found += _compare_adapters("style[{}].adapter", was.styles, now.styles)
     found += _compare_adapters("variant_of[{}].concept", was.kept, now.kept)
     found += _compare_files(was.files, now.files)
+    found += _compare(_name_detectors(was), _name_detectors(now))
     if was.settings:
         found += _compare(was.settings, now.settings)
     return tuple(found)
+
+
+def compare_formats(was: RunRecord, now: RunRecord) -> tuple[str, ...]:
+    """Name the number format and the device where they differ: pictures of one series share noise and parts.
+
+    Args:
+        was: of a picture that is there.
+        now: of one to make.
+
+    Returns:
+        One clause a difference.
+    """
+    told = ("dtype", "device")
+    return tuple(_compare(*({name: one.machine.get(name) for name in told} for one in (was, now))))
 
 
 def compare_machines(was: RunRecord, now: RunRecord) -> tuple[str, ...]:
@@ -72,6 +87,12 @@ def _flatten(scene: Scene) -> dict[str, object]:
         for place, item in enumerate(content[field]):
             flat |= {f"{field}[{place}].{name}": value for name, value in item.items() if name not in left_out}
     return flat
+
+
+def _name_detectors(record: RunRecord) -> dict[str, str]:
+    """Give words and names of detectors; of folders the content is compared."""
+    hashed = {use.field for use in record.files if use.sha256}
+    return {field: name for field, name in split_detector(record.scene).items() if field not in hashed}
 
 
 def _compare(was: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

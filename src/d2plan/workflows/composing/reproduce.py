@@ -9,7 +9,7 @@ from typing import Unpack
 import numpy as np
 
 from d2plan.backbone.load import MINI, PRECISIONS, Backbone, find_base, fingerprint_base
-from d2plan.documents import AdapterUse, RunRecord, Scene, list_files, load_run
+from d2plan.documents import AdapterUse, RunRecord, Scene, list_files, load_run, split_detector
 from d2plan.errors import D2PlanError, FileError, InputError
 from d2plan.isp.loop import Composition, compose_steps, warm_up_steps
 from d2plan.media.images import Picture, read_image
@@ -34,6 +34,7 @@ from d2plan.workflows.composing.requests import (
     open_request,
     read_request,
 )
+from d2plan.workflows.runs.detectors import GROUNDED, JUDGE
 from d2plan.workflows.runs.folder import IMAGE, RECORD, open_run, write_run
 
 _MOST_FILES = 20_000
@@ -48,11 +49,13 @@ class Sources:
         record: what stands inside the picture.
         scene: its scene, with paths of this machine.
         missing: one clause for each thing that is not there, or is there with another content.
+        by_name: one clause for each thing of which the picture knows a name alone, so that nothing can be compared.
     """
 
     record: RunRecord
     scene: Scene
     missing: tuple[str, ...]
+    by_name: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,15 +108,24 @@ def find_sources(image: str | Path, base: str | None = None, search: Sequence[st
     for field, use in _name_uses(record).items():
         found[field] = finder.find(field, use.path, use.sha256, hash_file, missing, _describe(use))
     for file in record.files:
-        # What has no hash is a name, on the hub or of a detector, and is found by it.
         if file.sha256:
             found[file.field] = finder.find(file.field, file.path, file.sha256, hash_path, missing)
-    return Sources(record, _put_paths(record.scene, found).model_copy(update={"base": base}), tuple(missing))
+    scene = _put_paths(record.scene, found).model_copy(update={"base": base})
+    return Sources(record, scene, tuple(missing), _tell_names(record))
+
+
+def _tell_names(record: RunRecord) -> tuple[str, ...]:
+    """Name what has no hash: a ControlNet or a detector on the hub, or a user's own detector."""
+    hashed = {file.field for file in record.files if file.sha256}
+    names = {f"controls[{place}].model": item.model for place, item in enumerate(record.scene.controls)}
+    if record.scene.masks == "detect":
+        names |= split_detector(record.scene) or {"detector": GROUNDED if record.scene.base != MINI else JUDGE}
+    return tuple(f"{field} ({name})" for field, name in names.items() if field not in hashed and name != JUDGE)
 
 
 def _check_record(path: Path, record: RunRecord) -> None:
     """Refuse a record that does not fit itself; whoever sent the picture may have written into it."""
-    scene, known = record.scene, list_files(record.scene)
+    scene, known = record.scene, {**list_files(record.scene), **split_detector(record.scene)}
     pairs = ((record.adapters, scene.instances), (record.styles, scene.style), (record.kept, scene.variant_of))
     fits = all(len(uses) == len(items) for uses, items in pairs)
     if not fits or any(file.field not in known for file in record.files):
@@ -128,7 +140,8 @@ def _name_uses(record: RunRecord) -> dict[str, AdapterUse]:
 
 def _put_paths(scene: Scene, paths: dict[str, str]) -> Scene:
     """Put paths into a scene by the full names of its fields."""
-    changes: dict[str, object] = {"detector": paths.get("detector", scene.detector)}
+    detector = ",".join(paths.get(field, part) for field, part in split_detector(scene).items())
+    changes: dict[str, object] = {"detector": detector or None}
     # The masks of what a scene is a variant of are its own.
     paths |= {
         f"variant_of[{place}].mask": paths[f"instances[{place}].mask"]
@@ -219,7 +232,12 @@ def reproduce(
         write_run(folder, composition, record, _call_as_before(record, sources.record))
         same = (folder / IMAGE).read_bytes() == original
     changed, largest = _measure(pixels, composition.image)
-    differences = (*compare_requests(sources.record, record), *compare_machines(sources.record, record))
+    unknown = [f"{name} may be another one now; the picture knows its name alone" for name in sources.by_name]
+    differences = (
+        *compare_requests(sources.record, record),
+        *compare_machines(sources.record, record),
+        *(unknown if largest else ()),
+    )
     return Reproduction(Path(os.path.expanduser(out)), same, largest == 0, changed, largest, differences)
 
 
@@ -275,7 +293,7 @@ class _Finder:
     ) -> str:
         """Find a file; where there is none, add a clause to ``missing`` and give its name."""
         other: Path | None = None
-        for path in self._places(field, Path(name).name):
+        for path in self._places(field, Path(name).name, hash_content is hash_path):
             if not path.exists():
                 continue
             if self._hash(path, hash_content) == sha256:
@@ -298,7 +316,7 @@ class _Finder:
                 self._hashes[path] = ""
         return self._hashes[path]
 
-    def _places(self, field: str, name: str) -> Iterator[Path]:
+    def _places(self, field: str, name: str, may_be_folder: bool) -> Iterator[Path]:
         if field in self._hints:
             yield Path(self._hints[field])
         folders = [self._home, self._home.parent, Path.cwd()]
@@ -306,8 +324,14 @@ class _Finder:
         suffix = Path(name).suffix
         every = [path for folder in self._search for path in _walk(folder)]
         yield from (path for path in every if path.name == name)
-        # Renamed files come last: each has to be read whole.
+        # What was renamed comes last: each has to be read.
         yield from (path for path in every if path.name != name and path.suffix == suffix and path.is_file())
+        if may_be_folder:
+            yield from (path for path in every if path.name != name and _holds_networks(path))
+
+
+def _holds_networks(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("config.json", "grounding-dino"))
 
 
 def _walk(folder: Path) -> list[Path]:

@@ -24,7 +24,7 @@ from d2plan.workflows.composing.compose import (
     prepare_request,
     say_nothing,
 )
-from d2plan.workflows.composing.differences import compare_requests
+from d2plan.workflows.composing.differences import compare_formats, compare_requests
 from d2plan.workflows.composing.provenance import plan_record, record_run
 from d2plan.workflows.composing.requests import (
     AdapterShelf,
@@ -202,7 +202,8 @@ class _Work:
             return True
         planned = plan_record(prepared, request.styles, self.backbone)
         try:
-            differences = compare_requests(load_run(out / RECORD), planned)
+            made = load_run(out / RECORD)
+            differences = (*compare_requests(made, planned), *compare_formats(made, planned))
             read_image(out / IMAGE)
         except D2PlanError as error:
             differences = (f"it cannot be read ({error})",)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from d2plan.documents import RunRecord
-from d2plan.errors import FileError, InputError
+from d2plan.errors import D2PlanError, FileError, InputError
+from d2plan.media.png_text import read_record
 from d2plan.workflows.runs.detectors import JUDGE_SOURCE
 from d2plan.workflows.scoring.films import Film, find_films
 from d2plan.workflows.scoring.items import (
@@ -129,7 +130,18 @@ def find_sources(request: ScoreRequest) -> Sources:
     if any(JUDGE_SOURCE in note for _, record in pairs for note in record.masks.notes):
         notes = (*notes, f"some masks were drawn by {JUDGE_SOURCE}")
     chosen = {record.choice.encoder: str(run) for run, record in pairs if record.choice is not None}
+    # A picture that was taken out of its run still says how it was chosen.
+    pictures = [item.path for title in sets.values() for item in title]
+    chosen |= {encoder: str(path) for path in pictures if (encoder := _read_chooser(path))}
     return Sources(sets, known, chosen, notes, {title: tuple(own.values()) for title, own in films.items() if own})
+
+
+def _read_chooser(path: Path) -> str:
+    try:
+        choice = read_record(path).choice if path.suffix.lower() == ".png" else None
+    except D2PlanError:
+        return ""
+    return choice.encoder if choice else ""
 
 
 def _describe_runs(
