@@ -44,13 +44,32 @@ def is_reserved(name: str) -> bool:
     return _RESERVED.fullmatch(name) is not None
 
 
+def check_text(text: str) -> str:
+    """Refuse a text that no PNG can hold.
+
+    Args:
+        text: any.
+
+    Returns:
+        The same.
+
+    Raises:
+        ValueError: it holds a NUL character.
+    """
+    if "\0" in text:
+        raise ValueError("holds a NUL character; write it anew")
+    return text
+
+
 def _check_name(name: str) -> str:
     if is_reserved(name):
         raise ValueError("no folder can have this name on Windows; choose another")
     return name
 
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(check_text)
+]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 PathText = Annotated[Text, BeforeValidator(take_path)]
 # A folder's name on every system: no separator, no mark at its start, nothing that a shell reads.

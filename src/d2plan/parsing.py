@@ -139,8 +139,16 @@ def _explain(found: ErrorDetails, kind: type[Document]) -> str:
         inner = {field: _document_in(info.annotation) for field, info in document.model_fields.items()}
         if owners := [field for field, owner in inner.items() if owner and name in owner.model_fields]:
             return f"{where} belongs into {owners[0]}; write it there."
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        return f"{where} is not a field; " + (f"did you mean {near[0]}?" if near else f"use {', '.join(names)}.")
+        owned: dict[str, str] = {}
+        for field, owner in inner.items():
+            for word in owner.model_fields if owner else ():
+                owned.setdefault(word, field)
+        # Names of its own come first where both are as near.
+        near = difflib.get_close_matches(name, [*owned, *names], n=1, cutoff=0.6)
+        if not near:
+            return f"{where} is not a field; use {', '.join(names)}."
+        hint = near[0] if near[0] in names else f"{near[0]}, which belongs into {owned[near[0]]}"
+        return f"{where} is not a field; did you mean {hint}?"
     if found["type"] == "missing":
         return f"{where} is missing; write it."
     if found["type"] == "too_long":

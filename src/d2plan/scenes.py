@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from d2plan.fields import (
     Document,
@@ -18,6 +18,7 @@ from d2plan.fields import (
     Strength,
     Text,
     Word,
+    check_text,
     contains_word,
 )
 from d2plan.parsing import parse_document
@@ -140,7 +141,7 @@ class SceneFields(Document):
     base: PathText = "mini"
     global_prompt: Text = ""
     instances: Annotated[tuple[Instance, ...], Field(max_length=MAX_INSTANCES)] = ()
-    negative_prompt: Annotated[str, StringConstraints(max_length=4000)] | None = None
+    negative_prompt: Annotated[str, StringConstraints(max_length=4000), AfterValidator(check_text)] | None = None
     style: Annotated[tuple[Style, ...], Field(max_length=8)] = ()
     controls: Annotated[tuple[Control, ...], Field(max_length=8)] = ()
     masks: Literal["attention", "columns", "detect"] | None = None

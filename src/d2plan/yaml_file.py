@@ -9,6 +9,7 @@ import yaml
 from d2plan.errors import FileError, InputError
 
 MAX_BYTES = 1_000_000
+_MERGE, _WORD = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
 
 
 def read_yaml(path: str | Path) -> object:
@@ -47,7 +48,10 @@ def read_yaml(path: str | Path) -> object:
 
 
 class _OneKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, where YAML would keep the last one in silence."""
+    """A safe loader whose keys are words as they are written, also ``on`` and ``null``, and none stands twice.
+
+    YAML itself would keep the last of two in silence.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         seen: set[object] = set()
@@ -56,6 +60,8 @@ class _OneKeyLoader(yaml.SafeLoader):
             if key is not None and key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f'"{key}" is written twice', key_node.start_mark)
             seen.add(key)
+            if key is not None and key_node.tag != _MERGE:
+                key_node.tag = _WORD
         return super().construct_mapping(node, deep)
 
 

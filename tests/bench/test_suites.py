@@ -138,7 +138,7 @@ def test_a_digest_tells_suites_apart():
         ({"concepts": [*PLAIN["concepts"], {"name": "b", "class_word": "dog", "folder": "gone"}]}, "folder gone of"),
         ({"multi": [{"name": "a", "scene": "here", "variants": [["{deed}"]]}]}, "there is none for dog"),
         ({"multi": [{"name": "a", "scene": "here", "only": ["rex+tom"]}]}, "there is no group rex"),
-        ({"promts": []}, "did you mean"),
+        ({"concpts": []}, "concpts is not a field; did you mean concepts"),
         ({"guidance_scale": 0.5}, "guidance_scale"),
         (
             {"concepts": [*PLAIN["concepts"], {"name": "tom+rex", "class_word": "dog", "seed": 3}]},

@@ -100,7 +100,7 @@ def clip_frames(clip: Clip, count: int, size: int = 128) -> np.ndarray:
         InputError: the count is outside 2..1000.
     """
     if not 2 <= count <= _MOST_FRAMES:
-        raise InputError(f"frames: {count} is outside 2..{_MOST_FRAMES}")
+        raise InputError(f"frames: {count} is outside 2..{_MOST_FRAMES}; choose a number in between.")
     return np.stack([render(scene_between(clip, place / (count - 1)), size).image for place in range(count)])
 
 

@@ -28,5 +28,5 @@ def stream_rng(stream: str, *key: int) -> np.random.Generator:
     if stream not in STREAMS:
         raise InputError(f"stream: '{stream}' does not exist; choose one of {', '.join(STREAMS)}")
     if any(number < 0 for number in key):
-        raise InputError(f"seed: {min(key)} is negative; give a whole number from 0")
+        raise InputError(f"seed: {min(key)} is negative; give a whole number from 0 on.")
     return np.random.default_rng(np.random.SeedSequence([STREAMS[stream], *key]))

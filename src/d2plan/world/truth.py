@@ -80,7 +80,7 @@ def render(scene: WorldScene, size: int = 128) -> Truth:
         InputError: the size is outside 16..4096 or there are more than 200 figures.
     """
     if not 16 <= size <= 4096:
-        raise InputError(f"size: {size} is outside 16..4096")
+        raise InputError(f"size: {size} is outside 16..4096; choose a number in between.")
     if len(scene.figures) > 200:
         raise InputError(f"figures: {len(scene.figures)} are too many; a scene holds at most 200")
     fine = size * _FINER
