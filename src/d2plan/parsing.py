@@ -134,21 +134,7 @@ def _explain(found: ErrorDetails, kind: type[Document]) -> str:
     if found["type"] in _PLAINLY:
         message = _PLAINLY[found["type"]].format(**found.get("ctx", {}))
     if found["type"] == "extra_forbidden":
-        document, name = _document_at(kind, found["loc"][:-1]), str(found["loc"][-1])
-        names = list(document.model_fields)
-        inner = {field: _document_in(info.annotation) for field, info in document.model_fields.items()}
-        if owners := [field for field, owner in inner.items() if owner and name in owner.model_fields]:
-            return f"{where} belongs into {owners[0]}; write it there."
-        owned: dict[str, str] = {}
-        for field, owner in inner.items():
-            for word in owner.model_fields if owner else ():
-                owned.setdefault(word, field)
-        # Names of its own come first where both are as near.
-        near = difflib.get_close_matches(name, [*owned, *names], n=1, cutoff=0.6)
-        if not near:
-            return f"{where} is not a field; use {', '.join(names)}."
-        hint = near[0] if near[0] in names else f"{near[0]}, which belongs into {owned[near[0]]}"
-        return f"{where} is not a field; did you mean {hint}?"
+        return f"{where} {_explain_unknown(_document_at(kind, found['loc'][:-1]), str(found['loc'][-1]))}"
     if found["type"] == "missing":
         return f"{where} is missing; write it."
     if found["type"] == "too_long":
@@ -158,6 +144,24 @@ def _explain(found: ErrorDetails, kind: type[Document]) -> str:
     if found["type"] == "value_error" and not found["loc"]:
         return f"{message}."
     return f"{where}: {message[:1].lower()}{message[1:]}.".replace("input should be", "must be")
+
+
+def _explain_unknown(document: type[Document], name: str) -> str:
+    """Say of a name that a document lacks what was perhaps meant."""
+    names = list(document.model_fields)
+    owned: dict[str, str] = {}
+    for field, info in document.model_fields.items():
+        owner = _document_in(info.annotation)
+        for word in owner.model_fields if owner else ():
+            owned.setdefault(word, field)
+    if name in owned:
+        return f"belongs into {owned[name]}; write it there."
+    # Names of its own come first where both are as near.
+    near = difflib.get_close_matches(name, [*owned, *names], n=1, cutoff=0.6)
+    if not near:
+        return f"is not a field; use {', '.join(names)}."
+    hint = near[0] if near[0] in names else f"{near[0]}, which belongs into {owned[near[0]]}"
+    return f"is not a field; did you mean {hint}?"
 
 
 def _document_at(kind: type[Document], location: tuple[int | str, ...]) -> type[Document]:

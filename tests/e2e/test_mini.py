@@ -13,10 +13,12 @@ from PIL import Image
 from d2plan.backbone.load import Backbone, find_base, load_backbone
 from d2plan.backbone.sdxl import decode_latents, encode_images
 from d2plan.backbone.text import unknown_words
+from d2plan.eval.judge import load_judge
 from d2plan.workflows.composing.compose import compose
 from d2plan.workflows.composing.generate import generate
 from d2plan.workflows.training.train import train_concept
 from d2plan.world.caption import write_caption
+from d2plan.world.cast import CLASSES, sample_identity
 from d2plan.world.folders import write_concept
 from d2plan.world.scene import sample_scene
 from d2plan.world.seeds import stream_rng
@@ -69,7 +71,26 @@ def test_identifiers_are_one_token_and_no_caption_holds_them(mini: Backbone) -> 
 def test_renders_survive_the_autoencoder(mini: Backbone) -> None:
     images = np.stack([render(sample_scene(stream_rng("heldout", 2, number))).image for number in range(12)])
     back = decode_latents(mini, encode_images(mini, images))
-    assert 10 * np.log10(255**2 / np.mean((back.astype(float) - images) ** 2)) > 25
+    assert 10 * np.log10(255**2 / np.mean((back.astype(float) - images) ** 2)) > 29
+
+
+def test_it_draws_what_it_is_told(tmp_path: Path) -> None:
+    scenes = []
+    for number in range(8):
+        rng = stream_rng("heldout", 930, number)
+        scenes.append((sample_scene(rng, [sample_identity(CLASSES[number], rng)]), rng))
+    images = []
+    for number, (scene, rng) in enumerate(scenes):
+        prompt = write_caption(scene, rng).text
+        (path,) = generate(prompt, tmp_path / f"{number}.png", seed=number, steps=12, guidance_scale=5.0)
+        images.append(np.asarray(Image.open(path)))
+    seen = load_judge().judge_many(images)
+    classes = [
+        scene.figures[0].class_word in {one.class_word for one in verdict.instances}
+        for (scene, _), verdict in zip(scenes, seen, strict=True)
+    ]
+    places = [scene.place == verdict.place for (scene, _), verdict in zip(scenes, seen, strict=True)]
+    assert sum(classes) >= 7 and sum(places) >= 7
 
 
 def test_a_concept_goes_from_its_folder_to_a_composed_picture(tmp_path: Path) -> None:
