@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/compose_memory.py [--concepts 4] [--out FILE]
 
-The U-Net is ``middle`` of compose_step.py. Each way runs in a process of its own, and the number is the most memory
+The U-Net is ``middle`` of compose_step.py, in float32; the adapters are too, and once more as files of the field have
+them, in float16, which takes a copy. Each way runs in a process of its own, and the number is the most memory
 that this holds while steps run (VmHWM, set back before them; Linux only). The table goes to the screen and to
 benchmarks/results/compose_memory.json.
 """
@@ -11,12 +12,13 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from compose_step import ROOT, describe_machine, make_adapter, make_middle
 
-from d2plan.adapter.file import Adapter
+from d2plan.adapter.file import Adapter, Delta
 from d2plan.backbone.load import load_backbone
 from d2plan.backbone.sdxl import draw_noise, encode_prompts, predict, time_ids
 from d2plan.config import IspSettings
@@ -27,7 +29,13 @@ from d2plan.isp.prepare import prepare_scene
 
 RANK, STEPS = 48, 3
 BARE = "bare"
-MEMORIES = ("rows", "low", "merged")
+# How the engine runs, and the adapters' number format.
+WAYS = {
+    "rows": ("rows", torch.float32),
+    "rows, adapters in float16": ("rows", torch.float16),
+    "low": ("low", torch.float32),
+    "merged": ("merged", torch.float32),
+}
 
 
 def measure_peak(way: str, concepts: int) -> dict[str, int]:
@@ -43,7 +51,8 @@ def measure_peak(way: str, concepts: int) -> dict[str, int]:
                 predict(base, noise.expand(concepts + 2, -1, -1, -1), torch.tensor(500.0), text, ids)
         return {"adapters": 0, "peak": _read_peak()}
     names = base.defaults.identifiers[:concepts]
-    adapters = [make_adapter(base, name, RANK, seed) for seed, name in enumerate(names)]
+    memory, dtype = WAYS[way]
+    adapters = [_cast(make_adapter(base, name, RANK, seed), dtype) for seed, name in enumerate(names)]
     edges = [number / concepts for number in range(concepts + 1)]
     instances = tuple(
         Instance(concept=name, sub_prompt=f"a photo of a {name} man", box=(left, 0.1, right, 1.0))
@@ -53,9 +62,14 @@ def measure_peak(way: str, concepts: int) -> dict[str, int]:
     scene = Scene(global_prompt=prompt, instances=instances, steps=STEPS, warmup=0, weave="none")
     prepared = prepare_scene(base, scene, adapters)
     _forget_peak()
-    for _ in compose_steps(base, [prepared], IspSettings(), EngineOptions(way)):  # type: ignore[arg-type]
+    for _ in compose_steps(base, [prepared], IspSettings(), EngineOptions(memory)):  # type: ignore[arg-type]
         pass
     return {"adapters": sum(_count_bytes(adapter) for adapter in adapters), "peak": _read_peak()}
+
+
+def _cast(adapter: Adapter, dtype: torch.dtype) -> Adapter:
+    deltas = {path: Delta(one.down.to(dtype), one.up.to(dtype), one.alpha) for path, one in adapter.deltas.items()}
+    return replace(adapter, deltas=deltas)
 
 
 def _count_bytes(adapter: Adapter) -> int:
@@ -77,14 +91,14 @@ def main() -> None:
     """Measure all ways, each in its own process, and write them down."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--concepts", type=int, default=4)
-    parser.add_argument("--way", choices=(BARE, *MEMORIES), help="measure this one in this process; for its own use")
+    parser.add_argument("--way", choices=(BARE, *WAYS), help="measure this one in this process; for its own use")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "compose_memory.json")
     options = parser.parse_args()
     if options.way:
         sys.stdout.write(json.dumps(measure_peak(options.way, options.concepts)))
         return
     found = {}
-    for way in (BARE, *MEMORIES):
+    for way in (BARE, *WAYS):
         command = [sys.executable, __file__, "--concepts", str(options.concepts), "--way", way]
         found[way] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     needed = found[BARE]["peak"] + found["rows"]["adapters"]
@@ -96,8 +110,8 @@ def main() -> None:
     sys.stdout.write(
         f"bare U-Net with {options.concepts + 2} rows and {adapters:.0f} MiB of adapters: {needed / 2**20:.0f} MiB\n"
     )
-    for way in MEMORIES:
-        sys.stdout.write(f"  d2plan, {way:8s} {rows[way]['peak'] / 2**20:8.0f} MiB  {rows[way]['ratio']:.2f} x\n")
+    for way in WAYS:
+        sys.stdout.write(f"  d2plan, {way:25s} {rows[way]['peak'] / 2**20:8.0f} MiB  {rows[way]['ratio']:.2f} x\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 All methods run side by side in one process and one thread: every round times each of them in turn, and a method's
 number is the median of the processor time of all its steps.
 ``middle`` is a random SDXL-like U-Net in the place of the embedded one, between the
-embedded base and SDXL in size. The table goes to the screen, everything to benchmarks/results/compose_step.json.
+embedded base and SDXL in size. The table goes to the screen, and that of both bases also to
+benchmarks/results/compose_step.json.
 """
 
 import argparse
@@ -197,8 +198,10 @@ def main() -> None:
     parser.add_argument("--base", choices=("mini", "middle", "both"), default="both")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "compose_step.json")
+    parser.add_argument("--out", type=Path, help="file for the numbers; those of both bases have one")
     options = parser.parse_args()
+    whole = ROOT / "benchmarks" / "results" / "compose_step.json" if options.base == "both" else None
+    out = options.out or whole
     mini = load_backbone()
     bases = {"mini": (mini, mini.defaults.rank), "middle": (None, 48)}
     results: dict[str, object] = {"machine": describe_machine()}
@@ -210,9 +213,10 @@ def main() -> None:
         sys.stdout.write(f"{name}: U-Net of {weights / 1e6:.1f} million weights, rank {bases[name][1]}\n")
         for method, row in table.items():
             sys.stdout.write(f"  {method:64s} {1000 * row['seconds']:9.1f} ms  {row['ratio']:.2f} x\n")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(f"written to {options.out}\n")
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        sys.stdout.write(f"written to {out}\n")
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures" / "speed.webp")
     out = parser.parse_args().out
     measured = {name: entry for name, entry in json.loads(MEASURED.read_text()).items() if "methods" in entry}
-    figure, panels = plt.subplots(1, len(measured), figsize=(9, 2.7), sharey=True, layout="constrained")
-    for panel, (name, entry) in zip(panels, measured.items(), strict=True):
+    figure, panels = plt.subplots(1, len(measured), figsize=(9, 2.7), sharey=True, layout="constrained", squeeze=False)
+    for panel, (name, entry) in zip(panels[0], measured.items(), strict=True):
         ratios = [entry["methods"][key]["ratio"] for key in NAMES]
         places = range(len(NAMES), 0, -1)
         colours = [ONE if name.startswith("d2plan") else SOFT for name in NAMES]
