@@ -34,7 +34,7 @@ def command(  # noqa: PLR0913  (a command's options are its parameters)
         bool,
         typer.Option(
             "--merged",
-            help="Merge a copy of the weights for each concept; pays for high ranks.",
+            help="Merge a copy of the weights for each concept: more memory, the same picture but for rounding.",
         ),
     ] = False,
 ) -> None:
