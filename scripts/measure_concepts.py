@@ -105,12 +105,19 @@ class Bench:
     def __post_init__(self) -> None:
         self.records = read_records(self.folder / "records.jsonl")
         self.drawing_code = digest_code("isp", "backbone", "adapter")
+        if self.backbone.dtype != torch.float32:
+            self.drawing_code = digest(self.drawing_code, self.backbone.dtype_name)
         self.judging_code = digest(digest_files(PACKAGE / "assets" / "judge"), digest_code("eval", "world"))
 
     @property
     def facts(self) -> dict[str, object]:
         """Give the fingerprints of what numbers depend on."""
-        return {"base": self.backbone.fingerprint, "judge": self.judging_code, "drawing": self.drawing_code}
+        return {
+            "base": self.backbone.fingerprint,
+            "precision": self.backbone.dtype_name,
+            "judge": self.judging_code,
+            "drawing": self.drawing_code,
+        }
 
     def keep(self, kind: str, key: str, **values: object) -> None:
         """Write a record."""
@@ -166,7 +173,8 @@ class Bench:
             path,
             concept.class_word,
             concept.identifier,
-            base=self.backbone,
+            # Opened anew, in the number format of training, whatever the pictures are drawn in.
+            base=self.backbone.name,
             seed=TRAIN_SEED,
             name=concept.name,
             overwrite=True,

@@ -36,7 +36,7 @@ from concepts.plan import (
 from concepts.table import begin_run, change_settings, make_row, write_rows
 from measure_concepts import WORK, Bench, work
 
-from d2plan.backbone.load import load_backbone
+from d2plan.backbone.load import PRECISIONS, load_backbone
 from d2plan.eval.judge import load_judge
 from d2plan.media.images import write_file
 
@@ -109,7 +109,7 @@ def plan_rows(concepts: Sequence[Concept], ours: int, others: int) -> list[tuple
 def main() -> None:
     """Measure, as far as the time allows, and print the table."""
     choice = read_arguments()
-    backbone, judge = load_backbone(choice.base), load_judge()
+    backbone, judge = load_backbone(choice.base, dtype=PRECISIONS[choice.precision]), load_judge()
     defaults = backbone.defaults
     concepts = choose_concepts(choice.seeds, choice.identities, defaults.identifiers)
     plan = [
@@ -125,7 +125,7 @@ def main() -> None:
     }
     bench = benches[OURS]
     settings = {name: getattr(choice, name) for name in ("seeds", "identities", "ours", "others", "rows", "parts")}
-    said = f"{choice.identities} identities, {choice.ours} and {choice.others} images"
+    said = f"{choice.identities} identities, {choice.ours} and {choice.others} images, {choice.precision}"
     facts = {**bench.facts, "composing": asdict(bench.composing)}
     about = begin_run("measure_isp.py", facts, settings, said)
     deadline = time.monotonic() + 60 * choice.time_limit
@@ -160,6 +160,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=tuple(TITLES), default=list(TITLES), help="only these")
     parser.add_argument("--time-limit", type=float, default=float("inf"), help="minutes; nothing is begun after them")
     parser.add_argument("--base", default="mini")
+    parser.add_argument(
+        "--precision", choices=tuple(PRECISIONS), default="fp32", help="of drawing; learning has its own"
+    )
     parser.add_argument("--folder", type=Path, default=WORK, help="where work is kept")
     parser.add_argument("--out", type=Path, help="file for the numbers; in the folder without it")
     return parser.parse_args()
