@@ -89,7 +89,11 @@ def test_nobody_gets_a_column_where_a_place_was_given_or_is_not_needed() -> None
     asked = scene("a man and a dog", "a man", "a dog")
     assert wants_columns(asked)
     assert not wants_columns(asked.model_copy(update={"masks": "attention"}))
-    assert not wants_columns(scene("a man", "a man"))
+    alone = scene("a man", "a man")
+    assert wants_columns(alone)
+    sided = alone.instances[0].model_copy(update={"position": "left"})
+    assert not wants_columns(alone.model_copy(update={"instances": (sided,)}))
+    assert not wants_columns(scene("a castle"))
     assert wants_columns(scene("m", *["a man"] * 4)) and not wants_columns(scene("m", *["a man"] * 5))
     for place in ({"box": (0, 0, 0.5, 1)}, {"mask": "m.png"}, {"point": (0.2, 0.5)}):
         placed = asked.instances[0].model_copy(update=place)
@@ -116,6 +120,18 @@ def test_a_scene_in_columns_is_prepared_as_one_drawn_by_hand(tiny: Backbone) -> 
     assert (asked.warmup, asked.asks) == (3, True)
     other = prepare_scene(tiny, plain, written.adapters, replace(settings, masks="attention"))
     assert other.scene.masks == "attention" and other.asks
+
+
+def test_one_alone_gets_a_column_as_wide_as_all_and_the_whole_warm_up(tiny: Backbone) -> None:
+    settings = IspSettings(steps=10, warmup_fraction=0.3, short_warmup_fraction=0.1, masks="columns")
+    written = man_and_dog(tiny)
+    plain = written.scene.model_copy(update={"warmup": None, "steps": None, "masks": None})
+    alone = plain.model_copy(update={"instances": plain.instances[:1], "global_prompt": "a photo of a man"})
+    dealt = prepare_scene(tiny, alone, written.adapters[:1], settings)
+    assert [region.box for region in dealt.regions] == [(0.05, 0.15, 0.95, 0.95)]
+    assert (dealt.warmup, dealt.asks, dealt.scene.masks) == (3, False, "columns")
+    again = prepare_scene(tiny, dealt.scene, written.adapters[:1], settings)
+    assert (again.regions, again.warmup, again.scene) == (dealt.regions, dealt.warmup, dealt.scene)
 
 
 def test_a_record_of_two_of_one_class_keeps_who_is_which_mention(tiny: Backbone) -> None:

@@ -24,7 +24,10 @@ _SIDE_BEFORE = re.compile(r"\bon the (left|right)(?: side)?,?\s+(?:is\s+|stands\
 
 
 def wants_columns(scene: Scene) -> bool:
-    """Say whether instances are dealt columns: several, none of them placed by hand, and no ControlNet with a layout.
+    """Say whether instances are dealt columns: none of them is placed by hand, and no ControlNet has a layout.
+
+    One alone gets a column as wide as all: attention finds a part of it, such as a head and a coat without the skirt,
+    and the base would draw the rest. Where its ``position`` is asked for, attention finds it there.
 
     Args:
         scene: with ``masks`` filled in.
@@ -33,7 +36,9 @@ def wants_columns(scene: Scene) -> bool:
         True where ``deal_columns`` is to be asked.
     """
     placed = any(item.box or item.mask or item.point for item in scene.instances)
-    return scene.masks == "columns" and 2 <= len(scene.instances) <= MOST and not placed and not scene.controls
+    if len(scene.instances) == 1:
+        placed = placed or scene.instances[0].position is not None
+    return scene.masks == "columns" and 1 <= len(scene.instances) <= MOST and not placed and not scene.controls
 
 
 def tell_columns(scene: Scene, resolved: Scene) -> list[str]:
@@ -59,7 +64,7 @@ def tell_columns(scene: Scene, resolved: Scene) -> list[str]:
         ]
     if scene.masks != "columns" or len(scene.instances) < 2:
         return []
-    return [f"masks: columns are for 2 to {MOST} instances that nobody placed, without controls; attention finds them."]
+    return [f"masks: columns are for {MOST} at most that nobody placed, without controls; attention finds them."]
 
 
 def tell_sides(scene: Scene, kept: Scene) -> list[str]:

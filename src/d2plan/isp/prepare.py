@@ -176,7 +176,8 @@ def resolve_scene(
     one_class = len(instances) > len({(item.class_word or "").casefold() for item in instances}) == 1
     masks = masks if columns or masks != "columns" else "attention"
     by_hand = bool(instances) and all(item.box is not None or item.mask is not None for item in instances)
-    placed = by_hand or columns
+    # One alone has nobody to be kept apart from, and the base's warm-up keeps its deeds.
+    placed = by_hand or (columns and len(instances) > 1)
     short = settings.short_warmup_fraction if one_class or placed else None
     fraction = settings.warmup_fraction if short is None else short
     warmup = int(fraction * steps + 0.5) if scene.warmup is None else scene.warmup
