@@ -1,9 +1,5 @@
 """The script that teaches a ControlNet on the world: what it sees, what it learns, and that it goes on bit for bit."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,24 +8,10 @@ from d2plan.backbone.spatial import load_control
 from d2plan.world.scene import sample_scene
 from d2plan.world.seeds import stream_rng
 from d2plan.world.truth import render
+from tests.scripts.loading import load_scripts
 from tests.tiny import tiny_backbone
 
-
-def _load(*names):
-    # As for the interpolator's scripts: other folders have files of the same names.
-    folder = str(Path(__file__).resolve().parents[2] / "scripts" / "control")
-    kept = {name: sys.modules.pop(name) for name in names if name in sys.modules}
-    sys.path.insert(0, folder)
-    try:
-        return [importlib.import_module(name) for name in names]
-    finally:
-        sys.path.remove(folder)
-        for name in names:
-            sys.modules.pop(name, None)
-        sys.modules.update(kept)
-
-
-(train,) = _load("train")
+(train,) = load_scripts("control", "train")
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,5 @@
 """The scripts that make the embedded interpolator: what they render, and training that goes on bit for bit."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,25 +7,10 @@ import torch
 from d2plan.etp.interpolate import InterpolatorOptions, Segment, interpolate, open_interpolator
 from d2plan.world.clip import clip_frames, sample_clip
 from d2plan.world.seeds import stream_rng
+from tests.scripts.loading import load_scripts
 from tests.tiny import tiny_backbone, write_tiny
 
-
-def _load(*names):
-    # Scripts find what lies beside them by their own folder, which is not on the tests' path; other scripts have
-    # files of the same names.
-    folder = str(Path(__file__).resolve().parents[2] / "scripts" / "seine")
-    kept = {name: sys.modules.pop(name) for name in names if name in sys.modules}
-    sys.path.insert(0, folder)
-    try:
-        return [importlib.import_module(name) for name in names]
-    finally:
-        sys.path.remove(folder)
-        for name in names:
-            sys.modules.pop(name, None)
-        sys.modules.update(kept)
-
-
-clips_data, render_clips, train, measure = _load("clips_data", "render_clips", "train", "measure")
+clips_data, render_clips, train, measure = load_scripts("seine", "clips_data", "render_clips", "train", "measure")
 ALPHAS = torch.linspace(0.999, 0.001, 1000)
 
 
