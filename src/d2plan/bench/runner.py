@@ -162,7 +162,9 @@ class Runner:
 
     def _keep(self, unit: Unit, path: Path, state: State, cost: Cost) -> None:
         size = write_state(path, state)
-        record = LearnRecord(concepts=unit.concepts, cost=cost, state_bytes=size, shared_from=unit.entry.name)
+        # What is joined is the method's own; what is learnt may serve others, so it says whose it is.
+        first = unit.entry.name if unit.stage == "learn" else None
+        record = LearnRecord(concepts=unit.concepts, cost=cost, state_bytes=size, shared_from=first)
         write_record(path.with_suffix(".json"), record, unit.key)
 
 

@@ -39,7 +39,7 @@ from d2plan.eval.metrics import Estimate
 UNSURE, UNCHECKED, GAPS, WAITING = " °", " ?", " †", " …"
 PART_TITLES: dict[Part, str] = {"single": "one concept", "multi": "several concepts"}
 _INTERVALS = (
-    "Small: 95 % intervals, bootstrap over concepts (or groups of them) first, then over prompts; each concept weighs "
+    "Intervals are 95 %, by bootstrap over concepts (or groups of them) first, then over prompts; each concept weighs "
     "the same."
 )
 _TONES: dict[str, Tone] = {"ahead": "good", "behind": "bad"}
