@@ -25,6 +25,8 @@ _PLAINLY = MappingProxyType(
         "string_unicode": "holds characters that are no text; write it anew",
         "string_too_short": "is empty; write it",
         "string_too_long": "is longer than {max_length} characters; shorten it",
+        # The one pattern that documents have is that of a folder's name.
+        "string_pattern_mismatch": "must be at most 80 letters, digits, spaces or . + - _, a letter, digit or _ first",
         "tuple_type": "must be a list",
         "model_type": "must be fields, written as `name: value`",
         "invalid_key": "is a number where a field's name must stand",

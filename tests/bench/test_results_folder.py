@@ -8,14 +8,14 @@ import pytest
 
 from d2plan.bench import surroundings
 from d2plan.bench.assemble import assemble
-from d2plan.bench.entries import enter, enter_others, forget_method
+from d2plan.bench.entries import enter, enter_others, forget_method, read_entry
 from d2plan.bench.job import make_entry
 from d2plan.bench.methods.isp import ISP_DISLORA, ISP_LORA
 from d2plan.bench.prepare import check_folder, claim_folder, plan_folder
 from d2plan.bench.records import InstanceValues, PictureRecord, TunedSetting
 from d2plan.bench.runner import Runner
 from d2plan.bench.scoring import Scorer, expect_shot
-from d2plan.bench.store import PLAN, make_key, read_record, read_results, read_state, write_record
+from d2plan.bench.store import METHOD, PLAN, Store, make_key, read_record, read_results, read_state, write_record
 from d2plan.bench.surroundings import digest_method, digest_module, read_commit
 from d2plan.bench.tuning import choose_setting, read_tuned, write_tuned
 from d2plan.bench.validity import mean_of
@@ -52,7 +52,7 @@ def test_a_folder_of_another_format_or_of_something_else_is_refused(tmp_path):
     with pytest.raises(InputError, match="results in format 99"):
         check_folder(tmp_path)
     (tmp_path / PLAN).write_text("{")
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match="is damaged; name another --out"):
         check_folder(tmp_path)
     (tmp_path / PLAN).rename(tmp_path / "letters.txt")
     with pytest.raises(InputError, match="holds no benchmark"):
@@ -79,6 +79,25 @@ def test_another_setting_or_other_code_is_refused_until_it_is_thrown_away(tmp_pa
     assert (entries, len(notes)) == ([], 1)
     forget_method(store, "toy")
     assert enter(store, "toy", toy, None).setting == {"level": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("identifier", "told"), [("zzqqxx", "is not reserved by this base; choose one of <v1>"), ("dog", "overlap")]
+)
+def test_an_identifier_that_nobody_could_learn_by_is_refused_before_anything_is_learnt(tmp_path, identifier, told):
+    concepts = [{**SUITE["concepts"][0], "identifier": identifier}, *SUITE["concepts"][1:]]
+    with pytest.raises(InputError, match=rf"rex: identifier .*{told}"):
+        toy_job(tmp_path, {**SUITE, "concepts": concepts})
+
+
+def test_a_damaged_file_of_a_method_is_told_with_its_remedy(tmp_path):
+    store = Store(tmp_path)
+    for content in ("{", "[]", '{"setting": 1}'):
+        path = store.method("toy") / METHOD
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        with pytest.raises(InputError, match=r"is damaged; begin the method anew with --redo toy\."):
+            read_entry(store, "toy")
 
 
 def test_methods_that_learn_alike_share_what_they_learnt(tmp_path):
@@ -223,7 +242,7 @@ def test_words_about_the_code_do_not_change_its_digest(tmp_path, monkeypatch):
     assert digest_module("d2plan.bench.shared.adapters") != digest_module("d2plan.bench.shared.drawing")
 
 
-METHOD = """
+SOURCE = """
 import torch
 {imports}
 
@@ -245,7 +264,7 @@ def test_a_move_of_modules_does_not_change_a_digest_but_their_code_does(tmp_path
         folder.mkdir(parents=True)
         known = {"imports": imports.format(part=f"benches.own.{room}.part"), "settings": "{'rate': 1.0}", "number": 3}
         (folder / "part.py").write_text(part)
-        (folder / "zoo.py").write_text(METHOD.format(**{**known, **changes}))
+        (folder / "zoo.py").write_text(SOURCE.format(**{**known, **changes}))
         importlib.invalidate_caches()
         return digest_module(f"benches.own.{room}.zoo", ("own",))
 

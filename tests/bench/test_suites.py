@@ -133,7 +133,7 @@ def test_a_digest_tells_suites_apart():
         ({"concepts": PLAIN["concepts"] + PLAIN["concepts"]}, "rex stands twice"),
         (
             {"concepts": [*PLAIN["concepts"], {"name": "z", "class_word": "zebra", "seed": 1}]},
-            "the world has no 'zebra'",
+            r"suite\.yaml: z: class: the world has no 'zebra'",
         ),
         ({"concepts": [*PLAIN["concepts"], {"name": "b", "class_word": "dog", "folder": "gone"}]}, "folder gone of"),
         ({"multi": [{"name": "a", "scene": "here", "variants": [["{deed}"]]}]}, "there is none for dog"),
@@ -145,6 +145,7 @@ def test_a_digest_tells_suites_apart():
             "tom\\+rex stands twice",
         ),
         ({"boxes": {2: [[0, 0, 1, 1]]}}, "2 needs 2 boxes"),
+        ({"name": "../x"}, "name: must be at most 80 letters"),
     ],
 )
 def test_a_suite_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, changes, message):

@@ -18,6 +18,7 @@ from tests.bench.toys import SUITE
         (["spatial", "--methods", "isp-dislora,gone"], "there is no 'gone'"),
         (["spatial", "--suite", "gone.yaml"], "neither quick nor paper"),
         (["ablation", "--methods", "mix-of-show"], "choose from all, full"),
+        (["spatial", "--methods", ""], "--methods: is empty; write names, or leave it out."),
         (["ablation", "--tune"], "an ablation is not tuned"),
         (["report", "gone"], "gone"),
         (["spatial", "--methods", "isp-lora", "--suite", "slips.yaml"], "did you mean steps"),

@@ -143,3 +143,4 @@ def test_the_summary_averages_over_instances():
     assert table["present"].mean == 1.0
     assert table["count"].count == 4
     assert "similarity" not in table and "light" not in table
+    assert "count" not in summarise([score([], seen("man"))])

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from d2plan.bench import registry
+from d2plan.bench.shared.settings import override
 from d2plan.bench.suites import Suite
 from tests.bench.small import ALONE, DRAWING, PAIR, digest_base, finish, halve, learn, small_concept
 
@@ -46,6 +47,10 @@ def test_the_example_learns_and_draws_and_leaves_the_base_as_it_was(method, tiny
     assert together.shape == alone.shape == (64, 64, 3)
     assert together.dtype == np.uint8
     assert digest_base(base) == before
+
+
+def test_a_suites_own_steps_reach_the_example(method):
+    assert override(method, method.settings[1], {"steps": 0.7}) == {"rate": 0.5, "steps": 0.7}
 
 
 def test_the_example_suite_can_be_read():

@@ -46,13 +46,14 @@ def read_entry(store: Store, name: str) -> EntryRecord | None:
         InputError: the file is damaged.
     """
     path = store.method(name) / METHOD
-    content = read_plan(path)
+    remedy = f"begin the method anew with --redo {name}"
+    content = read_plan(path, remedy)
     if content is None:
         return None
     try:
         return EntryRecord.model_validate(content)
     except ValueError as error:
-        raise InputError(f"{path}: is damaged; begin the method anew with --redo {name}.") from error
+        raise InputError(f"{path}: is damaged; {remedy}.") from error
 
 
 def enter(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from d2plan.bench.records import FORMAT, BaseRecord, ConceptRecord, DrawingRecor
 from d2plan.bench.store import PLAN, Store, read_plan, relative_to, write_record
 from d2plan.bench.suites import LoadedSuite, digest_suite, find_pictures, list_shots, name_concepts
 from d2plan.dislora.data import ConceptData, read_concept_folder
+from d2plan.dislora.prompts import check_words
+from d2plan.dislora.request import reserved_identifiers
 from d2plan.documents import Document
 from d2plan.errors import InputError
 from d2plan.world.folders import TRUTH_FILE, write_concept
@@ -103,6 +105,7 @@ def prepare_job(
         InputError: a concept cannot be learnt from, or the base keeps no identifier for it.
     """
     identifiers = name_concepts(loaded, backbone.defaults.identifiers)
+    _check_identifiers(loaded, identifiers, backbone)
     records, concepts, notes = [], {}, []
     for concept in loaded.suite.concepts:
         folder = store.concept(concept.name) if concept.folder is None else find_pictures(concept, loaded.folder)
@@ -130,6 +133,15 @@ def prepare_job(
     drawing = choose_drawing(backbone, loaded, most_rows)
     named = BaseRecord(name=base, fingerprint=backbone.fingerprint)
     return Job(kind, backbone, named, suite, concepts, drawing, seed, store, reopen, list_casts(shots)), notes
+
+
+def _check_identifiers(loaded: LoadedSuite, identifiers: Mapping[str, str], backbone: Backbone) -> None:
+    """Refuse at once what every method would fail to learn by."""
+    for concept in loaded.suite.concepts:
+        try:
+            check_words(concept.class_word, identifiers[concept.name], reserved_identifiers(backbone.defaults))
+        except InputError as error:
+            raise InputError(f"{loaded.source}: {concept.name}: {error}") from error
 
 
 class Drawn(NamedTuple):

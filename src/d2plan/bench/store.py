@@ -135,6 +135,8 @@ def read_results(path: str | Path) -> Results:
     except ValueError as error:
         raise InputError(f"{file}: is not JSON; make it again with `d2plan bench`.") from error
     found = content.get("format") if isinstance(content, dict) else None
+    if found is None:
+        raise InputError(f"{file}: is not what `d2plan bench` wrote; give one of its folders.")
     if found != FORMAT:
         raise InputError(
             f"{file}: its format is {found}, but this d2plan reads {FORMAT}; run `d2plan bench` again into another "
@@ -253,11 +255,12 @@ def remove_tree(path: Path) -> None:
         raise FileError(f"{path}: cannot be removed ({error.strerror or error}).") from error
 
 
-def read_plan(path: Path) -> Mapping[str, object] | None:
-    """Read a folder's ``bench.json``.
+def read_plan(path: Path, remedy: str = "name another --out") -> Mapping[str, object] | None:
+    """Read a folder's ``bench.json``, or another file of its kind.
 
     Args:
         path: the file.
+        remedy: what to do where it is damaged.
 
     Returns:
         What it holds; None where there is none.
@@ -271,11 +274,11 @@ def read_plan(path: Path) -> Mapping[str, object] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise FileError(f"{path}: cannot be read ({error.strerror or error}); name another --out.") from error
     except ValueError as error:
-        raise InputError(f"{path}: is damaged; name another --out.") from error
+        raise InputError(f"{path}: is damaged; {remedy}.") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: is damaged; name another --out.")
+        raise InputError(f"{path}: is damaged; {remedy}.")
     return content
 
 

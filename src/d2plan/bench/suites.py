@@ -202,7 +202,10 @@ def load_suite(name: str | Path) -> LoadedSuite:
                 "own folder on."
             )
         if concept.seed is not None:
-            species_of(concept.class_word)
+            try:
+                species_of(concept.class_word)
+            except InputError as error:
+                raise InputError(f"{path}: {concept.name}: {error}") from error
     return LoadedSuite(suite, path.parent, str(name))
 
 

@@ -15,7 +15,7 @@ from d2plan.cli.main import INTERRUPTED
 from d2plan.cli.options import Device, Precision
 from d2plan.cli.progress import LINE_EVERY_SECONDS, Report, write_duration
 from d2plan.cli.tell import spell_out, tell
-from d2plan.errors import FileError
+from d2plan.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from d2plan.bench.records import Results
@@ -113,14 +113,17 @@ def _make_request(kind: str, given: dict[str, object]) -> "BenchRequest":
 
     choice = PanelChoice(**{name: given.pop(name) for name in ("clip", "dino", "faces", "judge", "detector")})  # type: ignore[arg-type]
     for name in ("methods", "redo"):
-        given[name] = _split_names(given[name])  # type: ignore[arg-type]
+        given[name] = _split_names(f"--{name}", given[name])  # type: ignore[arg-type]
     settings = given.pop("settings")
     given.pop("out")
     return BenchRequest(kind=kind, panel=choice, settings=None if settings is None else str(settings), **given)  # type: ignore[arg-type]
 
 
-def _split_names(values: list[str] | None) -> tuple[str, ...]:
-    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
+def _split_names(option: str, values: list[str] | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
+    if values and not names:
+        raise InputError(f"{option}: is empty; write names, or leave it out.")
+    return names
 
 
 def _run(request: "BenchRequest", out: Path) -> None:

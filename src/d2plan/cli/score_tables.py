@@ -43,7 +43,7 @@ def judged_table(scores: Sequence[Score], title: str = "What the judge sees") ->
     columns = ("picture", "place", "count", "instance", "present", "attributes", "swapped", "similar", "rank of 20")
     table = Table(*columns, title=_plain(title))
     for score in scores[:MOST_ROWS]:
-        first = (_plain(score.picture), _say(score.place), f"{score.seen_count} of {score.expected_count}")
+        first = (_plain(score.picture), _say(score.place), f"{score.seen_count} of {score.expected_count or UNSAID}")
         if not score.instances:
             table.add_row(*first, *[UNSAID] * 6)
         for one in score.instances:

@@ -132,6 +132,8 @@ def _look_further(root: Path, shown: list[str]) -> str:
             with os.scandir(inner) as entries:
                 if any(_is_picture(entry.name) for entry in islice(entries, MAX_FILES)):
                     return f"; the folder {show_name(name)} in it does, give that one"
+    if any(_is_picture(name) for name in shown):
+        return " but masks; give the folder that holds the pictures, too"
     return f"; it holds {', '.join(show_name(name) for name in shown[:3])}" if shown else "; it is empty"
 
 

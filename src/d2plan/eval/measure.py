@@ -256,7 +256,7 @@ def _compare_crops(look: _Look, index: int, column: int | None) -> Values:
 def _add_score(values: Values, instances: Sequence[Values], score: Score, sought: Sequence[bool]) -> None:
     """Bring the judge's yes and no to numbers; of a class that it does not know it says nothing."""
     values["place"], values["light"] = _number(score.place), _number(score.light)
-    if all(sought):
+    if sought and all(sought):
         values["count"] = float(score.expected_count == score.seen_count)
     for one, said, known in zip(instances, score.instances, sought, strict=True):
         if not known:

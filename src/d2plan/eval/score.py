@@ -344,7 +344,7 @@ def summarise(scores: Sequence[Score], seed: int = 0) -> dict[str, Estimate]:
     table: dict[str, list[list[float]]] = {
         "place": [_known([score.place]) for score in scores],
         "light": [_known([score.light]) for score in scores],
-        "count": [[float(score.expected_count == score.seen_count)] for score in scores],
+        "count": [[float(score.expected_count == score.seen_count)] for score in scores if score.expected_count],
         "all present": [[float(all(one.present for one in score.instances))] for score in scores if score.instances],
     }
     for title, name in (

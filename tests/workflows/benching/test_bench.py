@@ -239,7 +239,9 @@ def test_a_misspelt_name_in_a_suites_settings_is_refused_with_the_nearest_one(tm
 def test_a_suites_settings_are_for_the_methods_that_know_them(place, tmp_path):
     # "turn" is for a method that does not compete here.
     suite = with_suite(tmp_path, settings={"level": 5.0, "turn": 2.0})
-    assert run_bench(request_of(place, suite=suite), tmp_path / "out").results.methods[0].setting == {"level": 5.0}
+    results = run_bench(request_of(place, suite=suite), tmp_path / "out").results
+    assert results.methods[0].setting == {"level": 5.0}
+    assert "toy knows no turn, so the suite's setting is not for it" in results.notes
 
 
 def test_redo_throws_results_away_only_when_nothing_can_be_refused_any_more(place, tmp_path):

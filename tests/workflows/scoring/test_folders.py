@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -142,6 +143,15 @@ def test_a_folder_is_a_series_when_that_is_said(place):
     summary = summarise_set(score_folders(ask(place, "mine", "theirs", series=True)).sets[0])
     assert summary["consistency_all"].count == 2
     assert {"consistency_adjacent", "scene_kept", "scene_kept_adjacent"} <= set(summary)
+
+
+def test_what_nobody_asked_for_is_not_counted_and_a_series_of_one_says_so(place, tmp_path):
+    shutil.copy(place / "mine" / "0.png", tmp_path / "0.png")
+    (tmp_path / "0.txt").write_text("the beach at night")
+    scored = score_folders(ask(place, paths=(tmp_path,), series=True, detector=None))
+    assert "count" in summarise_set(score_folders(ask(place, "mine", detector=None)).sets[0])
+    assert "count" not in summarise_set(scored.sets[0])
+    assert any(note.endswith("a series of one picture has no consistency") for note in scored.notes)
 
 
 def test_true_pictures_give_distances_of_sets(place):

@@ -120,7 +120,7 @@ def test_masks_are_no_references(runs):
 
 
 def test_a_folder_without_pictures_is_named(tmp_path):
-    with pytest.raises(FileError, match="holds no picture"):
+    with pytest.raises(FileError, match="holds no PNG, JPEG or WebP picture"):
         read_references(tmp_path)
 
 

@@ -27,7 +27,7 @@ from d2plan.bench.protocol import Method
 from d2plan.bench.records import Kind, Results, TunedSetting
 from d2plan.bench.runner import Runner, Step
 from d2plan.bench.scoring import Scorer, list_unscored, score_method
-from d2plan.bench.shared.settings import override
+from d2plan.bench.shared.settings import list_names, override
 from d2plan.bench.store import Store
 from d2plan.bench.suites import LoadedSuite
 from d2plan.bench.surroundings import read_commit
@@ -145,6 +145,11 @@ class Session:
         if len(plan.commits) > 1:
             notes.append(f"Made by {len(plan.commits)} versions of d2plan: {', '.join(plan.commits)}.")
         notes += tell_small_world(request.panel, [self.loaded])
+        notes += [
+            f"{name} knows no {', '.join(unknown)}, so the suite's setting is not for it"
+            for name, method in methods.items()
+            if (unknown := [one for one in self.loaded.suite.settings if one not in list_names(method)])
+        ]
         self.notes = (*notes, *self.left_out.values())
         self.others = others
         self.order = plan.methods

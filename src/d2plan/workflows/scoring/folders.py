@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -231,6 +232,10 @@ def _note_sets(sets: Sequence[ScoredSet], known: Container[str]) -> tuple[str, .
             "identity"
             for name, count in faceless.items()
             if count
+        ]
+        lengths = Counter(item.series for item in one.items if item.series is not None)
+        notes += [
+            f"{one.title}: a series of one picture has no consistency" for length in lengths.values() if length == 1
         ]
         notes += [f"{one.title}, {kind}: {d.note}" for kind, d in one.distances.items() if d.note]
     names = [{item.key for item in one.items} for one in sets]

@@ -77,10 +77,12 @@ def list_references(folder: Path) -> list[Path]:
         FileError: there is no folder or no picture in it.
     """
     if not folder.is_dir():
-        raise FileError(f"{folder}: is not a folder of reference pictures; give the one that the concept learnt from.")
+        raise FileError(f"{folder}: is not a folder; give one that holds pictures.")
     paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES and not _is_mask(path)]
     if not paths:
-        raise FileError(f"{folder}: holds no picture; give the folder that the concept learnt from.")
+        raise FileError(
+            f"{folder}: holds no PNG, JPEG or WebP picture (masks, *.mask.png, are none); give a folder that does."
+        )
     return paths[:_MOST_REFERENCES]
 
 
