@@ -234,9 +234,8 @@ def _note_sets(sets: Sequence[ScoredSet], known: Container[str]) -> tuple[str, .
             if count
         ]
         lengths = Counter(item.series for item in one.items if item.series is not None)
-        notes += [
-            f"{one.title}: a series of one picture has no consistency" for length in lengths.values() if length == 1
-        ]
+        if 1 in lengths.values():
+            notes.append(f"{one.title}: a series of one picture has no consistency")
         notes += [f"{one.title}, {kind}: {d.note}" for kind, d in one.distances.items() if d.note]
     names = [{item.key for item in one.items} for one in sets]
     if len(sets) == 2 and names[0] != names[1]:
