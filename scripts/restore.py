@@ -55,7 +55,9 @@ def restore_base() -> None:
     vae, unet = pipeline.vae, pipeline.unet
     keep(autoencoder.CHECKPOINT, vae, size=name_size(autoencoder.WIDTHS, tuple(vae.config.block_out_channels)))
     if not (WORK / "latents.npz").exists():
-        np.savez(WORK / "latents.npz", mean=vae.config.latents_mean, std=vae.config.latents_std)
+        scale = {"mean": vae.config.latents_mean, "std": vae.config.latents_std}
+        # As encode.py writes them: the training computes in their number format.
+        np.savez(WORK / "latents.npz", **{name: np.float32(values) for name, values in scale.items()})
     size = name_size(models.SIZES, tuple(unet.config.block_out_channels))
     torch.manual_seed(0)
     bundle = train_unet.Bundle(make_tokenizer(), size)

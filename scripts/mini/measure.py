@@ -40,12 +40,12 @@ def kind_of(scene: WorldScene) -> str | None:
     return "one" if len(words) == 1 else "two alike" if words[0] == words[1] else "two"
 
 
-def cases(count: int) -> Iterator[Case]:
-    """Draw held-out captions: half of them of one instance, three tenths of two, two tenths of two of one class."""
+def cases(count: int, part: int = 1) -> Iterator[Case]:
+    """Draw held-out captions, each part others: half of one instance, 0.3 of two, 0.2 of two of one class."""
     wanted = {"one": count // 2, "two": count * 3 // 10, "two alike": count - count // 2 - count * 3 // 10}
     number = 0
     while any(wanted.values()):
-        rng = stream_rng("heldout", 1, number)
+        rng = stream_rng("heldout", part, number)
         scene = sample_scene(rng)
         caption = write_caption(scene, rng)
         number += 1

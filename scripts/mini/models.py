@@ -85,14 +85,38 @@ def make_unet(size: Size) -> UNet2DConditionModel:
     )
 
 
-def make_scheduler() -> EulerDiscreteScheduler:
-    """Make the scheduler: velocity prediction down to pure noise, so that nights come out dark and snow bright."""
+@dataclass(frozen=True)
+class Recipe:
+    """What a U-Net learns to predict, from which noise.
+
+    Velocity down to pure noise lets nights come out dark and snow bright; the notebook has short runs of the others.
+
+    Attributes:
+        prediction: "v_prediction" or "epsilon".
+        schedule: of the betas, as diffusers names it.
+        zero_snr: rescale it so that the last timestep is pure noise, which "epsilon" cannot learn from.
+        dropout: share of the pictures, 0..1, that are shown without their caption, for guidance.
+    """
+
+    prediction: str = "v_prediction"
+    schedule: str = "scaled_linear"
+    zero_snr: bool = True
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.prediction == "epsilon" and self.zero_snr:
+            raise SystemExit("--prediction epsilon learns nothing from pure noise; give --no-zero-snr, too.")
+
+
+def make_scheduler(recipe: Recipe | None = None) -> EulerDiscreteScheduler:
+    """Make the scheduler of a recipe, without one that of the embedded base."""
+    recipe = recipe or Recipe()
     return EulerDiscreteScheduler(
         beta_start=0.00085,
         beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
+        beta_schedule=recipe.schedule,
+        prediction_type=recipe.prediction,
+        rescale_betas_zero_snr=recipe.zero_snr,
         timestep_spacing="trailing",
     )
 

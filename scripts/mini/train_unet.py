@@ -1,8 +1,8 @@
 """Train the embedded model's U-Net and text encoders on the latents of the rendered shards.
 
-The loss is the velocity error with min-SNR weights, three times as strict inside instances, plus a small pull of each
-instance's words onto its mask (TokenCompose, Wang et al. 2023) and the questions of ``truth_heads.py``: the world knows
-which words name which pixels, so binding is learnt from fewer images.
+The loss is the error of what is predicted with min-SNR weights, three times as strict inside instances, plus a small
+pull of each instance's words onto its mask (TokenCompose, Wang et al. 2023) and the questions of ``truth_heads.py``:
+the world knows which words name which pixels, so binding is learnt from fewer images.
 The first part of a long run may see pictures of half the size (``--size 64``, four times as many a second): its latents
 are the means of 2x2 cells, which the autoencoder was taught to decode. A share of the steps may see crops of whole
 pictures (``--crops``), told apart by SDXL's time ids.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +39,7 @@ from common import (
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from latents_data import Batch, Data
-from models import SIZES, make_scheduler, make_text_encoders, make_unet
+from models import SIZES, Recipe, make_scheduler, make_text_encoders, make_unet
 from muon import Muon
 from PIL import Image
 from sample import sample_images
@@ -143,25 +143,35 @@ class Watch:
         unet.up_blocks[1].attentions[0].register_forward_hook(lambda *call: self.features.append(call[2][0]))
 
 
-def train_step(
-    bundle: Bundle, watch: Watch, batch: Batch, alphas: Tensor, generators: tuple[torch.Generator, torch.Generator]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Give the velocity loss of one batch, and those of the masks, the words and the class maps."""
+def aim(recipe: Recipe, clean: Tensor, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """Give what is to be predicted, ``[b, 4, h, w]``, and the min-SNR weight of its squared error, ``[b]``.
+
+    Hang et al. 2023 with a limit of 5; velocity has a small share of pure noise, too, which noise itself cannot have.
+    """
+    snr = alpha / (1 - alpha).clamp(min=1e-8)
+    if recipe.prediction == "epsilon":
+        return noise, snr.clamp(max=5.0) / snr
+    signal, rest = (part[:, None, None, None] for part in (alpha.sqrt(), (1 - alpha).sqrt()))
+    return signal * noise - rest * clean, snr.clamp(max=5.0).add(0.15) / (snr + 1)
+
+
+def train_step(bundle: Bundle, watch: Watch, batch: Batch, tools: Tools) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Give the denoising loss of one batch, and those of the masks, the words and the class maps."""
+    generators = tools.generators
     count, device = len(batch.latents), batch.latents.device
     maps, features = watch.maps, watch.features
     chosen = draw_moments(count, generators[0])
     noise = torch.randn(batch.latents.shape, generator=generators[1], device=device)
-    keep = (torch.rand(count, generator=generators[0]) > 0.1).float().to(device)
+    keep = (torch.rand(count, generator=generators[0]) > tools.recipe.dropout).float().to(device)
     moment = chosen.to(device)
-    alpha = alphas[moment]
+    alpha = tools.alphas[moment]
     clean, dirty = alpha.sqrt()[:, None, None, None], (1 - alpha).sqrt()[:, None, None, None]
-    noisy, target = clean * batch.latents + dirty * noise, clean * noise - dirty * batch.latents
+    noisy = clean * batch.latents + dirty * noise
+    target, weight = aim(tools.recipe, batch.latents, noise, alpha)
     maps.clear()
     features.clear()
     states, pooled = bundle.read(batch.tokens, keep)
     guess = bundle(noisy, moment, states, pooled, batch.ids)
-    snr = alpha / (1 - alpha).clamp(min=1e-8)
-    weight = snr.clamp(max=5.0).add(0.15) / (snr + 1)
     side = batch.latents.shape[-1] // 2
     spots = 1 + 2 * batch.masks.amax(1).unflatten(1, (1, side, side))
     spots = nn.functional.interpolate(spots / spots.mean(), target.shape[-2:])
@@ -174,13 +184,13 @@ def train_step(
     )
 
 
-def preview(average: Bundle, data: Data, step: int, steps: int) -> None:
+def preview(state: State, data: Data, steps: int) -> None:
     """Draw eight held-back captions with the averaged weights, in so many steps."""
-    parts = average.unet, average.encoders, make_tokenizer()
-    captions = (data.held_captions * 8)[:8]
-    images = sample_images(*parts, captions, (data.mean, data.std), steps, side=2 * MAP // data.shrink)
+    parts = state.average.unet, state.average.encoders
+    captions, side = (data.held_captions * 8)[:8], 2 * MAP // data.shrink
+    images = sample_images(*parts, captions, (data.mean, data.std), steps, side=side, recipe=state.recipe)
     Image.fromarray(np.concatenate([np.concatenate(list(images[:4]), 1), np.concatenate(list(images[4:]), 1)])).save(
-        WORK / f"unet.preview-{step:06d}.png"
+        WORK / f"unet.preview-{state.step:06d}.png"
     )
 
 
@@ -192,6 +202,7 @@ class State:
     average: Bundle
     optimiser: Muon
     size: str
+    recipe: Recipe = field(default_factory=Recipe)
     step: int = 0
     warm: int = 0
 
@@ -199,10 +210,15 @@ class State:
 def start(
     choice: argparse.Namespace, device: torch.device, form: torch.dtype | None, ranks: tuple[int, int] = (0, 1)
 ) -> State:
-    """Make the networks, from the last checkpoint where there is one; its size then counts. Ranks: mine, and of all."""
-    torch.manual_seed(0)
+    """Make the networks, from the last checkpoint where there is one; its size and recipe then count.
+
+    Ranks are this process's, and how many there are.
+    """
+    torch.manual_seed(choice.seed)
     kept = torch.load(CHECKPOINT, weights_only=True, map_location="cpu") if CHECKPOINT.exists() else None
     size = kept.get("size", "small") if kept else choice.size_of_unet
+    asked = Recipe(choice.prediction, choice.schedule, choice.zero_snr, choice.dropout)
+    recipe = Recipe(**kept["recipe"]) if kept and "recipe" in kept else asked
     bundle = Bundle(make_tokenizer(), size)
     bundle.layout = choose_layout(device, form)
     average = copy.deepcopy(bundle).requires_grad_(False)
@@ -210,7 +226,7 @@ def start(
         bundle.load_state_dict(kept["model"])
         average.load_state_dict(kept["average"])
     bundle, average = (one.to(device, memory_format=bundle.layout) for one in (bundle, average))
-    state = State(bundle, average, Muon(bundle, choice.rate, 0.01, ranks, form=form), size)
+    state = State(bundle, average, Muon(bundle, choice.rate, 0.01, ranks, form=form), size, recipe)
     if kept:
         state.step = state.warm = int(kept["step"])
     if kept and "optimiser" in kept:
@@ -223,6 +239,7 @@ def save_state(state: State) -> None:
     """Write a checkpoint."""
     models = {"model": state.bundle.state_dict(), "average": state.average.state_dict()}
     rest = {"optimiser": state.optimiser.state_dict(), "size": state.size, "step": state.step}
+    rest["recipe"] = asdict(state.recipe)
     save_atomically({**models, **rest}, CHECKPOINT)
 
 
@@ -238,6 +255,12 @@ def read_choice() -> argparse.Namespace:
     )
     parser.add_argument("--half", type=float, default=0.0, help="share of the minutes that begins with half the size")
     parser.add_argument("--size-of-unet", choices=tuple(SIZES), default="small", help="a checkpoint's own goes first")
+    usual = Recipe()
+    parser.add_argument("--prediction", choices=("v_prediction", "epsilon"), default=usual.prediction)
+    parser.add_argument("--schedule", choices=("scaled_linear", "linear", "squaredcos_cap_v2"), default=usual.schedule)
+    parser.add_argument("--zero-snr", action=argparse.BooleanOptionalAction, default=usual.zero_snr)
+    parser.add_argument("--dropout", type=float, default=usual.dropout, help="share of pictures without their caption")
+    parser.add_argument("--seed", type=int, default=0, help="of the first weights, pictures and noise")
     parser.add_argument("--preview-every", type=int, help="500; in runs limited by time only at the end")
     parser.add_argument("--preview-steps", type=int, default=20)
     parser.add_argument("--compile", action="store_true", help="compile the U-Net with torch.compile")
@@ -245,10 +268,10 @@ def read_choice() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def learn(state: State, batch: Batch, watch: Watch, alphas: Tensor, tools: Tools) -> Tensor:
+def learn(state: State, batch: Batch, watch: Watch, tools: Tools) -> Tensor:
     """Do one step at the rate that is set; gives the four losses, on the device."""
     with autocast(tools.device, tools.form):
-        losses = train_step(state.bundle, watch, batch, alphas, tools.generators)
+        losses = train_step(state.bundle, watch, batch, tools)
     state.optimiser.zero_grad()
     sum(loss * share for loss, share in zip(losses, WEIGHTS, strict=True)).backward()
     parameters = list(state.bundle.parameters())
@@ -261,10 +284,12 @@ def learn(state: State, batch: Batch, watch: Watch, alphas: Tensor, tools: Tools
 
 
 class Tools(NamedTuple):
-    """Where and how a step is computed."""
+    """Where, how and from what a step is computed; ``alphas [1000]`` are the schedule's products."""
 
     device: torch.device
     form: torch.dtype | None
+    recipe: Recipe
+    alphas: Tensor
     generators: tuple[torch.Generator, torch.Generator]
 
 
@@ -300,15 +325,15 @@ def main() -> None:
     data, state = Data(full, device), start(choice, device, form, (rank, ranks))
     clock, batch = Clock(choice.steps, choice.minutes, choice.cool), choice.batch or (32, 256)[device.type == "cuda"]
     every = choice.preview_every or (500 if choice.minutes is None else choice.steps + 1)
-    watch, alphas = Watch(state.bundle.unet), make_scheduler().alphas_cumprod.clone().to(device)
+    watch, alphas = Watch(state.bundle.unet), make_scheduler(state.recipe).alphas_cumprod.clone().to(device)
     if choice.compile:
         state.bundle.unet.compile()
-    report = Report(device)
+    report, first = Report(device), choice.seed << 32
     while not clock.over(state.step):
         data.shrink = 2 if clock.progress() < choice.half else full
         fall = clock.fall(min(1.0, LOWEST + 3 * (1 - state.step / choice.steps)))
         state.optimiser.set_rate(choice.rate * min(1, (state.step - state.warm + 1) / 150) * fall)
-        tools = Tools(device, form, make_generators(state.step * 64 + rank, device))
+        tools = Tools(device, form, state.recipe, alphas, make_generators(first + state.step * 64 + rank, device))
         # After a start at half the size crops would only take figures' surroundings away.
         crops = choice.crops if data.shrink > full or not choice.half else 0.0
         cropped = bool(torch.rand((), generator=tools.generators[0]) < crops)
@@ -317,7 +342,7 @@ def main() -> None:
         rows, corners = data.draw_rows(batch * times, tools.generators[0]), None
         if cropped:
             corners = torch.randint(0, MAP // 2 + 1, (len(rows), 2), generator=tools.generators[0]).to(device)
-        losses = learn(state, data.batch(rows, corners), watch, alphas, tools)
+        losses = learn(state, data.batch(rows, corners), watch, tools)
         if rank:
             continue
         last = clock.over(state.step)
@@ -326,7 +351,7 @@ def main() -> None:
             save_state(state)
         if state.step % every == 0 or last:
             data.shrink = full
-            preview(state.average, data, state.step, choice.preview_steps)
+            preview(state, data, choice.preview_steps)
 
 
 if __name__ == "__main__":

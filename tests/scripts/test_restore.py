@@ -37,7 +37,8 @@ def test_checkpoints_hold_the_committed_weights_and_earlier_ones_stay(tmp_path):
     assert torch.equal(unet["average"][f"encoders.0.{name}"], words[name].float())
     assert all(torch.equal(clip["average"][key], value.float()) for key, value in learnt.items())
     assert (tmp_path / "encoders" / "vit.pt").exists()
-    assert np.load(tmp_path / "mini" / "latents.npz")["std"].shape == (4,)
+    scale = np.load(tmp_path / "mini" / "latents.npz")["std"]
+    assert scale.shape == (4,) and scale.dtype == np.float32
     assert len(first) == 8 and all(line.endswith("written") for line in first)
     assert len(second) == 8 and all(line.endswith("stays") for line in second)
     assert torch.load(tmp_path / "judge" / "place.pt", weights_only=True) == {"mine": 1}

@@ -64,7 +64,10 @@ def tell_columns(scene: Scene, resolved: Scene) -> list[str]:
         ]
     if scene.masks != "columns" or len(scene.instances) < 2:
         return []
-    return [f"masks: columns are for {MOST} at most that nobody placed, without controls; attention finds them."]
+    return [
+        f"masks: found by attention; columns are dealt to up to {MOST} instances, none with an area of its own and "
+        "without controls."
+    ]
 
 
 def tell_sides(scene: Scene, kept: Scene) -> list[str]:
