@@ -29,6 +29,7 @@ from concepts.plan import (
     COMPOSED,
     COMPOSITE,
     METHODS,
+    OVER,
     PACKAGE,
     STREAMS,
     SWITCH,
@@ -41,7 +42,7 @@ from concepts.plan import (
     digest_files,
     plan_all,
 )
-from concepts.rivals import draw_in_turns, draw_plain, draw_truth, merge_adapters
+from concepts.rivals import draw_in_turns, draw_over_truth, draw_plain, draw_truth, merge_adapters
 from concepts.table import (
     ROOT,
     Record,
@@ -151,7 +152,9 @@ class Bench:
         learnt = [] if method == BASE else [self.train_key(concept) for concept in shot.concepts]
         said = shot.scene([concept.name for concept in shot.concepts]).model_dump()
         names = ("steps", "guidance_scale")
-        settings = {name: v for name, v in asdict(self.composing).items() if method == COMPOSED or name in names}
+        settings = {
+            name: v for name, v in asdict(self.composing).items() if method in (COMPOSED, OVER) or name in names
+        }
         return digest(self.backbone.fingerprint, settings, self.drawing_code, method, learnt, said, shot.prompt(method))
 
     def score_key(self, shot: Shot, method: str) -> str:
@@ -201,6 +204,8 @@ class Bench:
             paths = [str(adapter.path) for adapter in adapters]
             scenes = [prepare_scene(self.backbone, s.scene(paths), adapters, self.composing) for s in missing]
             images = [one.image for one in compose_many(self.backbone, scenes, self.composing)]
+        elif method == OVER:
+            images = draw_over_truth(self.backbone, missing, adapters, self.composing)
         elif method == TRUTH:
             images = draw_truth(self.backbone, missing)
         elif method in (SWITCH, COMPOSITE):

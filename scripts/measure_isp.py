@@ -19,6 +19,7 @@ from concepts.plan import (
     COMPOSED,
     COMPOSITE,
     MERGED,
+    OVER,
     SAME,
     STREAMS,
     SWITCH,
@@ -59,9 +60,12 @@ class Row:
 
 
 OURS = Row("d2plan", everywhere=True)
+LATE = ("warmup_fraction=0.6", "short_warmup_fraction=0.6")
 ROWS = (
     OURS,
     Row("the world's own pictures", TRUTH, everywhere=True),
+    Row("the last 12 of 30 steps over these", OVER, LATE, everywhere=True),
+    Row("the same without guidance", OVER, (*LATE, "guidance_scale=1"), everywhere=True),
     Row("LoRA merge", MERGED, everywhere=True),
     Row("LoRA Switch", SWITCH, everywhere=True),
     Row("LoRA Composite", COMPOSITE, everywhere=True),

@@ -23,7 +23,7 @@ from d2plan.bench.protocol import Shot as BenchShot
 from d2plan.config import IspSettings
 from d2plan.documents import Scene
 from d2plan.errors import InputError
-from d2plan.isp.loop import compose_many
+from d2plan.isp.loop import compose_many, warm_up
 from d2plan.isp.prepare import prepare_scene
 from d2plan.media.images import Picture
 from d2plan.world.truth import render
@@ -132,3 +132,45 @@ def draw_truth(backbone: Backbone, shots: Sequence[Shot]) -> list[Picture]:
     """Draw the world's own pictures of what is asked for, and pass them through the base's autoencoder."""
     pictures = np.stack([render(shot.true_scene(), backbone.size[1]).image for shot in shots])
     return list(decode_latents(backbone, encode_images(backbone, pictures)))
+
+
+@torch.no_grad()
+def draw_over_truth(
+    backbone: Backbone, shots: Sequence[Shot], adapters: Sequence[Adapter], settings: IspSettings
+) -> list[Picture]:
+    """Compose from the end of the warm-up on, over the world's own pictures with the noise of that step.
+
+    Who stands where, shapes and colours are true there, and so are the areas. No start from pure noise comes to that
+    step with more, so this is the most that the base and the adapters can keep of a character.
+
+    Args:
+        backbone: the base, with Euler's sampler.
+        shots: what to draw, of the same concepts.
+        adapters: the concepts'.
+        settings: of the composition; ``warmup_fraction`` and ``short_warmup_fraction`` say where it begins.
+
+    Returns:
+        The pictures.
+    """
+    pictures = []
+    for shot in shots:
+        truth = render(shot.true_scene(), backbone.size[1])
+        scene = shot.scene([str(adapter.path) for adapter in adapters])
+        placed = [
+            item.model_copy(update={"box": _widen(box / backbone.size[1])})
+            for item, box in zip(scene.instances, truth.boxes, strict=True)
+        ]
+        prepared = prepare_scene(backbone, scene.model_copy(update={"instances": (*placed,)}), adapters, settings)
+        # Its latents are thrown away; the areas of the boxes and the sampler's state are what is wanted.
+        start = warm_up(backbone, prepared, settings)
+        clean = encode_images(backbone, np.array(truth.image)[None])
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(shot.seed)).to(clean)
+        sigma = start.sampling.scheduler.sigmas[prepared.warmup].to(clean)
+        start = replace(start, latents=clean + sigma * noise)
+        pictures += [one.image for one in compose_many(backbone, [prepared], settings, shared=start)]
+    return pictures
+
+
+def _widen(box: np.ndarray) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (float(edge) for edge in np.clip(box + np.array([-1, -1, 1, 1]) * 0.05, 0, 1))
+    return x0, y0, x1, y1

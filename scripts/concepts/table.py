@@ -250,7 +250,8 @@ def change_settings(settings: SettingsT, changes: Sequence[str], allowed: Sequen
         name, _, text = change.partition("=")
         if name not in known:
             raise InputError(f"{change}: {name} is no setting here; use {', '.join(known)}.")
-        kind = type(getattr(settings, name))
+        value = getattr(settings, name)
+        kind = float if value is None else type(value)
         try:
             values[name] = text if kind is str else kind(json.loads(text))
         except (ValueError, TypeError) as error:

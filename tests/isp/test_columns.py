@@ -183,7 +183,9 @@ def test_columns_that_are_not_given_are_told_and_the_ablation_has_none(tiny: Bac
     boxed = (first.model_copy(update={"box": (0.0, 0.0, 0.3, 1.0)}), second)
     asked = written.scene.model_copy(update={"instances": boxed, "masks": "columns"})
     prepared = prepare_scene(tiny, asked, written.adapters)
-    assert prepared.scene.masks == "attention" and any("masks: found by attention; columns are dealt to up to 4" in note for note in prepared.warnings)
+    assert prepared.scene.masks == "attention" and any(
+        "columns are dealt to up to 4" in note for note in prepared.warnings
+    )
     alone = IspSettings(steps=10, masks="columns", compose=False)
     plain = written.scene.model_copy(update={"masks": None})
     assert prepare_scene(tiny, plain, written.adapters, alone).scene.masks == "attention"

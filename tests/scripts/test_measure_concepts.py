@@ -228,3 +228,15 @@ def test_loras_in_turns_draw_a_picture_a_shot(tiny, concepts):
     made = {m: rivals.draw_in_turns(tiny, shots, m, adapters, settings) for m in (plan.SWITCH, plan.COMPOSITE)}
     assert all(len(pictures) == 2 for pictures in made.values())
     assert not np.array_equal(made[plan.SWITCH][0], made[plan.COMPOSITE][0])
+
+
+def test_the_later_composing_begins_over_true_pictures_the_more_of_them_stays(tiny, concepts):
+    shots = plan.plan_shots(plan.choose_pairs(concepts, 1)[0], 2)
+    adapters = [random_adapter(tiny, one.class_word, one.identifier, n) for n, one in enumerate(shots[0].concepts)]
+    true = np.stack(rivals.draw_truth(tiny, shots)).astype(float)
+    gaps = []
+    for share in (0.1, 0.5, 0.9):
+        settings = IspSettings(steps=10, warmup_fraction=share, short_warmup_fraction=share)
+        pictures = rivals.draw_over_truth(tiny, shots, adapters, settings)
+        gaps.append(np.abs(np.stack(pictures) - true).mean())
+    assert gaps[0] > gaps[1] > gaps[2]
