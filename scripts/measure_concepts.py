@@ -25,6 +25,7 @@ from pathlib import Path
 
 import torch
 from concepts.plan import (
+    AGAIN,
     BASE,
     COMPOSED,
     COMPOSITE,
@@ -42,7 +43,7 @@ from concepts.plan import (
     digest_files,
     plan_all,
 )
-from concepts.rivals import draw_in_turns, draw_over_truth, draw_plain, draw_truth, merge_adapters
+from concepts.rivals import draw_in_turns, draw_over, draw_plain, draw_truth, merge_adapters
 from concepts.table import (
     ROOT,
     Record,
@@ -77,6 +78,7 @@ from d2plan.world.folders import write_concept
 
 WORK = Path(os.environ.get("D2PLAN_CONCEPTS_WORK", Path.home() / ".cache" / "d2plan" / "concepts"))
 TRAIN_SEED = 0
+RIVALS = Path(__file__).resolve().parent / "concepts" / "rivals.py"
 
 
 @dataclass(eq=False)
@@ -152,9 +154,10 @@ class Bench:
         learnt = [] if method == BASE else [self.train_key(concept) for concept in shot.concepts]
         said = shot.scene([concept.name for concept in shot.concepts]).model_dump()
         names = ("steps", "guidance_scale")
-        settings = {
-            name: v for name, v in asdict(self.composing).items() if method in (COMPOSED, OVER) or name in names
-        }
+        ours = method in (COMPOSED, OVER, AGAIN)
+        settings = {name: v for name, v in asdict(self.composing).items() if ours or name in names}
+        if method in (OVER, AGAIN):
+            learnt = [*learnt, fingerprint_vae(self.backbone), digest_code("world"), RIVALS.read_text()]
         return digest(self.backbone.fingerprint, settings, self.drawing_code, method, learnt, said, shot.prompt(method))
 
     def score_key(self, shot: Shot, method: str) -> str:
@@ -204,8 +207,8 @@ class Bench:
             paths = [str(adapter.path) for adapter in adapters]
             scenes = [prepare_scene(self.backbone, s.scene(paths), adapters, self.composing) for s in missing]
             images = [one.image for one in compose_many(self.backbone, scenes, self.composing)]
-        elif method == OVER:
-            images = draw_over_truth(self.backbone, missing, adapters, self.composing)
+        elif method in (OVER, AGAIN):
+            images = draw_over(self.backbone, missing, method, adapters, self.composing)
         elif method == TRUTH:
             images = draw_truth(self.backbone, missing)
         elif method in (SWITCH, COMPOSITE):

@@ -2,8 +2,10 @@
 
 Command: python scripts/measure_isp.py --seeds test --time-limit 60
 
-Two different classes by every row, two of one class and three different ones by the rows that compete. Adapters,
-pictures and scores are kept where scripts/measure_concepts.py keeps them, and the same command goes on from there.
+Two different classes by every row, two of one class and three different ones by the rows that compete. Rows that draw
+only the last steps over finished pictures show how much of a character is lost where its layout is true.
+Adapters, pictures and scores are kept where scripts/measure_concepts.py keeps them, and the same command goes on from
+there.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from concepts.plan import (
+    AGAIN,
     COMPOSED,
     COMPOSITE,
     MERGED,
@@ -64,8 +67,10 @@ LATE = ("warmup_fraction=0.6", "short_warmup_fraction=0.6")
 ROWS = (
     OURS,
     Row("the world's own pictures", TRUTH, everywhere=True),
-    Row("the last 12 of 30 steps over these", OVER, LATE, everywhere=True),
+    Row("the last two fifths of the steps over these", OVER, LATE, everywhere=True),
+    Row("the same, w = 2.5", OVER, (*LATE, "guidance_scale=2.5"), everywhere=True),
     Row("the same without guidance", OVER, (*LATE, "guidance_scale=1"), everywhere=True),
+    Row("the last two fifths over d2plan's own", AGAIN, LATE, everywhere=True),
     Row("LoRA merge", MERGED, everywhere=True),
     Row("LoRA Switch", SWITCH, everywhere=True),
     Row("LoRA Composite", COMPOSITE, everywhere=True),

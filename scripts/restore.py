@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def restore_base() -> None:
     bundle.unet.load_state_dict(unet.state_dict())
     for mine, its in zip(bundle.encoders, (pipeline.text_encoder, pipeline.text_encoder_2), strict=True):
         mine.load_state_dict(its.state_dict())
-    keep(train_unet.CHECKPOINT, bundle, size=size)
+    keep(train_unet.CHECKPOINT, bundle, size=size, recipe=asdict(models.Recipe()))
 
 
 def restore_judge() -> None:

@@ -25,7 +25,7 @@ PACKAGE = Path(d2plan.__file__).resolve().parent
 ONE, TWO, SAME, THREE = "one", "two", "same", "three"
 COMPOSED, BASE, MERGED, TRUTH = "composed", "base", "merged", "truth"
 SWITCH, COMPOSITE = "switch", "composite"
-OVER = "over"  # composing begins over the world's own picture
+OVER, AGAIN = "over", "again"  # composing begins over the world's own picture, or over its own one
 LEAK = "leak"  # the adapter is on, but nobody is called by an identifier
 # Those of measure_concepts.py; measure_isp.py and measure_leak.py have others beside them.
 METHODS = (COMPOSED, BASE, MERGED, TRUTH)

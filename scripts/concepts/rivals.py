@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from concepts.plan import SWITCH, Shot
+from concepts.plan import AGAIN, SWITCH, Shot
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from d2plan.adapter.file import Adapter, Delta
 from d2plan.adapter.rows import Weighted, adapter_rows
 from d2plan.backbone.load import Backbone
+from d2plan.backbone.sampling import start_sampling
 from d2plan.backbone.sdxl import decode_latents, encode_images
 from d2plan.bench.methods.lora_composite import LoraComposite
 from d2plan.bench.methods.lora_switch import LoraSwitch
@@ -23,8 +24,11 @@ from d2plan.bench.protocol import Shot as BenchShot
 from d2plan.config import IspSettings
 from d2plan.documents import Scene
 from d2plan.errors import InputError
-from d2plan.isp.loop import compose_many, warm_up
+from d2plan.isp.loop import compose_many
+from d2plan.isp.partition import MaskResult, make_partition, name_instances
 from d2plan.isp.prepare import prepare_scene
+from d2plan.isp.regions import grow_areas, smooth_map
+from d2plan.isp.start import SharedStart
 from d2plan.media.images import Picture
 from d2plan.world.truth import render
 
@@ -135,42 +139,54 @@ def draw_truth(backbone: Backbone, shots: Sequence[Shot]) -> list[Picture]:
 
 
 @torch.no_grad()
-def draw_over_truth(
-    backbone: Backbone, shots: Sequence[Shot], adapters: Sequence[Adapter], settings: IspSettings
+def draw_over(
+    backbone: Backbone, shots: Sequence[Shot], method: str, adapters: Sequence[Adapter], settings: IspSettings
 ) -> list[Picture]:
-    """Compose from the end of the warm-up on, over the world's own pictures with the noise of that step.
+    """Compose from the end of a late warm-up on, over finished pictures with the noise of that step.
 
-    Who stands where, shapes and colours are true there, and so are the areas. No start from pure noise comes to that
-    step with more, so this is the most that the base and the adapters can keep of a character.
+    Over the world's own pictures everything is true that far: who stands where, shapes, colours and areas, each widened
+    as found areas are. What is lost from there on is not the layout's. Over d2plan's own pictures it shows what it
+    costs to make a picture noisy and draw its last steps again.
 
     Args:
         backbone: the base, with Euler's sampler.
         shots: what to draw, of the same concepts.
+        method: OVER the world's own pictures, or AGAIN over d2plan's, composed as the base says.
         adapters: the concepts'.
         settings: of the composition; ``warmup_fraction`` and ``short_warmup_fraction`` say where it begins.
 
     Returns:
         The pictures.
     """
+    scenes = [shot.scene([str(adapter.path) for adapter in adapters]) for shot in shots]
+    prepared = [prepare_scene(backbone, scene, adapters, settings) for scene in scenes]
+    if method == AGAIN:
+        usual = backbone.defaults.composing()
+        own = compose_many(backbone, [prepare_scene(backbone, scene, adapters, usual) for scene in scenes], usual)
+        finished = [(one.latents.to(backbone.device), one.masks) for one in own]
+    else:
+        finished = [_draw_true_latents(backbone, shot, settings) for shot in shots]
     pictures = []
-    for shot in shots:
-        truth = render(shot.true_scene(), backbone.size[1])
-        scene = shot.scene([str(adapter.path) for adapter in adapters])
-        placed = [
-            item.model_copy(update={"box": _widen(box / backbone.size[1])})
-            for item, box in zip(scene.instances, truth.boxes, strict=True)
-        ]
-        prepared = prepare_scene(backbone, scene.model_copy(update={"instances": (*placed,)}), adapters, settings)
-        # Its latents are thrown away; the areas of the boxes and the sampler's state are what is wanted.
-        start = warm_up(backbone, prepared, settings)
-        clean = encode_images(backbone, np.array(truth.image)[None])
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(shot.seed)).to(clean)
-        sigma = start.sampling.scheduler.sigmas[prepared.warmup].to(clean)
-        start = replace(start, latents=clean + sigma * noise)
-        pictures += [one.image for one in compose_many(backbone, [prepared], settings, shared=start)]
+    for shot, item, (clean, masks) in zip(shots, prepared, finished, strict=True):
+        # Another noise than that which d2plan's own picture came from.
+        sampling, noise = start_sampling(backbone, [shot.seed + 1], item.steps)
+        sampling.scheduler.set_begin_index(item.warmup)
+        sigma = sampling.scheduler.sigmas[item.warmup].to(clean)
+        latents = clean + sigma * noise / sampling.scheduler.init_noise_sigma
+        start = SharedStart(item, latents, sampling, masks, 0, 0, {})
+        pictures += [one.image for one in compose_many(backbone, [item], settings, shared=start)]
     return pictures
 
 
-def _widen(box: np.ndarray) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = (float(edge) for edge in np.clip(box + np.array([-1, -1, 1, 1]) * 0.05, 0, 1))
-    return x0, y0, x1, y1
+def _draw_true_latents(backbone: Backbone, shot: Shot, settings: IspSettings) -> tuple[torch.Tensor, MaskResult]:
+    """Give the world's own picture as the base's latents ``[1, c, h, w]``, and its areas."""
+    truth = render(shot.true_scene(), backbone.size[1])
+    clean = encode_images(backbone, np.array(truth.image)[None])
+    seen = nn.functional.adaptive_avg_pool2d(torch.from_numpy(np.array(truth.masks)), (clean.shape[2], clean.shape[3]))
+    owner = torch.cat([1 - seen.sum(0, keepdim=True), seen]).argmax(0)
+    areas = torch.stack([owner == number + 1 for number in range(len(seen))])
+    areas = grow_areas(areas, seen, round(min(areas.shape[1:]) * settings.mask_margin))
+    count = len(seen)
+    names = name_instances([concept.class_word for concept in shot.concepts])
+    partition = make_partition(smooth_map(areas.float()))
+    return clean, MaskResult(partition, ("mask",) * count, (1.0,) * count, (), names)

@@ -1,8 +1,9 @@
 """Compare U-Nets that are still being trained, by what the judge sees in their pictures of held-out captions.
 
 Each folder holds the checkpoint of one training (its D2PLAN_MINI_WORK); all have the same captions and the same noise.
-Pictures of half the size are enlarged for the judge. A row "true" shows what it says of the world's own pictures after
-the same reduction and the autoencoder, which no U-Net can be better than.
+Pictures of half the size are enlarged for the judge. A row "true" is what it says of the world's own pictures after the
+same reduction and the autoencoder. Intervals are over captions; what another start of the same training would change
+is not in them, so train one of them twice (``--seed``).
 
 Command: python scripts/mini/compare.py FOLDER... --captions 200 --guidance 1 3 5 (writes a JSON file and sheets)
 """
@@ -38,20 +39,20 @@ SHOWN = ("present", "all present", "attributes on the right one", "swapped", "pl
 def draw(folder: Path, captions: Sequence[str], guidance_scale: float, choice: argparse.Namespace) -> np.ndarray:
     """Draw each caption with a folder's averaged weights, ``[b, size, size, 3]``."""
     kept = torch.load(folder / "unet.pt", weights_only=True, map_location="cpu")
-    bundle = Bundle(make_tokenizer(), kept["size"])
+    bundle = Bundle(make_tokenizer(), kept.get("size", "small"))
     bundle.load_state_dict(kept["average"])
     statistics = np.load(WORK / "latents.npz")
     scale = tuple(torch.from_numpy(statistics[name])[:, None, None] for name in ("mean", "std"))
-    parts, side, recipe = (bundle.unet.eval(), bundle.encoders.eval()), choice.size // 4, Recipe(**kept["recipe"])
-    return sample_images(*parts, captions, scale, choice.steps, guidance_scale, side, recipe)
+    recipe, parts = Recipe(**kept.get("recipe", {})), (bundle.unet.eval(), bundle.encoders.eval())
+    return sample_images(*parts, captions, scale, choice.steps, guidance_scale, choice.size // 4, recipe)
 
 
 @torch.no_grad()
-def draw_truth(chosen: Sequence[Case], side: int) -> np.ndarray:
+def draw_truth(chosen: Sequence[Case], size: int) -> np.ndarray:
     """Give the world's own pictures, as near as latents of that size can hold them."""
     vae, images = load_vae(), np.stack([render(scene, SIZE).image for _, scene, _ in chosen])
     latents = torch.from_numpy(encode(vae, images, torch.device("cpu"))).float()
-    return decode_images(vae, torch.nn.functional.avg_pool2d(latents, SIZE // side))
+    return decode_images(vae, torch.nn.functional.avg_pool2d(latents, SIZE // size))
 
 
 def score(judge: Judge, chosen: Sequence[Case], images: np.ndarray) -> list[Score]:
@@ -82,19 +83,24 @@ def main() -> None:
     parser.add_argument("--captions", type=int, default=200)
     parser.add_argument("--guidance", type=float, nargs="+", default=[5.0])
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--size", type=int, default=SIZE // 2, choices=(SIZE // 2, SIZE))
+    parser.add_argument("--size", type=int, default=SIZE // 2, choices=(SIZE // 2, SIZE), help="as they were trained")
     parser.add_argument("--out", type=Path, default=WORK / "compared")
     choice = parser.parse_args()
+    names = [folder.resolve().name for folder in choice.folders]
+    if len(set(names)) < len(names):
+        raise SystemExit("Two folders have the same name, so their rows could not be told apart; rename one.")
+    if missing := [folder for folder in choice.folders if not (folder / "unet.pt").is_file()]:
+        raise SystemExit(f"{missing[0]} holds no unet.pt; train it with scripts/mini/train_unet.py.")
     chosen, judge = list(cases(choice.captions, part=4)), load_judge()
     captions = [caption.text for _, _, caption in chosen]
     choice.out.mkdir(parents=True, exist_ok=True)
     print(f"| | {' | '.join(SHOWN)} |\n|{'---|' * (1 + len(SHOWN))}")
     result: dict[str, dict[str, object]] = {}
     add_row(result, "true", score(judge, chosen, draw_truth(chosen, choice.size)))
-    for folder in choice.folders:
+    for title, folder in zip(names, choice.folders, strict=True):
         for scale in choice.guidance:
             images = draw(folder, captions, scale, choice)
-            name = f"{folder.name} w {scale:g}"
+            name = f"{title} w {scale:g}"
             add_row(result, name, score(judge, chosen, images))
             write_png(choice.out / f"{name.replace(' ', '-')}.png", contact_sheet(list(images[:32]), columns=8))
             write_file(choice.out / "compared.json", json.dumps(result, indent=1).encode())

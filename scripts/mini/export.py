@@ -14,7 +14,7 @@ import torch
 from autoencoder import load_vae
 from common import WORK
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline
-from models import make_scheduler, settle_identifiers
+from models import Recipe, make_scheduler, settle_identifiers
 from tokenizer import IDENTIFIERS, make_tokenizer, world_words
 from train_unet import CHECKPOINT, Bundle
 
@@ -66,7 +66,7 @@ def main() -> None:
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=bundle.unet,
-        scheduler=make_scheduler(),
+        scheduler=make_scheduler(Recipe(**state.get("recipe", {}))),
         add_watermarker=False,
     )
     # Weights that were one file may now be several, or the other way round.

@@ -41,7 +41,7 @@ def kind_of(scene: WorldScene) -> str | None:
 
 
 def cases(count: int, part: int = 1) -> Iterator[Case]:
-    """Draw held-out captions, each part others: half of one instance, 0.3 of two, 0.2 of two of one class."""
+    """Draw held-out captions, half of one instance, 0.3 of two, 0.2 of two of one class; each part has others."""
     wanted = {"one": count // 2, "two": count * 3 // 10, "two alike": count - count // 2 - count * 3 // 10}
     number = 0
     while any(wanted.values()):

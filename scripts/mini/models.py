@@ -94,7 +94,7 @@ class Recipe:
     Attributes:
         prediction: "v_prediction" or "epsilon".
         schedule: of the betas, as diffusers names it.
-        zero_snr: rescale it so that the last timestep is pure noise, which "epsilon" cannot learn from.
+        zero_snr: rescale it so that the last timestep is pure noise.
         dropout: share of the pictures, 0..1, that are shown without their caption, for guidance.
     """
 
@@ -104,8 +104,14 @@ class Recipe:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.prediction == "epsilon" and self.zero_snr:
-            raise SystemExit("--prediction epsilon learns nothing from pure noise; give --no-zero-snr, too.")
+        if not 0 <= self.dropout < 1:
+            raise SystemExit(f"--dropout {self.dropout} is no share of the pictures; give 0 or more, below 1.")
+        # Where nothing of a picture is left, its noise is all there is to see, and says nothing of the picture.
+        if self.prediction == "epsilon" and make_scheduler(self).alphas_cumprod[-1] < 1e-3:
+            raise SystemExit(
+                "--prediction epsilon learns nothing from pure noise; give --no-zero-snr and another schedule than "
+                "squaredcos_cap_v2."
+            )
 
 
 def make_scheduler(recipe: Recipe | None = None) -> EulerDiscreteScheduler:

@@ -92,7 +92,7 @@ class Bundle(nn.Module):
         return states * keep[:, None, None], outputs[1].text_embeds * keep[:, None]
 
     def forward(self, noisy: Tensor, moment: Tensor, states: Tensor, pooled: Tensor, ids: Tensor) -> Tensor:
-        """Predict the velocity."""
+        """Predict velocity or noise, as the recipe says."""
         noisy = noisy.contiguous(memory_format=self.layout)
         return self.unet(noisy, moment, states, added_cond_kwargs={"text_embeds": pooled, "time_ids": ids}).sample
 
@@ -146,7 +146,8 @@ class Watch:
 def aim(recipe: Recipe, clean: Tensor, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """Give what is to be predicted, ``[b, 4, h, w]``, and the min-SNR weight of its squared error, ``[b]``.
 
-    Hang et al. 2023 with a limit of 5; velocity has a small share of pure noise, too, which noise itself cannot have.
+    Hang et al. 2023 with a limit of 5, the same for both in terms of the clean picture; but velocity, which can be
+    learnt from pure noise, has a small share (0.15) of it, too.
     """
     snr = alpha / (1 - alpha).clamp(min=1e-8)
     if recipe.prediction == "epsilon":
@@ -218,7 +219,7 @@ def start(
     kept = torch.load(CHECKPOINT, weights_only=True, map_location="cpu") if CHECKPOINT.exists() else None
     size = kept.get("size", "small") if kept else choice.size_of_unet
     asked = Recipe(choice.prediction, choice.schedule, choice.zero_snr, choice.dropout)
-    recipe = Recipe(**kept["recipe"]) if kept and "recipe" in kept else asked
+    recipe = Recipe(**kept.get("recipe", {})) if kept else asked
     bundle = Bundle(make_tokenizer(), size)
     bundle.layout = choose_layout(device, form)
     average = copy.deepcopy(bundle).requires_grad_(False)
@@ -256,6 +257,7 @@ def read_choice() -> argparse.Namespace:
     parser.add_argument("--half", type=float, default=0.0, help="share of the minutes that begins with half the size")
     parser.add_argument("--size-of-unet", choices=tuple(SIZES), default="small", help="a checkpoint's own goes first")
     usual = Recipe()
+    # Of these, too, a checkpoint's own go first.
     parser.add_argument("--prediction", choices=("v_prediction", "epsilon"), default=usual.prediction)
     parser.add_argument("--schedule", choices=("scaled_linear", "linear", "squaredcos_cap_v2"), default=usual.schedule)
     parser.add_argument("--zero-snr", action=argparse.BooleanOptionalAction, default=usual.zero_snr)

@@ -184,7 +184,7 @@ def test_columns_that_are_not_given_are_told_and_the_ablation_has_none(tiny: Bac
     asked = written.scene.model_copy(update={"instances": boxed, "masks": "columns"})
     prepared = prepare_scene(tiny, asked, written.adapters)
     assert prepared.scene.masks == "attention" and any(
-        "columns are dealt to up to 4" in note for note in prepared.warnings
+        "no columns, which are dealt to up to 4" in note for note in prepared.warnings
     )
     alone = IspSettings(steps=10, masks="columns", compose=False)
     plain = written.scene.model_copy(update={"masks": None})

@@ -13,9 +13,12 @@ from d2plan.config import DisLoRASettings, IspSettings
 from d2plan.documents import InstanceScore, Score
 from d2plan.errors import InputError
 from d2plan.eval.score import expect_prompt, expect_scene
+from d2plan.isp.loop import compose_many
+from d2plan.isp.prepare import prepare_scene
 from d2plan.world.cast import CLASSES, identity_from_seed
 from d2plan.world.scenery import PLACES
 from d2plan.world.seeds import DEVELOPMENT_SEEDS, TEST_SEEDS
+from d2plan.world.truth import render
 from tests.isp.concepts import plain, random_adapter
 
 IDENTIFIERS = tuple(f"<v{number}>" for number in range(1, 33))
@@ -230,13 +233,27 @@ def test_loras_in_turns_draw_a_picture_a_shot(tiny, concepts):
     assert not np.array_equal(made[plan.SWITCH][0], made[plan.COMPOSITE][0])
 
 
-def test_the_later_composing_begins_over_true_pictures_the_more_of_them_stays(tiny, concepts):
+def test_the_later_composing_begins_over_a_picture_the_more_of_it_stays(tiny, concepts):
     shots = plan.plan_shots(plan.choose_pairs(concepts, 1)[0], 2)
     adapters = [random_adapter(tiny, one.class_word, one.identifier, n) for n, one in enumerate(shots[0].concepts)]
     true = np.stack(rivals.draw_truth(tiny, shots)).astype(float)
-    gaps = []
-    for share in (0.1, 0.5, 0.9):
-        settings = IspSettings(steps=10, warmup_fraction=share, short_warmup_fraction=share)
-        pictures = rivals.draw_over_truth(tiny, shots, adapters, settings)
-        gaps.append(np.abs(np.stack(pictures) - true).mean())
-    assert gaps[0] > gaps[1] > gaps[2]
+    usual = tiny.defaults.composing()
+    scenes = [shot.scene([str(adapter.path) for adapter in adapters]) for shot in shots]
+    own = compose_many(tiny, [prepare_scene(tiny, scene, adapters, usual) for scene in scenes], usual)
+    for method, picture in ((plan.OVER, true), (plan.AGAIN, np.stack([one.image for one in own]).astype(float))):
+        gaps = []
+        for share in (0.1, 0.5, 0.9):
+            settings = IspSettings(steps=10, warmup_fraction=share, short_warmup_fraction=share)
+            drawn = np.stack(rivals.draw_over(tiny, shots, method, adapters, settings))
+            gaps.append(np.abs(drawn - picture).mean())
+        assert gaps[0] > gaps[1] > gaps[2]
+
+
+def test_true_areas_are_where_the_figures_are(tiny, concepts):
+    shot = plan.plan_shots(plan.choose_pairs(concepts, 1)[0], 1)[0]
+    clean, masks = rivals._draw_true_latents(tiny, shot, IspSettings())
+    truth = render(shot.true_scene(), tiny.size[1])
+    seen = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(np.array(truth.masks)), clean.shape[-2:])
+    assert masks.partition.masks.shape == (3, *clean.shape[-2:])
+    for number in range(2):
+        assert (masks.partition.masks[1 + number][seen[number] > 0.6] > 0.5).all()

@@ -39,9 +39,10 @@ def test_who_predicts_what_training_aims_at_draws_the_clean_picture(recipe):
     assert (latents - clean).abs().max() < 2e-2
 
 
-def test_noise_is_not_asked_from_pure_noise():
+@pytest.mark.parametrize("schedule", [{}, {"schedule": "squaredcos_cap_v2", "zero_snr": False}])
+def test_noise_is_not_asked_from_pure_noise(schedule):
     with pytest.raises(SystemExit, match="--no-zero-snr"):
-        models.Recipe("epsilon")
+        models.Recipe("epsilon", **schedule)
 
 
 def run(work: Path, program: str, *options: str) -> str:

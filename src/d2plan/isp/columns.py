@@ -65,8 +65,8 @@ def tell_columns(scene: Scene, resolved: Scene) -> list[str]:
     if scene.masks != "columns" or len(scene.instances) < 2:
         return []
     return [
-        f"masks: found by attention; columns are dealt to up to {MOST} instances, none with an area of its own and "
-        "without controls."
+        f"masks: no columns, which are dealt to up to {MOST} instances, none with an area of its own and without "
+        "controls."
     ]
 
 
