@@ -119,6 +119,8 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--out", type=Path, help="file for the numbers, as JSON")
     options = parser.parse_args()
+    if options.steps < 3:
+        parser.error("--steps: the first and the last step are not timed; give 3 or more.")
     base = open_base(options.base, options.device, PRECISIONS[options.precision])
     rows = []
     for concepts in range(1, options.most + 1):
