@@ -186,9 +186,12 @@ def train(name: str, network: nn.Module, extra: nn.Module, loss: Loss, clock: Cl
 
 
 def export(networks: Networks, folder: Path) -> None:
-    """Write the averaged weights of all networks that were trained."""
+    """Write the averaged weights of all networks that were trained; the folder's others stay."""
+    earlier = load_networks(folder).parts() if (folder / PARTS[0]).exists() else {}
     for name, network in networks.parts().items():
         path = WORK / f"{name}.pt"
+        if not path.exists() and name in earlier:
+            network.load_state_dict(earlier[name].state_dict())
         if path.exists():
             state = torch.load(path, weights_only=True, map_location="cpu")
             network.load_state_dict(state["average"])
