@@ -190,8 +190,6 @@ def export(networks: Networks, folder: Path) -> None:
     earlier = load_networks(folder).parts() if (folder / PARTS[0]).exists() else {}
     for name, network in networks.parts().items():
         path = WORK / f"{name}.pt"
-        if not path.exists() and name in earlier:
-            network.load_state_dict(earlier[name].state_dict())
         if path.exists():
             state = torch.load(path, weights_only=True, map_location="cpu")
             network.load_state_dict(state["average"])
@@ -199,6 +197,8 @@ def export(networks: Networks, folder: Path) -> None:
             if name == "identity" and state["extra"]:
                 spread = (state["extra"]["spread.running_mean"], state["extra"]["spread.running_var"])
                 fold_spread(network.classifier[-1], *spread)
+        elif name in earlier:
+            network.load_state_dict(earlier[name].state_dict())
     save_networks(networks, folder)
     print(f"written: {folder}", flush=True)
 
